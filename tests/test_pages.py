@@ -42,6 +42,7 @@ LONG = {
     "mc-dropout.md": ("kilter train people.csv",),
     "pretraining.md": ("kilter.pretrain.gan(", "kilter.pretrain.auxiliary("),
     "reuse-studies.md": ("kilter.search_reuse(", "kilter.reuse_study("),
+    "runs.md": ("recipe_for",),
     "transfer.md": ("MobileNetV2", "Stage.gradual", "kilter train recipes/digits.toml"),
     "treatment.md": ("kilter.treat(",),
 }

@@ -65,4 +65,4 @@ def runs(
 
 @done_in("listing", "Reading {run}")
 def report(run: Run) -> None:
-    """Write the report of a run again."""
+    """Rewrite a run's report."""

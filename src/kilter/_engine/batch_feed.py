@@ -200,7 +200,7 @@ class _Iterated:
             self._running = None
 
     def pass_over(self, epoch: int, most: int | None) -> None:
-        """Read the batches of an epoch where the next one goes on after them; nothing for whole passes."""
+        """Read the batches of an epoch where the next one continues after them; nothing for whole passes."""
         if most is not None:
             collections.deque(self.epoch(epoch, most, room), maxlen=0)
 

@@ -3,7 +3,7 @@
 A segment is a block of the feed, or :data:`SEGMENT_STEPS` steps of a longer one. After every chunk the guard
 looks whether the loss and the weights are finite, and after every segment whether its mean loss has jumped.
 If not, the first bad step is found by running the segment again in parts, kept for
-:func:`kilter.runs.replay`, and the segment begins anew at a tenth of the learning rate. Where chunks are cut
+:func:`kilter.runs.replay`, and the segment starts again at a tenth of the learning rate. Where chunks are cut
 depends on the speed of the machine, segments do not: the same training breaks and recovers in the same way.
 """
 

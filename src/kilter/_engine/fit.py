@@ -143,7 +143,7 @@ def forward(feed: AnyFeed, validation: AnyFeed | None, validates: Callable[[int]
         if isinstance(feed, BatchFeed):
             feed.pass_over(epoch)
         if isinstance(validation, BatchFeed) and validates(epoch):
-            validation.pass_over(0)  # each validation begins anew
+            validation.pass_over(0)  # each validation starts again
 
 
 def training_feed(

@@ -69,7 +69,7 @@ class Steps:
 
 
 def unchanged(original: Subject, given: AsGiven, tools: Tools) -> Round:
-    """The original model, trained as it came, and no trials."""
+    """The original model, trained unchanged, and no trials."""
     return Round(original, given.best, Trials(tools.scoring.measure, 0, 0))
 
 
@@ -85,9 +85,10 @@ def course(
 ) -> Round:
     """The best subject, trained: of one round, or of two if the first falls short of the sound sibling.
 
-    The second round goes on from what the first one proved, with longer trials, and takes warnings as severe.
+    The second round continues from what the first one proved, with longer trials, and takes warnings as
+    severe.
     ``examined``: what the diagnosis knows of the sibling. If it has tried the whole training, a network
-    without any finding is not held against it again, and the sibling is trained only where it gets further.
+    without any finding is not compared with it again, and the sibling is trained only if it gets further.
     """
     begin = unchanged(original, given, tools)
     known = examined or Examined(diagnosis)

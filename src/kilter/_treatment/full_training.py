@@ -65,7 +65,7 @@ class AsGiven:
 
 
 class _BestWeights(keras.callbacks.Callback):
-    """Keeps the state of the best validation loss; the training goes on."""
+    """Keeps the state of the best validation loss; training continues."""
 
     def __init__(self, trained: keras.Model) -> None:
         super().__init__()

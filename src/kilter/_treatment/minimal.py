@@ -1,4 +1,4 @@
-"""The fewest changes: after the proof each is taken out in turn, and what does not earn its place goes.
+"""The fewest changes: after the proof each is removed in turn, and what does not earn its place goes.
 
 In short training runs, paired with those of the proof: the same seeds, rows and length.
 """

@@ -38,9 +38,9 @@ class SearchPolicy:
     somewhat_longer: int = _number(2, "times", "a search that is still behind the baselines")
     sibling_work: float = _work(2e11, "a longer full training is made once, of what is proven", "20 s")
     few_rows: int = _number(
-        30, "rows", "so few prove nothing: an output that cannot fit is repaired by reason"
+        30, "rows", "so few prove nothing: an output that cannot fit is repaired without a proof"
     )
-    part_pairs: int = _number(3, "paired seeds", "for each change that is taken out")
+    part_pairs: int = _number(3, "paired seeds", "for each change that is removed")
     part_share: float = _number(0.3, "share of the full training", "runs without one of the changes")
     part_work: float = _work(6e10, "runs without one of the changes may always do this much", "6 s")
     short_training_steps: int = _number(

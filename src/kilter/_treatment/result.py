@@ -78,7 +78,7 @@ def said(part: Part) -> str:
     if math.isnan(part.loss):
         return "short trainings do not show its effect"
     fewer = f"{100 * abs(part.loss):.2g} % {'less' if part.loss >= 0 else 'more'} of the way to perfect"
-    return f"{fewer} without it ({part.pairs} pairs)" + ("" if part.kept else "; taken out")
+    return f"{fewer} without it ({part.pairs} pairs)" + ("" if part.kept else "; removed")
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ class Treatment:
             lines.append(f"{median}: original model {before}, with the changes {after}")
         lines += [f"{one.remedy}: {said(one)}" for one in trials.parts if one.kept]
         if trials.reason:
-            lines.append(f"changed by reason, without a proof: {trials.reason}")
+            lines.append(f"changed without a proof: {trials.reason}")
         if self.kept:
             lines.append(f"kept the original model: {self.kept}")
         if self.stopped:

@@ -62,7 +62,7 @@ class Checkpoint:
 
     @property
     def finished(self) -> int:
-        """The number of whole epochs that it contains, and the epoch in which training goes on."""
+        """The number of whole epochs that it contains, and the epoch in which training continues."""
         return self.epoch + (self.step is None)
 
     @property

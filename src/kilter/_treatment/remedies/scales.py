@@ -138,7 +138,7 @@ def _normalization(subject: Subject, array: np.ndarray, index: int) -> Any:
 def move_channels(subject: Subject, finding: Finding) -> Subject | None:
     """A layer in front moves the channels to where the convolutions expect them.
 
-    The layers are built anew for the new shape; weights whose shape stays are kept.
+    The layers are rebuilt for the new shape; weights whose shape stays are kept.
     """
     if not can_be_cut(subject.model) or len(subject.model.inputs) != 1 or _has(subject, "channels"):
         return None

@@ -123,7 +123,7 @@ def read_last_step(subject: Subject, finding: Finding) -> Subject | None:
 
 
 def orthogonal_recurrent(subject: Subject, finding: Finding) -> Subject | None:
-    """Recurrent layers drawn anew: orthogonal from step to step, Glorot uniform for the inputs, zero biases.
+    """Reinitialise recurrent layers: orthogonal from step to step, Glorot uniform for inputs, zero biases.
 
     Forget gates start at 1.
     """
