@@ -63,6 +63,14 @@ def require_header(frame: pl.DataFrame, path: Path, known: tuple[Column, ...]) -
     )
 
 
+def _repeated(names: list[str]) -> tuple[str, ...]:
+    """A sentence on columns of one name, which polars tells apart."""
+    again = [quote(name) for name in names if _REPEATED.sub("", name) not in ("", name)]
+    return (
+        (f"several columns have one name; the further ones are called {first_named(again)}",) if again else ()
+    )
+
+
 def _could_stand_in(name: str, column: pl.Series) -> bool:
     """Whether a field of the first line could be a value of its column; an empty one always could."""
     if column.dtype.is_numeric() or not name:
@@ -165,7 +173,7 @@ def frame(path: Path, options: LoadOptions) -> tuple[pl.DataFrame, tuple[str, ..
             notes += found
             table, found = _read(content, options)
     table, odd = file_rows(table)
-    notes += found + odd
+    notes += found + odd + _repeated(table.columns)
     return table, (*notes, *require_header(table, path, options.known_columns))
 
 

@@ -120,11 +120,11 @@ def _likely(sample: pl.Series) -> list[str]:
     """The patterns whose marks the texts have: trying one takes a quarter of a millisecond."""
     has = {
         mark: bool(sample.str.contains(mark).any())
-        for mark in (":", r"\dT\d", ",", "(?i)[ap]m$", r"\p{L}", "-", "/")
+        for mark in (":", r"\dT\d", ",", r"(?i)[ap]m\b", r"\p{L}", "-", "/")
     }
     needed = (
         ("%H:%M", ":"),
-        ("%I", "(?i)[ap]m$"),
+        ("%I", r"(?i)[ap]m\b"),
         ("T%H", r"\dT\d"),
         (", ", ","),
         ("%B", r"\p{L}"),

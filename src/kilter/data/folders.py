@@ -54,8 +54,8 @@ def read(path: Path, options: LoadOptions) -> Source:
     """Read the images in the class folders and the folders in them, in order of class and path (code points).
 
     A folder that contains nothing but the folder of the classes is passed through. Folders called
-    train, val and test (or TRAIN_NAMES, VALIDATION_NAMES, TEST_NAMES) are these parts. With ``unlabelled``, a folder without class folders is read
-    as images without labels.
+    train, val and test (or TRAIN_NAMES, VALIDATION_NAMES, TEST_NAMES) are these parts. With ``unlabelled``,
+    a folder without class folders is read as images without labels.
     """
     path, inside = _innermost(path)
     by_name = {name.lower(): folder for name, folder in inside.items()}

@@ -1,4 +1,4 @@
-"""Where the pictures of a table are, with or without ending, in folders beside it, not at the path it names."""
+"""Where the pictures of a table are: with or without ending, beside it or below, whatever path it names."""
 
 from __future__ import annotations
 
