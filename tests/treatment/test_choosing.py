@@ -88,7 +88,7 @@ def test_the_fewest_changes_that_suffice_are_taken():
     assert [one.outcome for one in trials.tried if one.outcome.endswith("chosen")] == [
         "short trial: fewer changes, chosen"
     ]
-    assert trials.tried[0].outcome == "original model: median of 6 short trainings"
+    assert trials.tried[0].outcome == "original model: median of 6 short runs"
     assert trials.tried[0].remedies == ()
 
 

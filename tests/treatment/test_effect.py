@@ -138,7 +138,7 @@ def test_what_short_trainings_cannot_show_stays_and_says_so():
     chosen = Made((Step("a"), Step("train-longer")))
     left, parts = fewest("a", steps=chosen.steps)
     assert left == "atrain-longer"
-    assert said(parts["train-longer"]) == "short trainings do not show its effect"
+    assert said(parts["train-longer"]) == "short training runs do not show its effect"
 
 
 def test_each_change_that_was_tried_says_what_it_does_by_itself():

@@ -56,7 +56,7 @@ def training_findings(
     not_finite: Mapping[str, Mapping[str, str]] | None = None,
     timing: Timing | None = None,
 ) -> tuple[Finding, ...]:
-    """The findings in the learning curves and measurements of a training; nothing is computed.
+    """The findings in the learning curves and measurements of a run; nothing is computed.
 
     ``rows``: a few rows of the training data; None if the model was trained on a generator of batches.
     ``not_finite``: what the training found of NaN and infinity in its data, as its history has it.
@@ -213,7 +213,7 @@ def examined(
             training = _stepped(rows.context if rows else context, spec, asked.steps, reader, progress)
             context = replace(context, training=training)
         findings += run_checks(CHECKS["training"], context)
-        findings = without_overfitting(findings)
+        findings = with_causes(findings)
         unseen = unchecked(context, planned=asked.outcome)
         if rows is None:
             return Examined(Diagnosis(ranked(findings), unseen))
@@ -351,13 +351,25 @@ def run_checks(checks: Sequence[Check], context: Context) -> list[Finding]:
     return [found for check in checks for found in check(context)]
 
 
-def without_overfitting(findings: list[Finding]) -> list[Finding]:
-    """The findings with a note in place of overfitting where validation rows are unlike training rows."""
-    shift = next((one.code for one in findings if one.code in SHIFTS and one.severity != "note"), "")
-    if not shift:
-        return findings
+# What these explain: not a cause of its own where they are found.
+_EXPLAINED = {
+    **dict.fromkeys(SHIFTS, ("overfitting",)),
+    "output-not-trained": ("disconnected-layer",),
+    "layer-mode": ("rows-mixed",),
+    "inputs-alike": ("dead-units", "loss-not-moving", "collapsed-output", "constant-columns"),
+}
+
+
+def with_causes(findings: list[Finding]) -> list[Finding]:
+    """The findings with a note in place of what another one explains, whatever the outcome."""
+    cause = {
+        code: one.code
+        for one in reversed(findings)
+        if one.severity != "note"
+        for code in _EXPLAINED.get(one.code, ())
+    }
     return [
-        replace(one, severity="note", explained_by=shift) if one.code == "overfitting" else one
+        replace(one, severity="note", explained_by=cause[one.code]) if one.code in cause else one
         for one in findings
     ]
 

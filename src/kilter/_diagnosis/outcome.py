@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
+from kilter._diagnosis.augmented import is_augmented, most_harmful, unaugmented
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.learnable import Learnable, learnable
 from kilter._diagnosis.sibling import own_network, rate_at, sibling
@@ -39,7 +40,7 @@ from kilter._progress import Progress
 from kilter.errors import KilterError
 from kilter.schedules import Performance
 
-# Multiply-adds of one training: about 4 seconds on two cores.
+# Multiply-adds of one training run: about 4 seconds on two cores.
 _WORK: Final = 4e10
 _LEAST_STEPS: Final = 192
 _MOST_STEPS: Final = 4_000
@@ -53,7 +54,7 @@ _MOST_HELD: Final = 1_000
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One training: skill of each held-out row at its end, and the mean skill after half of its steps."""
+    """One training run: skill of each held-out row at its end, and the mean skill after half of its steps."""
 
     rows: np.ndarray
     half: float
@@ -79,6 +80,7 @@ class Outcome:
         sibling: of the sibling after the same steps; NaN without one.
         baseline: of nearest neighbours or ridge regression.
         tuned: of the unchanged network with the sibling's optimiser; NaN if that was not tried.
+        plain: of the same without augmentation; NaN without any. harmful: the layers that cost it most.
         error: standard error of the difference to the sibling. chance: of the skill of a guess.
         learnable: of the label-permutation test; None if it was not needed.
     """
@@ -90,21 +92,28 @@ class Outcome:
     sibling: float = math.nan
     baseline: float = math.nan
     tuned: float = math.nan
+    plain: float = math.nan
+    harmful: tuple[str, ...] = ()
     error: float = 0.0
     chance: float = 0.0
     learnable: Learnable | None = None
 
     @property
     def reference(self) -> float:
-        """The better of the sibling and of the baselines."""
-        known = [one for one in (self.sibling, self.baseline) if not math.isnan(one)]
+        """The best of the sibling, of the network without augmentation, and of the baselines."""
+        known = [one for one in (self.sibling, self.plain, self.baseline) if not math.isnan(one)]
         return max(known, default=math.nan)
 
     def falls_short(self, margin: float, slack: float) -> bool:
         """Whether it ends ``margin`` behind the sibling, or ``margin + slack`` behind the baselines."""
-        sibling = self.sibling - self.expected - self.error
-        simple = self.baseline - self.expected - self.error - slack
-        return any(not math.isnan(one) and one > margin for one in (sibling, simple))
+        better = (self.sibling, self.plain, self.baseline - slack)
+        gaps = [one - self.expected - self.error for one in better]
+        return any(not math.isnan(one) and one > margin for one in gaps)
+
+    def harmed_by_augmentation(self, margin: float) -> bool:
+        """Whether training without augmentation ends ``margin`` ahead, also of a sibling that has it."""
+        augmented = max(self.expected, -math.inf if math.isnan(self.sibling) else self.sibling)
+        return self.plain - augmented - self.error > margin
 
     @property
     def is_whole(self) -> bool:
@@ -122,7 +131,7 @@ class Outcome:
         return not known or self.sibling - skill > max(_EQUAL, self.error)
 
     def least(self, least: float) -> float:
-        """The skill from which on something was learnt: ``least``, or two standard errors of a guess."""
+        """The skill above which something was learnt: ``least``, or two standard errors of a guess."""
         return max(least, 2 * self.chance)
 
     def is_noise(self, least: float) -> bool:
@@ -137,7 +146,7 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Divided:
-    """The rows that are trained on, as a context, and those that trainings are scored on."""
+    """The rows that are trained on, as a context, and those that training runs are scored on."""
 
     context: Context
     x_val: Any
@@ -183,9 +192,12 @@ def outcome(
     made = None if sound is None else _guarded(lambda: trial.run(sound), None)
     if made is not None:
         gap = made.rows - own.rows
-        chance = max(own.error, made.error)  # a training that diverged has none
+        chance = max(own.error, made.error)  # a training run that diverged has none
         error = float(gap.std() / math.sqrt(len(gap)))
         found = replace(found, sibling=made.skill, error=error, chance=chance)
+    if is_augmented(held, spec.augment):
+        plain = _guarded(trial.unaugmented, None)
+        found = found if plain is None else replace(found, plain=plain[0].skill, harmful=plain[1])
     if max(found.reached, found.sibling if made else found.reached) < max(margin, 2 * found.chance):
         found = replace(found, learnable=learnable(_with_targets(held), spec.seed))
     if found.falls_short(margin, margin):
@@ -197,8 +209,11 @@ def outcome(
 def skill_of(rows: Divided, model: keras.Model) -> float:
     """The skill of a trained model on the rows of an outcome; NaN if it cannot be measured."""
     wanted = paired_targets(rows.context.model, rows.y_val)
-    found = _guarded(lambda: _row_skills(rows.context, model, rows.x_val, wanted), None)
-    return math.nan if found is None else float(found.mean())
+    return _mean(_guarded(lambda: _row_skills(rows.context, model, rows.x_val, wanted), None))
+
+
+def _mean(skills: np.ndarray | None) -> float:
+    return math.nan if skills is None else float(skills.mean())
 
 
 def _same_network(sibling: keras.Model | None, given: keras.Model) -> bool:
@@ -284,8 +299,31 @@ class _Trial:
         self.steps = self.planned
         self._rows = collect(context.x, context.y, context.row_weights)
 
-    def run(self, model: keras.Model, *, given: bool = False) -> Run | None:
-        """The run of a model, put back after it; the ``given`` one decides how many steps."""
+    def unaugmented(self) -> tuple[Run, tuple[str, ...]] | None:
+        """The run without augmentation, and the layers of it that cost the trained network most."""
+        model, named = unaugmented(self.context), list[str]()
+
+        def look() -> None:
+            named.extend(
+                most_harmful(
+                    self.context,
+                    self.x_val,
+                    lambda x: _mean(_row_skills(self.context, model, x, self.wanted)),
+                )
+            )
+
+        plain = _Trial(self.context, replace(self.spec, augment=None), self.x_val, self.wanted, self.progress)
+        plain.steps = self.steps
+        made = plain.run(model, look=look)
+        return None if made is None else (made, tuple(named))
+
+    def run(
+        self, model: keras.Model, *, given: bool = False, look: Callable[[], None] = lambda: None
+    ) -> Run | None:
+        """The run of a model, put back after it; the ``given`` one decides how many steps.
+
+        ``look`` is called when the model is trained.
+        """
         spec, before = self.spec, pull(model)
         if not given:
             build(model, self._rows.example(self.context.batch_size))
@@ -300,7 +338,9 @@ class _Trial:
         if spec.augment is None:
             feed = padded(model, feed, "train")  # the program that measures and trains
         try:
-            return self._trained(model, runner, feed, copied(before), highest)
+            made = self._trained(model, runner, feed, copied(before), highest)
+            look()
+            return made
         finally:
             push(before, model)
 
@@ -340,7 +380,7 @@ class _Trial:
         return min(self.planned, max(_LEAST_STEPS, min(most, _MOST_STEPS)))
 
     def _skill(self, model: Any, state: Any, done: int) -> np.ndarray | None:
-        """The mean over the outputs of each row's skill, on the held-out rows, after ``done`` steps."""
+        """Each held-out row's skill after ``done`` steps; see :func:`_row_skills`."""
         push(copied(state), model)
         _catch_up(model, done, self.planned)
         return _row_skills(self.context, model, self.x_val, self.wanted)

@@ -54,7 +54,7 @@ def read_sequences(context: Context, seed: int) -> SequenceReading | None:
         with fitting(context.model, batch):
             return _read(context, entry, batch, rows)
     except (KilterError, *FOREIGN_ERRORS):
-        return None  # a custom layer that does not allow it: nothing is known of its steps
+        return None  # a custom layer that does not allow it: its steps cannot be measured
 
 
 def _entry(context: Context) -> _Entry | None:

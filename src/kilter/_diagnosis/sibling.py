@@ -55,7 +55,7 @@ PARTS: Final = (
 RATE: Final = 4e-3
 ATTENTION_RATE: Final = 2e-3
 CLIP: Final = 1.0
-_DEEP: Final = 5  # hidden layers, from which on a stack without normalisation gets it
+_DEEP: Final = 5  # a stack with this many hidden layers and no normalisation gets it
 _STARTS: Final = {
     "recurrent_initializer": "orthogonal",
     "embeddings_initializer": "uniform",

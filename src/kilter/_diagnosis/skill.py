@@ -81,7 +81,7 @@ def _classes(
 def _cut(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Class numbers from the best threshold, in the better direction.
 
-    Under a loss of one's own, numbers may be distances: which of them mean 1 is unknown.
+    Under a custom loss, numbers may be distances, and which of them mean 1 is unknown.
     """
     limits = np.unique(np.quantile(values, np.linspace(0.02, 0.98, 25)))
     ways = [(values > limit) == above for limit in limits for above in (True, False)]

@@ -1,4 +1,4 @@
-"""The course of a treatment: candidates, full trainings, proof, fewest changes, and a second round.
+"""The course of a treatment: candidates, full training runs, proof, fewest changes, and a second round.
 
 Every step is a function of the records before it; :class:`Steps` has those that train.
 """
@@ -72,7 +72,7 @@ class Steps:
 
 
 def unchanged(original: Subject, given: AsGiven, tools: Tools) -> Round:
-    """The original model, trained as it came, and no trials."""
+    """The original model, trained unchanged, and no trials."""
     return Round(original, given.best, Trials(tools.scoring.measure, 0, 0))
 
 
@@ -88,9 +88,10 @@ def course(
 ) -> Round:
     """The best subject, trained: of one round, or of two if the first falls short of the sound sibling.
 
-    The second round goes on from what the first one proved, with longer trials, and takes warnings as severe.
+    The second round continues from what the first one proved, with longer trials, and takes warnings as
+    severe.
     ``examined``: what the diagnosis knows of the sibling. If it has tried the whole training, a network
-    without any finding is not held against it again, and the sibling is trained only where it gets further.
+    without any finding is not compared with it again, and the sibling is trained only if it gets further.
     """
     begin = unchanged(original, given, tools)
     known = examined or Examined(diagnosis)
@@ -206,7 +207,7 @@ class _Course:
         """The chosen subject, or the sibling if that gets clearly further; unchanged if neither is proven.
 
         A choice that has learnt nothing in its short trial is trained in full only if there is no sibling.
-        If a training is long, both are held against each other in short trials, and nothing is trained here.
+        If training is long, both are compared in short trials, and nothing is trained here.
         ``known``: the search that plans the proof, where none has chosen.
         """
         search, scoring = choice.search, self.tools.scoring

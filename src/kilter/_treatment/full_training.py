@@ -1,4 +1,4 @@
-"""Trainings for all epochs: of a treated model, and of the original one as the user would train it."""
+"""Training runs for all epochs: of a treated model, and of the original one as the user would train it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class AsGiven:
 
 
 class _BestWeights(keras.callbacks.Callback):
-    """Keeps the state of the best validation loss; the training goes on."""
+    """Keeps the state of the best validation loss; training continues."""
 
     def __init__(self, trained: keras.Model) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ def train_as_given(original: Subject, tools: Tools) -> AsGiven:
 def _train(subject: Subject, tools: Tools, stage: str) -> tuple[Trained, Trained]:
     """The training at its end, and at the best validation loss.
 
-    A training of few steps runs in the program of the trials, which has whole batches only. If the rows are
+    A run of few steps uses the program of the trials, which has whole batches only. If the rows are
     shuffled and an epoch has many batches, the rest of the rows is left out, others each time: a program for
     them would take longer to compile than the training takes.
     """

@@ -1,6 +1,6 @@
-"""The fewest changes: after the proof each is taken out in turn, and what does not earn its place goes.
+"""The fewest changes: after the proof each is removed in turn, and what does not earn its place goes.
 
-In short trainings, paired with those of the proof: the same seeds, rows and length.
+In short training runs, paired with those of the proof: the same seeds, rows and length.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Minimal:
     subject: Subject
     parts: tuple[Part, ...] = ()
     score: float = math.nan
-    """The mean of its short trainings."""
+    """The mean of its short training runs."""
 
     @property
     def dropped(self) -> bool:

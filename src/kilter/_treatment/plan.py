@@ -32,6 +32,11 @@ ORDER: Final = (
     "shuffle",
     "stateless",
     "rescale-targets",
+    "realign-masks",
+    "swap-pair-labels",
+    "invert-mask",
+    "add-loss",
+    "drop-augmentation",
     "remove-first-activation",
     "softmax-last-axis",
     "fix-from-logits",
@@ -42,7 +47,6 @@ ORDER: Final = (
     "rescale-each-output",
     "balance-losses",
     "weigh-reconstruction",
-    "non-saturating-loss",
     "focal-loss",
     "dice-loss",
     "output-bias-prior",
@@ -205,7 +209,7 @@ def _place(code: str) -> int:
 def sibling_of(
     original: Subject, diagnosis: Diagnosis, remedy_set: RemedySet, *, optimizer_alone: bool = False
 ) -> Subject | None:
-    """The original's sound sibling, on data and with a training that are treated for all findings.
+    """The original's sound sibling, on data and with training options that are treated for all findings.
 
     ``optimizer_alone``: the original network with the sibling's optimiser.
     """

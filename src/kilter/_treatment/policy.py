@@ -20,7 +20,7 @@ def _work(default: float, reason: str, seconds: str) -> Any:
 
 @dataclass(frozen=True)
 class SearchPolicy:
-    """The lengths of trials, searches and full trainings.
+    """The lengths of trials, searches and full training runs.
 
     *Work* is counted from the traced training step, in multiply-adds: about 1e10 a second on two cores.
     """
@@ -38,11 +38,11 @@ class SearchPolicy:
     somewhat_longer: int = _number(2, "times", "a search that is still behind the baselines")
     sibling_work: float = _work(2e11, "a longer full training is made once, of what is proven", "20 s")
     few_rows: int = _number(
-        30, "rows", "so few prove nothing: an output that cannot fit is repaired by reason"
+        30, "rows", "so few prove nothing: an output that cannot fit is repaired without a proof"
     )
-    part_pairs: int = _number(3, "paired seeds", "for each change that is taken out")
-    part_share: float = _number(0.3, "share of the full training", "trainings without one of the changes")
-    part_work: float = _work(6e10, "trainings without one of the changes may always do this much", "6 s")
+    part_pairs: int = _number(3, "paired seeds", "for each change that is removed")
+    part_share: float = _number(0.3, "share of the full training", "runs without one of the changes")
+    part_work: float = _work(6e10, "runs without one of the changes may always do this much", "6 s")
     short_training_steps: int = _number(
         QUICK_STEPS,
         "steps",
@@ -59,7 +59,7 @@ class SearchPolicy:
     patience_share: float = _number(
         0.5, "share of the epochs", "networks may stay on a plateau for a long time"
     )
-    least_patience: int = _number(10, "epochs", "patience in short trainings")
+    least_patience: int = _number(10, "epochs", "patience in short training runs")
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ class Subject:
         return model
 
     def fit_arguments(self, epochs: int | None = None, *, validated: bool = True) -> dict[str, Any]:
-        """The arguments of :func:`kilter.fit` for a training of ``epochs``, by default all of them.
+        """The arguments of :func:`kilter.fit` for a training run of ``epochs``, by default all of them.
 
         Callbacks are copies, since Keras's keep state. A 1cycle is fitted to ``epochs`` and never stopped
         early. ``validated``: False leaves validation data and early stopping out, unless a callback or

@@ -1,4 +1,4 @@
-"""Short trainings of one subject from the weights of one seed after another, in one compiled program."""
+"""Short training runs of one subject from the weights of one seed after another, in one compiled program."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def _part(subject: Subject, rows: int) -> Subject:
     """The subject with the rows and validation rows of a trial.
 
     Where it shuffles small data, it keeps all rows: an epoch takes some of them, others each time, in the
-    program of a training on all. Else rows are drawn with the subject's seed, and stay in their order.
+    program of a training run on all. Else rows are drawn with the subject's seed, and stay in their order.
     """
     most = subject.policy.search.trial_validation_rows
     judged = slice(most - most % (fixed_batch_size(subject.model) or 1))

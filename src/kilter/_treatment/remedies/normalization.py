@@ -54,7 +54,7 @@ def insert_batch_norm(subject: Subject, finding: Finding) -> Subject | None:
 def fitting_momentum(steps: int, policy: RemedyPolicy = _POLICY) -> float:
     """The largest usual momentum with moving averages that adapt within half an epoch of ``steps`` steps.
 
-    Within two epochs if these are short. Averages that lag cost most in short trainings.
+    Within two epochs if these are short. Averages that lag cost most in short training runs.
     """
     fitting = (one for one, epochs in policy.momenta if one ** (epochs * steps) <= policy.average_left)
     return next(fitting, policy.momenta[-1][0])

@@ -21,6 +21,14 @@ from kilter.nn.positions import PositionEmbedding
 _INNER: Final = ("layer", "backward_layer", "cell")
 _KERNELS: Final = {"kernel": "glorot_uniform", "recurrent_kernel": "orthogonal"}
 _WARM_RATE: Final = 1e-3
+_OPPOSITE: Final = {
+    "Equal": "not_equal",
+    "NotEqual": "equal",
+    "Greater": "less_equal",
+    "GreaterEqual": "less",
+    "Less": "greater_equal",
+    "LessEqual": "greater",
+}
 
 
 def _recurrent(subject: Subject) -> list[LayerFacts]:
@@ -115,7 +123,7 @@ def read_last_step(subject: Subject, finding: Finding) -> Subject | None:
 
 
 def orthogonal_recurrent(subject: Subject, finding: Finding) -> Subject | None:
-    """Recurrent layers drawn anew: orthogonal from step to step, Glorot uniform for the inputs, zero biases.
+    """Reinitialise recurrent layers: orthogonal from step to step, Glorot uniform for inputs, zero biases.
 
     Forget gates start at 1.
     """
@@ -296,6 +304,27 @@ def warm_up(subject: Subject, finding: Finding) -> Subject | None:
     return subject.changed(change, model=model, cycle=peak)
 
 
+def invert_mask(subject: Subject, finding: Finding) -> Subject | None:
+    """The only comparison of the graph, such as ``ids == 0``, which makes the mask, becomes its opposite."""
+    if not can_be_cut(subject.model):
+        return None
+    found = [one for one in subject.model._operations if type(one).__name__ in _OPPOSITE]
+    if len(found) != 1:
+        return None
+    (one,) = found
+    kind = type(one).__name__
+    opposite = _OPPOSITE[kind]
+    change = Change(
+        remedy="invert-mask",
+        where=(one.name,),
+        before=f"mask by {kind}",
+        after=f"mask by {opposite}",
+        snippet=f"mask = keras.ops.{opposite}(...)  # True for the steps to use",
+    )
+    # Not a layer: any function may take its place.
+    return operated(subject, change, {one: lambda _: [getattr(keras.ops, opposite)]})
+
+
 REMEDIES = {
     **remedies(
         recurrent_tanh,
@@ -303,6 +332,7 @@ REMEDIES = {
         read_last_step,
         add_positions,
         repair_softmax_axis,
+        invert_mask,
         needs_surgery=True,
     ),
     **remedies(orthogonal_recurrent, unit_forget_bias, warm_up),
