@@ -183,7 +183,7 @@ _CONSEQUENCES: Final = (
 
 def is_noise(found: Iterable[Finding], context: Context, outcome: Outcome) -> bool:
     """Whether there is nothing to learn, and no fault that would hide what there is."""
-    hidden = any(one.severity == "severe" and one.code in _HIDING for one in found)
+    hidden = any(one.severity == "severe" and one.code in (*_HIDING, *_STRUCTURAL) for one in found)
     return not hidden and outcome.is_noise(context.thresholds.learnt_least)
 
 
