@@ -149,6 +149,7 @@ def test_what_can_be_learnt_is_told_from_noise():
         ("receptive-field", 0.4, True, True),  # the sibling has it too
         ("receptive-field", 0.95, True, False),
         ("targets-loss", 0.0, False, True),  # what hides a relation is named, not the labels
+        ("missing-positions", 0.0, False, True),  # simple learners do not see the order either
         ("unscaled-inputs", 0.0, False, False),
     ],
 )

@@ -35,7 +35,17 @@ _PREVENTING: Final = (
     "loss-axis",
 )
 # Faults that may hide what there is to learn.
-_HIDING: Final = (*_PREVENTING, "output-activation-loss", "masks-misplaced", "inputs-alike")
+_HIDING: Final = (
+    *_PREVENTING,
+    "output-activation-loss",
+    "masks-misplaced",
+    "inputs-alike",
+    "missing-positions",
+    "softmax-axis",
+    "inverted-mask",
+    "unread-steps",
+    "attention-uniform",
+)
 # Severe regardless of a short training: the training cannot run as requested, or has nothing to learn from.
 _CERTAIN: Final = (
     *_PREVENTING,
@@ -183,7 +193,7 @@ _CONSEQUENCES: Final = (
 
 def is_noise(found: Iterable[Finding], context: Context, outcome: Outcome) -> bool:
     """Whether there is nothing to learn, and no fault that would hide what there is."""
-    hidden = any(one.severity == "severe" and one.code in (*_HIDING, *_STRUCTURAL) for one in found)
+    hidden = any(one.severity == "severe" and one.code in _HIDING for one in found)
     return not hidden and outcome.is_noise(context.thresholds.learnt_least)
 
 
