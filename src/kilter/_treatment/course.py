@@ -300,7 +300,7 @@ class _Course:
         if gain <= scoring.policy.least_gain or scoring.better_by(trained.score, before) <= scoring.noise:
             return None
         gained = f"{scoring.measure} {before:.4g} → {trained.score:.4g}"
-        reason = f"too few epochs were planned; full trainings: {gained}"
+        reason = f"too few epochs were planned; full training runs: {gained}"
         return Round(longer, trained, replace(found.trials, reason=reason))
 
     def _trained(self, best: Round) -> Trained:
