@@ -92,6 +92,7 @@ def run(
         minimal=minimal,
         sibling=lambda *_, **__: None if sibling is None else sound,
         planned=lambda *_: search,
+        lengthen=lambda *_: None,
     )
     given = trained(original, plain)
     repair = Remedy(lambda *_: mended)

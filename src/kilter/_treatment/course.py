@@ -14,6 +14,7 @@ from typing import Final
 from kilter._compare.looks import Spending
 from kilter._diagnosis.diagnose import Examined
 from kilter._diagnosis.outcome import skill_of
+from kilter._diagnosis.thresholds import Thresholds
 from kilter._records import Diagnosis, ranked
 from kilter._treatment.full_training import AsGiven, Trained, train_in_full
 from kilter._treatment.minimal import UNSEEN, Minimal, minimal
@@ -35,6 +36,7 @@ from kilter._treatment.sound_sibling import OPTIMIZER
 from kilter._treatment.subject import Subject
 
 # Findings that an output cannot fit its targets, whatever the training.
+_LEARNT: Final = Thresholds().learnt_least
 STRUCTURAL: Final = ("output-activation-loss", "targets-loss")
 # Remedies that the sibling's optimiser includes.
 OPTIMIZING: Final = (
@@ -198,17 +200,14 @@ class _Course:
         subject = self._sibling_subject
         if subject is None or self._is_long(subject) or self._sibling is None:
             return None
-        search = self.steps.planned(subject, self.tools)
-        self.steps.lengthen(search, self._sibling.subject)
-        found = self._settled(Choice(self.unchanged.subject, math.nan, None), search)
+        found = self._settled(Choice(self.unchanged.subject, math.nan, None))
         return found if found.trials.proven else None
 
-    def _settled(self, choice: Choice, known: Search | None = None) -> Round:
+    def _settled(self, choice: Choice) -> Round:
         """The chosen subject, or the sibling if that gets clearly further; unchanged if neither is proven.
 
-        A choice that has learnt nothing in its short trial is trained in full only if there is no sibling.
-        If training is long, both are compared in short trials, and nothing is trained here.
-        ``known``: the search that plans the proof, where none has chosen.
+        A choice that has learnt nothing in its short trial is trained in full only if the sibling learns
+        nothing either. If training is long, both are compared in short trials, and nothing is trained here.
         """
         search, scoring = choice.search, self.tools.scoring
         if search is not None and _is_long(search):
@@ -217,19 +216,40 @@ class _Course:
         if search is not None and not scoring.learnt_nothing(choice.score):
             trained = [self.steps.train(choice.subject, self.tools)]
         enough = trained and (scoring.leaves_little(trained[0].score) or not self._may_gain(trained[0]))
-        if not enough and self._sibling is not None:
-            search = search or known or self.steps.planned(self._sibling.subject, self.tools)
+        hopeless = search is not None and self._sibling_learns_nothing
+        if not enough and not hopeless and self._sibling is not None:
+            search = search or self.steps.planned(self._sibling.subject, self.tools)
             search.tried.append(_trial(self._sibling))
             trained.append(self._sibling)
         assert search is not None
-        if not trained:
+        if choice.search is not None and all(scoring.learnt_nothing(one.score) for one in trained):
             choice = self.steps.persist(choice, self.diagnosis, self.tools.remedy_set)
-            trained = [self.steps.train(choice.subject, self.tools)]
-        one, *others = _ranked(trained, self._scoring)
-        trials = self._tested(one.subject, search)
-        if others and not trials.proven:
-            (one,) = others
-            trials = self._tested(one.subject, search, before=trials)
+            trained.insert(0, self.steps.train(choice.subject, self.tools))
+        return self._proven(trained, search)
+
+    @property
+    def _sibling_learns_nothing(self) -> bool:
+        """Whether the diagnosis has tried the whole sibling, and it has learnt nothing."""
+        outcome = self.examined.outcome
+        return outcome is not None and outcome.is_whole and outcome.sibling < outcome.least(_LEARNT)
+
+    def _proven(self, trained: Sequence[Trained], search: Search) -> Round:
+        """The best of what was trained, or the next if that is not proven, with the fewest changes.
+
+        Nothing is tested that got no further than the original in full. Trials get as long as the best one
+        needs to learn something in them.
+        """
+        before = self._trained(self.unchanged)
+        ranked = _ranked(trained, self._scoring)
+        trials = Trials(search.scoring.measure, search.epochs, search.rows, tuple(search.tried))
+        tested = [one for one in ranked if self._scoring.better_by(one.score, before.score) > 0]
+        one = ranked[0]
+        for number, one in enumerate(tested):
+            if not number and not search.scoring.learnt_nothing(one.score):
+                self.steps.lengthen(search, one.subject)
+            trials = self._tested(one.subject, search, before=trials if number else None)
+            if trials.proven:
+                break
         return self._fewest(Round(one.subject, one, trials), search)
 
     def _settled_by_trials(self, choice: Choice, search: Search) -> Round:

@@ -191,23 +191,23 @@ def _fewest(sets: list[Subject], score: float, search: Search) -> tuple[Subject,
 
 
 def persist(choice: Choice, diagnosis: Diagnosis, remedy_set: RemedySet) -> Choice:
-    """The choice with further changes, one at a time; if it has learnt nothing, with longer trials, once."""
+    """The choice with further changes, one at a time; in longer trials if it has learnt nothing."""
     best, score, search = choice.subject, choice.score, choice.search
     assert search is not None
-    for longer in (1, search.policy.longer):
-        if longer > 1:
-            if search.deadline.stops("longer trials"):
-                break
-            search.epochs = min(search.epochs * longer, best.training.epochs)
-            score = search.run(best, "tried for longer")
-        best, score = _more(best, score, diagnosis, remedy_set, search)
-        if not search.scoring.learnt_nothing(score) or search.epochs >= best.training.epochs:
-            break
-    return Choice(best, score, search)
+    longer = min(search.epochs * search.policy.longer, best.training.epochs)
+    if search.scoring.learnt_nothing(score) and longer > search.epochs:
+        if search.deadline.stops("longer trials"):
+            return choice
+        search.epochs = longer
+        score = search.run(best, "tried for longer")
+    return Choice(*_more(best, score, diagnosis, remedy_set, search), search)
 
 
 def lengthen(search: Search, subject: Subject) -> None:
-    """Make the trials as long as a subject, which learns in full trainings, needs to learn something."""
+    """Make the trials as long as a subject that learns in full training needs to learn something in them."""
+    known = [one.score for one in search.tried if one.remedies == subject.remedies and "short" in one.outcome]
+    if known and not search.scoring.learnt_nothing(known[-1]):
+        return
     while search.scoring.learnt_nothing(search.run(subject)):
         longer = min(search.epochs * search.policy.somewhat_longer, subject.training.epochs)
         if longer == search.epochs or search.deadline.stops("longer trials"):
