@@ -35,7 +35,7 @@ _MOST_STEPS: Final = 4_096
 _MOST_SCORES: Final = 1 << 24  # numbers of attention that a reading may hold
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class _Entry:
     """Where the steps enter: ``call`` is the embedding's place among the calls of leaf layers; None: x."""
 
