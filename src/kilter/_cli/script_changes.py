@@ -153,7 +153,9 @@ def _code(value: Any, prefix: str) -> str | None:
 
 
 def _literal(value: Any) -> str:
-    """A plain value as code, text in double quotes."""
+    """A plain value as code, text in double quotes, numbers with the digits of float32."""
+    if isinstance(value, float):
+        return repr(float(f"{value:.7g}"))
     return json.dumps(value) if isinstance(value, str) else repr(value)
 
 

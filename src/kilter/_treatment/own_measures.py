@@ -17,6 +17,7 @@ from scipy.special import expit, softmax
 
 from kilter import _measures
 from kilter._diagnosis.checks.output import SQUARES
+from kilter._diagnosis.skill import are_distances, cut_where_best
 from kilter._diagnosis.targets import labels, target_facts
 from kilter._engine.inference import predict_unchanged, whole_batches
 from kilter._measures import Answers, Direction, Kind
@@ -265,7 +266,10 @@ def _answered(
         shares = _shares(outputs.reshape(-1, units), now)
         # Each position of a sequence or an image has a class of its own.
         places = _places(targets, len(shares) // count)
-        wanted, given = class_numbers(places), shares.argmax(axis=1)
+        wanted = class_numbers(places)
+        if units == 1 and are_distances(now) and len(wanted) == len(shares) and finite.all():
+            shares = np.eye(2)[cut_where_best(outputs.ravel(), wanted)]
+        given = shares.argmax(axis=1)
         known = class_numbers(_places(np.asarray(came.targets), len(shares) // count))
         rare = _measures.rare_class(np.bincount(known)) is not None
         return OwnAnswers(name, kind, wanted.reshape(count, -1), given.reshape(count, -1),
