@@ -78,7 +78,7 @@ _STRUCTURAL: Final = (
     "drowned-output",
 )
 _ENOUGH: Final = 0.9
-# Validation rows that differ, but to which what is learnt carries over: a split that may be meant so.
+# Validation rows that differ, although what is learnt carries over to them: the split may be intended.
 _SPLIT: Final = ("validation-scale", "validation-unlike-training")
 _CARRIES: Final = 0.6
 # The sibling has these too: where it falls short of simple learners, they are why, not the number of steps.
@@ -100,7 +100,7 @@ _SPREADING: Final = (
     "exploding-through-time",
     "attention-collapsed",
 )
-# What can explain a training that falls short, causes before their consequences.
+# What can explain a training run that falls short, causes before their consequences.
 _ROOTS: Final = (
     *_CERTAIN,
     *_BY_CONSTRUCTION,

@@ -50,7 +50,7 @@ class Thresholds:
     stability: float = sourced(2.0, "Cohen et al. 2021: gradient descent is stable below 2")
     signal_left: float = sourced(0.02, OWN)
     # speed
-    slow_seconds: float = sourced(20.0, "shorter trainings are not worth a change")
+    slow_seconds: float = sourced(20.0, "shorter training runs are not worth a change")
     waiting: float = sourced(0.3, OWN)
     compiling: float = sourced(0.5, OWN)
     recompiling: float = sourced(0.1, OWN)

@@ -1,6 +1,6 @@
 """Checks of how the outputs end: activations before the last one, softmax and its axis, logits, metrics.
 
-Where the last activation is unknown (an operation, a Lambda, a function of one's own), the outputs of the
+Where the last activation is unknown (an operation, a Lambda, a custom function), the outputs of the
 model for the first rows say what they are.
 """
 

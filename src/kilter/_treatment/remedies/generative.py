@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from kilter._diagnosis.checks.generative import explained, kl_weight
+from kilter._models.compiling import compiled_like
 from kilter._models.layers import loss_weights
 from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import remedies
-from kilter._treatment.subject import Subject, compiled_like
+from kilter._treatment.subject import Subject
 
 # The noise that a KL term stands for afterwards, over the variance that a code can explain.
 _NOISE: Final = 0.01
