@@ -21,7 +21,7 @@ from kilter._diagnosis.skill import are_distances, cut_where_best
 from kilter._diagnosis.targets import labels, target_facts
 from kilter._engine.inference import predict_unchanged, whole_batches
 from kilter._measures import Answers, Direction, Kind
-from kilter._models.layers import OutputFacts, output_names
+from kilter._models.layers import LossFacts, OutputFacts, output_names
 from kilter._models.reading import paired_targets
 from kilter._models.tracing import fixed_batch_size
 from kilter._treatment.policy import Policy, ScoringPolicy
@@ -166,7 +166,7 @@ def predictions(subject: Subject, model: keras.Model) -> Any:
 
 
 def own_answers(original: Subject, subject: Subject, outputs: Sequence[np.ndarray]) -> list[OwnAnswers]:
-    """The answers of every output with a loss and targets, on the validation rows of ``subject``.
+    """The answers of every output with targets, on the validation rows of ``subject``; () if none has a loss.
 
     What an output is to learn is read from the ``original`` model: the treated one may have another loss.
     """
@@ -174,8 +174,11 @@ def own_answers(original: Subject, subject: Subject, outputs: Sequence[np.ndarra
     if not len(original.facts[1]) == len(subject.facts[1]) == len(outputs) == len(targets):
         return []
     found: list[OwnAnswers] = []
+    learns = any(one.loss is not None for one in original.facts[1])
     for index, name in enumerate(names_of(original.model, len(outputs))):
         came = original.facts[1][index]
+        if learns and came.loss is None:
+            came = replace(came, loss=LossFacts(""))  # a treated model may have one: its targets decide
         kind = kind_of(came)
         if kind is not None:
             given = np.asarray(outputs[index], dtype=np.float64)
