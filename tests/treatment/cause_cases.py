@@ -92,10 +92,6 @@ def variational() -> Subject:
     return subject(keras.Model(inputs, layers.Dense(6)(code)), X, X, loss="mse", metrics=())
 
 
-def _saturating(truth: Any, answer: Any) -> Any:
-    return keras.ops.mean(keras.ops.log(1 - answer + 1e-7), axis=-1)
-
-
 def normed(**options: Any) -> Subject:
     return masks(layers.BatchNormalization(name="norm"), batch_size=1, **options)
 
@@ -208,10 +204,6 @@ CAUSES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
     "weigh-reconstruction": (
         lambda: variational(),
         lambda p: p.model._compile_config.config["loss_weights"][0] > 50,  # type: ignore[attr-defined]
-    ),
-    "non-saturating-loss": (
-        lambda: subject(dense(), y=np.ones(96), loss=_saturating),
-        lambda p: isinstance(_loss(p), keras.losses.BinaryCrossentropy),
     ),
     "group-normalization": (normed, lambda p: _kinds(p)[1] == "GroupNormalization"),
     "output-bias-prior": (

@@ -29,10 +29,10 @@ def is_augmented(context: Context, augment: Augment | None) -> bool:
     return bool(augmenting_layers(context.model)) or (augment is not None and can_be_cut(context.model))
 
 
-def unaugmented(context: Context, steps: int) -> keras.Model:
+def unaugmented(context: Context) -> keras.Model:
     """The network without augmenting layers, with its own weights and the sibling's optimiser."""
     cuts = {layer: lambda _: None for layer in augmenting_layers(context.model)}
-    return compiled_soundly(context, cut(context.model, cuts).model, steps)
+    return compiled_soundly(context, cut(context.model, cuts).model)
 
 
 def most_harmful(context: Context, x: Any, score: Callable[[Any], float]) -> tuple[str, ...]:

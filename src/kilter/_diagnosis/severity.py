@@ -42,6 +42,7 @@ _CERTAIN: Final = (
     "one-class",
     "inputs-alike",
     "output-not-trained",
+    "row-weights",
     "shuffled-labels",
     "pairs-reversed",
     "validation-classes",
@@ -253,8 +254,8 @@ def _too_short(outcome: Outcome) -> Finding:
 def _augmentation(outcome: Outcome) -> Finding:
     reached = max(outcome.expected, -math.inf if math.isnan(outcome.sibling) else outcome.sibling)
     evidence = [Evidence("skill without augmentation", outcome.plain, reached, "with it")]
-    words = {"plain": outcome.plain, "reached": reached}
-    return finding("augmentation-harms", "severe", outcome.harmful or ("data",), evidence, **words)
+    where = outcome.harmful or ("data",)
+    return finding("augmentation-harms", "severe", where, evidence, plain=outcome.plain, reached=reached)
 
 
 def _root(found: list[Finding], context: Context, *, rate: bool) -> Finding | None:

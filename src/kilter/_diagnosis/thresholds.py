@@ -149,6 +149,7 @@ class Thresholds:
     window_share: float = sourced(0.2, "windows cut after the split share none; limit by kilter")
     padding: float = sourced(0.3, "a third of the steps after the last token; limit by kilter")
     padding_average: float = sourced(0.5, "the average is halved; limit by kilter")
+    effective_rows: float = sourced(0.05, "Kish 1965: (sum of weights)² / sum of squares; limit by kilter")
     loss_ratio: float = sourced(100.0, "Kendall et al. 2018: equal shares learn best; limit by kilter")
     skill_possible: float = sourced(0.5, "half of what there is to learn is lost; limit by kilter")
     distinct_rows: float = sourced(0.05, "rows of 16 and more numbers hardly ever repeat; limit by kilter")

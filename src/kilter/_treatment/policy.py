@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
+from kilter._engine.program_cache import QUICK_STEPS, QUICK_WEIGHTS
+
 BY_HAND: Final = "chosen by hand"
 
 
@@ -42,7 +44,7 @@ class SearchPolicy:
     part_share: float = _number(0.3, "share of the full training", "runs without one of the changes")
     part_work: float = _work(6e10, "runs without one of the changes may always do this much", "6 s")
     short_training_steps: int = _number(
-        4_000,
+        QUICK_STEPS,
         "steps",
         "a shorter full training shares the program of the trials: compiling its own costs more",
     )
@@ -50,7 +52,7 @@ class SearchPolicy:
         16, "batches an epoch", "from this number on, the last partial batch may be left out"
     )
     quick_parameters: int = _number(
-        10_000, "weights", "in larger networks, XLA's optimisations save more time than they cost",
+        QUICK_WEIGHTS, "weights", "in larger networks, XLA's optimisations save more time than they cost",
         "10 networks on 2 cores: equal at 5,000 steps of 500 weights, at 1,700 steps of 50,000",
     )  # fmt: skip
     small_data: int = _number(64 * 2**20, "bytes", "copying this much to the device is faster than compiling")

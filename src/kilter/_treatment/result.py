@@ -58,7 +58,8 @@ class Part:
 
     Attributes:
         remedy: its code; kept: whether it earned its place.
-        loss: what is lost without it, in shares of the way from a constant prediction to perfection.
+        loss: what is lost without it, in shares of the way from a constant prediction to perfection; NaN if
+            it is needed in full trainings, and short ones do not show why.
         without: the mean score of all changes but this one.
         alone: the mean score with this change only; NaN if that was not tried.
         pairs: the number of training runs of each.
@@ -74,6 +75,8 @@ class Part:
 
 def said(part: Part) -> str:
     """A change's own effect in words: what is lost without it, and whether it stayed."""
+    if math.isnan(part.loss):
+        return "short trainings do not show its effect"
     fewer = f"{100 * abs(part.loss):.2g} % {'less' if part.loss >= 0 else 'more'} of the way to perfect"
     return f"{fewer} without it ({part.pairs} pairs)" + ("" if part.kept else "; removed")
 

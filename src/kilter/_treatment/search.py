@@ -85,7 +85,7 @@ class Search:
         if self.deadline.stops("the rest of the search"):
             return True
         short = self.scoring.falls_short(score)
-        if self.scoring.learnt_nothing(score) or (self.thorough and short):
+        if self.scoring.learnt_nothing(score):
             return self.spent > self.allowed * self.policy.longer
         return self.spent > self.allowed * (self.policy.somewhat_longer if short else 1)
 

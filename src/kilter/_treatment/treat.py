@@ -6,6 +6,7 @@ The steps, from top to bottom: diagnosis → candidates and short trials (:mod:`
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -18,7 +19,7 @@ from kilter._compare.looks import Spending
 from kilter._diagnosis.diagnose import Asked, Examined, examined
 from kilter._engine.augmenting import Augment
 from kilter._engine.measuring import probe
-from kilter._engine.program_cache import shared_programs
+from kilter._engine.program_cache import compiled_for, shared_programs
 from kilter._engine.scheduling import Schedule
 from kilter._engine.training_spec import TrainingSpec
 from kilter._progress import Verbose, shown
@@ -130,7 +131,7 @@ def treat(
     )
     asked = replace(subject_of(model, x, y, spec, policy), features=tuple(features))
     remedy_set = RemedySet(remedies, kept(model, keep, remedies))
-    with shown(verbose) as progress, shared_programs():
+    with shown(verbose) as progress, shared_programs(), _compiled(asked):
         found = examined(model, asked.x, asked.y, asked.training, progress, Asked(features=asked.features))
         original = readable(asked)
         scoring = scoring_of(original, metric)
@@ -145,18 +146,19 @@ def treat(
         return replace(result, noise=noise)
 
 
+def _compiled(subject: Subject) -> contextlib.AbstractContextManager[None]:
+    """How all programs of the treatment are compiled: as suits the steps of a full training."""
+    policy, steps = subject.policy.search, subject.training.epochs * subject.steps_per_epoch
+    return compiled_for(subject.model, steps, policy.quick_parameters, policy.short_training_steps)
+
+
 def _best(
     original: Subject, found: Examined, given: AsGiven, tools: Tools, spending: Spending
 ) -> tuple[Round, str]:
     """The best subject; on noise the original one, with the finding that says so in words, else ""."""
     if found.noise and tools.scoring.learnt_nothing(given.best.score):
         return unchanged(original, given, tools), _noise(found.diagnosis)
-    return course(original, found.diagnosis, given, tools, spending, tried=_was_tried(found)), ""
-
-
-def _was_tried(found: Examined) -> bool:
-    """Whether the diagnosis has tried the whole training."""
-    return found.outcome is not None and found.outcome.steps >= found.outcome.planned
+    return course(original, found.diagnosis, given, tools, spending, examined=found), ""
 
 
 def _noise(diagnosis: Diagnosis) -> str:

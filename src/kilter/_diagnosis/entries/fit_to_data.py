@@ -53,6 +53,10 @@ DATA: Final[dict[str, Text]] = {
         "Keras, keras.io/api/models/model_training_apis",
         "{detail}. Its predictions stay as they are, although it has targets.",
     ),
+    "row-weights": (
+        "weights that silence rows", (), "Kish 1965, Survey sampling, section 11.7",
+        "{detail}: the network learns nothing from the others. Look at sample_weight and class_weight.",
+    ),
     "sentinel-values": (
         'numbers that mean "missing"', ("clip-sentinels",),
         "Kuhn & Johnson 2013, Applied predictive modeling, section 3.4",

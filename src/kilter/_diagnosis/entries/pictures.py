@@ -83,9 +83,9 @@ PROBE: Final[dict[str, Text]] = {
         "distance orders {area:.0%} of the pairs so. Swap the labels, or the terms of the loss.",
     ),
     "discriminator-won": (
-        "discriminator has won", ("non-saturating-loss",),
-        "Goodfellow et al. 2014, Generative adversarial nets",
-        "The discriminator is too certain: {detail}.",
+        "discriminator has won", (), "Goodfellow et al. 2014, Generative adversarial nets",
+        "The discriminator is too certain: {detail}. kilter only advises this: whether generated rows get "
+        "better shows only when both networks train.",
     ),
 }
 # fmt: on

@@ -14,13 +14,14 @@ from kilter._diagnosis.checks.alignment import AS_THEY_ARE, Misplaced, misplaced
 from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, SPARSE
 from kilter._diagnosis.targets import target_facts
 from kilter._diagnosis.thresholds import Thresholds
+from kilter._models.compiling import compiled_like
 from kilter._models.editing import Cut, can_be_cut
 from kilter._models.layers import OutputFacts
 from kilter._models.reading import paired_targets
 from kilter._models.variables import assign
 from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import chosen, operated, paths, remedies, replaceable
-from kilter._treatment.subject import Subject, compiled_like, copied_with_layers
+from kilter._treatment.subject import Subject, copied_with_layers
 from kilter.nn.losses import SparseCategoricalFocalCrossentropy, SparseDice
 
 _MOST_GROUPS: Final = 32
