@@ -133,9 +133,16 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         compilation_cache.reset_cache()  # what tables at the top of modules compile has set it up
 
 
-@pytest.fixture(scope="module")
-def same_programs() -> Generator[None]:
-    """Models of equal structure are compiled once in a module, as in a treatment."""
+# Where many tests train the same few networks, and the numbers of the engine are not what is tested.
+SHARED = ("cli/", "compare/", "pretrain/", "runs/", "studies/", "test_estimators", "transfer/")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def same_programs(request: pytest.FixtureRequest) -> Generator[None]:
+    """Models of equal structure are compiled once in such a module, as in a treatment."""
+    if not _module(request.node.nodeid).startswith(SHARED):
+        yield
+        return
     from kilter._engine.program_cache import shared_programs
 
     with shared_programs():
