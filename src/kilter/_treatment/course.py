@@ -86,9 +86,9 @@ def course(
     """The best subject, trained: of one round, or of two if the first falls short of the sound sibling.
 
     The second round continues from what the first one proved, with longer trials, and takes warnings as
-    severe. ``examined``: what the diagnosis knows of the sibling. If it has tried the whole training, a
-    network without any finding is not compared with it again, and the sibling is trained only where it gets
-    further.
+    severe.
+    ``examined``: what the diagnosis knows of the sibling. If it has tried the whole training, a network
+    without any finding is not compared with it again, and the sibling is trained only if it gets further.
     """
     begin = unchanged(original, given, tools)
     known = examined or Examined(diagnosis)

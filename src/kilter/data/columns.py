@@ -69,6 +69,11 @@ class Aside:
 NO_VALUES = Aside("no values")
 
 
+def names_rows(name: str) -> bool:
+    """Whether a column of this name says which person or thing a row is of."""
+    return bool(name) and _NAMES_ROWS.fullmatch(name) is not None
+
+
 def reason_to_set_aside(series: pl.Series) -> Aside | None:
     """Why a training column is not a feature; None if it is one."""
     if not is_number(series) and not is_text(series) and not is_date(series):

@@ -11,17 +11,16 @@ from typing import Any
 import polars as pl
 
 from kilter._validation import errors_as
-from kilter.data.assembling import About
 from kilter.data.charsets import national, utf8
 from kilter.data.csv_layout import arranged, first_uneven, require_table, sample_of
-from kilter.data.dataset import LoadOptions, Source
+from kilter.data.dataset import LoadOptions
 from kilter.data.encoding import Column
 from kilter.data.entries import are_codes, is_text, plain_text
 from kilter.data.number_formats import mark_of, mostly_numbers, with_point
 from kilter.data.packed import plain_name
 from kilter.data.paths import first_named, quote, require_file
 from kilter.data.rows import file_rows, typed
-from kilter.data.tables import UNREADABLE, table_source
+from kilter.data.tables import UNREADABLE
 from kilter.data.usage import signs_by_column
 from kilter.errors import DataError
 
@@ -61,6 +60,14 @@ def require_header(frame: pl.DataFrame, path: Path, known: tuple[Column, ...]) -
         received=f"{'what reads like a row' if len(numbers) < len(names) else 'only numbers'} "
         f"({first_named(names)})",
         remedy="add a line with the names of the columns at the top",
+    )
+
+
+def _repeated(names: list[str]) -> tuple[str, ...]:
+    """A sentence on columns of one name, which polars tells apart."""
+    again = [quote(name) for name in names if _REPEATED.sub("", name) not in ("", name)]
+    return (
+        (f"several columns have one name; the further ones are called {first_named(again)}",) if again else ()
     )
 
 
@@ -166,14 +173,8 @@ def frame(path: Path, options: LoadOptions) -> tuple[pl.DataFrame, tuple[str, ..
             notes += found
             table, found = _read(content, options)
     table, odd = file_rows(table)
-    notes += found + odd
+    notes += found + odd + _repeated(table.columns)
     return table, (*notes, *require_header(table, path, options.known_columns))
-
-
-def read(path: Path, options: LoadOptions) -> Source:
-    """Read a CSV file as :func:`frame` does."""
-    table, notes = frame(path, options)
-    return table_source(table, None, options, About("csv table", str(path), path.stem, notes=notes))
 
 
 def _read(content: Path | bytes, options: LoadOptions) -> tuple[pl.DataFrame, tuple[str, ...]]:

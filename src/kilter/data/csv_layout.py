@@ -249,7 +249,8 @@ def _cut(content: Path | bytes, separator: str, records: list[_Record]) -> Layou
     rest = lines[-1] if len(lines) > records[place].lines else b""
     notes = ()
     if place:
-        shown = next(field.strip() for field in records[0].fields if field.strip())
+        above = (field.strip() for one in records[:place] for field in one.fields)
+        shown = next((field for field in above if field), "")
         were = "line" if place == 1 else "lines"
         notes = (f"{place} {were} above the names of the columns left out, such as {quote(shown)}",)
     return Layout(first.getvalue().encode() + rest, separator, notes)

@@ -28,7 +28,8 @@ _CONVERSIONS: Final = {
 _ARRAYS: Final = {
     ".npy": "numpy.savez('data.npz', x=numpy.load(FILE), y=...)",
     ".mat": "numpy.savez('data.npz', x=scipy.io.loadmat(FILE)['X'], y=...)",
-    ".libsvm": "x, y = sklearn.datasets.load_svmlight_file(FILE); numpy.savez('data.npz', x=x.toarray(), y=y)",
+    ".libsvm": "x, y = sklearn.datasets.load_svmlight_file(FILE); "
+    "numpy.savez('data.npz', x=x.toarray(), y=y)",
 }
 _ARRAYS_ALSO: Final = {".svm": ".libsvm", ".svmlight": ".libsvm"}
 _PICKLES: Final = (".pkl", ".pickle", ".joblib", ".pt", ".pth")
@@ -48,7 +49,7 @@ def ending_by_content(path: Path) -> str:
 
 
 def is_text(path: Path) -> bool:
-    """Whether the file begins as text, of several lines or of HTML, not as a spreadsheet or what is left of one."""
+    """Whether the file begins as text of several lines or of HTML, and not as a spreadsheet."""
     with path.open("rb") as file:
         first = file.read(_READ)
     return b"\0" not in first and (first.lstrip()[:1] == b"<" or (b"\n" in first and first.isascii()))

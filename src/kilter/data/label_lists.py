@@ -28,7 +28,7 @@ def separator_of(entries: pl.Series) -> str:
     different = known.unique()
     for separator in _SEPARATORS:
         several = different.filter(different.str.contains(separator, literal=True))
-        if len(several) < _SEVERAL * len(different) or len(several) < 2:
+        if len(several) < max(_SEVERAL * len(different), 2 if separator == "," else 1):
             continue
         lists = labels_in(different, separator)
         counts = lists.list.len()
@@ -63,7 +63,7 @@ def label_counts(entries: pl.Series, separator: str) -> pl.Series:
 def label_features(
     entries: pl.Series, separator: str, kept: tuple[str, ...], rare: tuple[str, ...]
 ) -> tuple[np.ndarray, pl.Series]:
-    """float32 ``[n, kept]``, with one more if there are ``rare`` ones: 1 for each label; and unknown labels."""
+    """float32 ``[n, kept]``, with one more if there are ``rare`` ones: 1 for each label; and unknown ones."""
     lists = labels_in(entries, separator)
     rows = np.repeat(np.arange(len(entries)), lists.list.len().to_numpy())
     labels = lists.explode(empty_as_null=False)

@@ -119,8 +119,8 @@ def combined_labels_note(classes: tuple[str, ...]) -> tuple[str, ...]:
         return ()
     example = next(one for one in classes if separator in one)
     return (
-        f"the targets are lists of labels, such as {quote(example)}, and each combination is a class of its own; "
-        "for an answer for each label, make a column of yes and no for each, and train once for each",
+        f"the targets are lists of labels, such as {quote(example)}, and each combination is a class of its "
+        "own; for an answer for each label, make a column of yes and no for each, and train once for each",
     )
 
 

@@ -30,7 +30,7 @@ from kilter.data.csv_layout import is_table
 from kilter.data.dataset import LoadOptions, Source
 from kilter.data.encoding import Column, TableEncoding
 from kilter.data.file_kinds import conversion, ending_by_content, is_text
-from kilter.data.frames import frames_source, is_image_type
+from kilter.data.frames import columns_of_images, frames_source
 from kilter.data.named import NAMED_SETS, read_named
 from kilter.data.paths import nearest_name, quote, sibling_names
 from kilter.data.precision import Shift
@@ -115,7 +115,14 @@ FORMATS = (
         resizes=True,
         is_table=True,
     ),
-    Format("csv", "a .csv or .tsv table", csv.recognises, csv.read, frame=csv.frame, is_table=True),
+    Format(
+        "csv",
+        "a .csv or .tsv table",
+        csv.recognises,
+        picture_table.read_without,
+        frame=csv.frame,
+        is_table=True,
+    ),
     _table_file("json", "a .jsonl or .json table", json_lines),
     _table_file("excel", "an .xlsx spreadsheet", excel),
     _table_file("arrow", "a .feather or .arrow table", arrow),
@@ -142,7 +149,7 @@ FORMATS = (
 # A file of these formats, or of none, may have the wrong ending.
 _BY_CONTENT = ("csv", "json", "excel", "arrow", "parquet")
 # Formats that contain a table or images: which, a look at the columns tells.
-_EITHER = {"parquet": parquet.first_schema, "datasets": arrow.first_schema}
+_EITHER = {"parquet": parquet.first_rows, "datasets": arrow.first_rows}
 
 
 def load(
@@ -257,13 +264,22 @@ def contents(source: str | Path) -> Literal["table", "images"] | None:
     try:
         chosen = None if str(source) in NAMED_SETS else _known_format(source)
         if chosen is not None and chosen.name in _EITHER:
-            schema = _EITHER[chosen.name](Path(source).expanduser())
-            return "images" if any(map(is_image_type, schema.values())) else "table"
+            return "images" if columns_of_images(_EITHER[chosen.name](at_home(source))) else "table"
     except (*UNREADABLE, DataError, IndexError, KeyError, TypeError):  # reported when the data are read
         return None
     if chosen is None or not (chosen.is_table or chosen.resizes):
         return None
     return "images" if chosen.resizes else "table"
+
+
+def label_columns(source: str | Path) -> list[str]:
+    """The columns of a table of images, of which one may be the labels; [] for other sources."""
+    chosen = _known_format(source)
+    if chosen is not None and chosen.name == "pictures":
+        return picture_table.column_names(at_home(source))
+    return (
+        _EITHER[chosen.name](at_home(source)).columns if chosen is not None and chosen.name in _EITHER else []
+    )
 
 
 def absolute(source: str) -> str:

@@ -237,7 +237,7 @@ def _are_times(text: pl.Series) -> bool:
 
 
 def _hours(text: pl.Series) -> pl.Series:
-    """Hours of texts such as "12:30", "00:58:15", "2 days 01:30:00", "6:15 PM" and "1h 30m"; null for others."""
+    """Hours of texts such as "12:30", "00:58:15", "2 days 01:30:00", "6:15 PM", "1h 30m"; null for others."""
     found = pl.Series(text.name, [None], pl.Float64).extend_constant(None, len(text))[1:]
     clocks = [clock for clock in _CLOCKS if text.str.contains(clock).any()]
     for clock in [*clocks, _MINUTES] if _CLOCKS[-1] in clocks else clocks:

@@ -46,9 +46,9 @@ def read(path: Path, options: LoadOptions) -> Source:
     return frames_source(frames, options, about, lambda label: _declared_classes(first, label))
 
 
-def first_schema(path: Path) -> pl.Schema:
-    """The columns of the first file of the training part."""
-    return pl.Schema(pl.read_parquet_schema(_shards(path)[0]["train"][0]))
+def first_rows(path: Path) -> pl.DataFrame:
+    """A few rows of the first file of the training part."""
+    return pl.read_parquet(_shards(path)[0]["train"][0], n_rows=16)
 
 
 def frame(path: Path, options: LoadOptions) -> tuple[pl.DataFrame, tuple[str, ...]]:

@@ -19,7 +19,8 @@ _NO_NAME: Final = re.compile(r"|_duplicated_\d+|__UNNAMED__\d+|Unnamed: \d+|colu
 def plain(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """The frame with a column for each field of objects and each entry of lists, and notes.
 
-    Lists have to be of numbers and of one length, or of texts, which are joined. Durations and times of the day become hours.
+    Lists have to be of numbers and of one length, or of texts, which are joined. Durations and times of the
+    day become hours.
     Columns without a name and without values are left out.
     """
     nameless = [one.name for one in frame.get_columns() if _NO_NAME.fullmatch(one.name) and _is_empty(one)]

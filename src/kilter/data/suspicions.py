@@ -39,7 +39,8 @@ def target_suspicions(series: pl.Series) -> tuple[str, ...]:
     found = _entries(series, find_column(series, kind="number"))
     return tuple(
         f"{entry} may stand for missing in the target {quote(series.name)} ({count} rows); if so: "
-        f"--missing={quote(f'{series.name}={entry}')} --set data.skip_bad=true (in Python missing=, skip_bad=)"
+        f"--missing={quote(f'{series.name}={entry}')} --set data.skip_bad=true (in Python "
+        "missing=, skip_bad=)"
         for entry, count in found
     )
 

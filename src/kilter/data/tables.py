@@ -184,7 +184,8 @@ def _fit_target(series: pl.Series, options: LoadOptions) -> tuple[Task, tuple[st
     task = decide_task(targets[~missing], options.task, images=False)
     classes: tuple[str, ...] = ()
     if task == "classification":  # classes keep the names of the file: "10%", not 10
-        targets, missing = _targets(series, task)
+        if targets.dtype.kind != "U":
+            targets, missing = _targets(series, task)
         targets, notes = in_one_spelling(targets, missing)
         classes = options.classes or class_names(targets[~missing])
         require_repeated(targets[~missing], classes, series.name)

@@ -336,6 +336,7 @@ def data_record(source: Source, parts: Splits) -> DataRecord:
         shifts=source.shifts,
         positive=positive_of(train),
         constant=constant_of(train),
+        target=source.target,
     )
 
 
