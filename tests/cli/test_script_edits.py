@@ -62,6 +62,9 @@ EDITS = {
         "keras.layers.Dense(8", lambda s, c: s.insert_after(c, ["keras.layers.BatchNormalization()"]),
         ['keras.layers.Dense(8, "relu"), keras.layers.BatchNormalization(),  # é'],
     ),
+    "a layer out of a list": ("keras.layers.Dense(8", lambda s, c: s.remove(c), ["# é"]),
+    "the last layer out of a list": ("keras.layers.Dropout", lambda s, c: s.remove(c), []),
+    "a layer out of add": ("keras.layers.Dense(1", lambda s, c: s.remove(c), ["pass"]),
     "a layer after add": (
         "keras.layers.Dense(1", lambda s, c: s.insert_after(c, ["keras.layers.Softmax()"]),
         ["net.add(keras.layers.Softmax())"],
@@ -73,6 +76,25 @@ EDITS = {
 def test_an_edit_changes_its_call_alone(name: str):
     part, change, lines = EDITS[name]
     assert edited(part, change) == lines
+
+
+FUNCTIONAL = """x = layers.Conv2D(8, 3)(layers.RandomFlip()(inputs))
+y = Dense(3)(x)
+"""
+
+
+def test_layers_that_are_called_are_wrapped_and_left_out():
+    script = Script(FUNCTIONAL)
+    flip, conv, dense = (call(script, part) for part in ("layers.RandomFlip", "layers.Conv2D", "Dense"))
+    assert script.remove(flip)
+    assert script.insert_after(conv, ["keras.layers.BatchNormalization()", "keras.layers.ReLU()"])
+    script.rename(dense, "EinsumDense")
+    assert script.insert_after(dense, ["keras.layers.Softmax()"])
+    assert script.edited().splitlines() == [
+        "import keras",
+        "x = keras.layers.ReLU()(keras.layers.BatchNormalization()(layers.Conv2D(8, 3)(inputs)))",
+        "y = keras.layers.Softmax()(EinsumDense(3)(x))",
+    ]
 
 
 def test_arguments_that_are_hidden_are_left():

@@ -25,7 +25,7 @@ from kilter.errors import DataError
 from .test_images import encode
 from .writers import WRITERS, idx_bytes, labels, pictures
 
-EXAMPLES = int(os.environ.get("KILTER_FUZZ_EXAMPLES", "50"))
+EXAMPLES = int(os.environ.get("KILTER_FUZZ_EXAMPLES", "30"))
 fuzz = settings(
     max_examples=EXAMPLES,
     deadline=None,

@@ -102,7 +102,7 @@ def test_on_noise_the_labels_are_named_and_nothing_else_is_severe(make):
 
 def test_the_sibling_of_a_softmax_for_several_labels_has_sigmoids():
     case = program(dense(outputs=4), "binary_crossentropy", data=(X, np.float32(X[:, :4] > 0)))
-    made = sibling(read_context(case.model, case.x, case.y, TrainingSpec()), 10, 0)
+    made = sibling(read_context(case.model, case.x, case.y, TrainingSpec()), 0)
     assert made.layers[-1].activation is keras.activations.sigmoid
 
 

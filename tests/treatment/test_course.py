@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from kilter._compare.looks import Spending
+from kilter._diagnosis.diagnose import Examined
+from kilter._diagnosis.outcome import Outcome
 from kilter._engine.history import History
 from kilter._models.variables import pull
 from kilter._records import Change, Diagnosis, Finding
@@ -85,13 +87,15 @@ def run(
         train=train,
         prove=prove,
         minimal=minimal,
-        sibling=lambda *_: None if sibling is None else sound,
+        sibling=lambda *_, **__: None if sibling is None else sound,
         planned=lambda *_: search,
     )
     given = trained(original, plain)
     repair = Remedy(lambda *_: mended)
     tools = Tools(RemedySet({**REMEDIES, "repair-output": repair}, KEPT), scoring)
-    last = course(original, found, AsGiven(given, given, given), tools, Spending(12), steps, tried=tried)
+    known = Examined(found, Outcome(planned=8, steps=8 if tried else 4, reached=plain, expected=plain))
+    as_given = AsGiven(given, given, given)
+    last = course(original, found, as_given, tools, Spending(12), steps, examined=known)
     assert last.trained is not None
     assert last.trained.subject is last.subject
     remedies = [change.remedy for change in last.subject.changes]

@@ -11,9 +11,10 @@ from kilter._engine.fingerprint import structure
 from kilter._engine.measuring import measured_steps
 from kilter._engine.program_cache import shared_programs, shelf
 from kilter._engine.training_spec import TrainingSpec
+from kilter._models.compiling import compiled_like, fresh_optimizer
 from kilter._treatment import trial_runner
 from kilter._treatment.scoring import scoring_of
-from kilter._treatment.subject import Subject, compiled_like, fresh_optimizer
+from kilter._treatment.subject import Subject
 from kilter._treatment.trial_runner import TrialRunner
 
 X = np.random.default_rng(0).normal(size=(48, 3)).astype("float32")

@@ -27,7 +27,13 @@ def rewritten(script: Script, training: Training, treatment: Treatment, sites: S
     if not treatment.changes:
         return []
     prefix = script.keras()
-    said = _said_layers(script, training.model, treatment.model, sites, prefix)
+    gone = {
+        place.rpartition("/")[2]
+        for one in treatment.changes
+        if one.remedy.startswith(("drop-", "remove-"))
+        for place in one.where
+    }
+    said = _said_layers(script, training.model, treatment.model, sites, prefix, gone)
     said |= _said_compile(script, training.model, treatment.model, prefix)
     said |= _said_fit(script, training, treatment)
     return [one.remedy for one in treatment.changes if not _covered(one, said)]
@@ -39,12 +45,12 @@ def _covered(change: Any, said: set[str]) -> bool:
 
 
 def _said_layers(
-    script: Script, before: keras.Model, after: keras.Model, sites: Sites, prefix: str
+    script: Script, before: keras.Model, after: keras.Model, sites: Sites, prefix: str, gone: set[str]
 ) -> set[str]:
-    """The names of the layers whose change is said."""
+    """The names of the layers whose change is said. ``gone``: of those that may be left out."""
     edits: dict[Position, list[tuple[str, LayerEdit]]] = {}
     count: dict[Position, int] = {}
-    for layer, edit in _changed(before, after, prefix):
+    for layer, edit in _changed(before, after, prefix, gone):
         place = sites.of(layer)
         if place is not None:
             edits.setdefault(place, []).append((layer.name, edit))
@@ -59,6 +65,9 @@ def _said_layers(
         if call is None or not alike or len(found) < count.get(place, 0):
             continue  # one call makes several layers, and not all of them change alike
         edit = found[0][1]
+        if edit.left_out:
+            said |= {name for name, _ in found} if script.remove(call) else set()
+            continue
         if not script.set_arguments(call, edit.arguments, edit.order):
             continue
         if edit.kind:
@@ -68,7 +77,9 @@ def _said_layers(
     return said
 
 
-def _changed(before: keras.Model, after: keras.Model, prefix: str) -> Iterator[tuple[Any, LayerEdit]]:
+def _changed(
+    before: keras.Model, after: keras.Model, prefix: str, gone: set[str]
+) -> Iterator[tuple[Any, LayerEdit]]:
     """The original layers that a call must make otherwise, by the names that copies keep."""
     twins = {layer.name: layer for layer in after._flatten_layers(include_self=False)}
     own = {layer.name for layer in before._flatten_layers(include_self=False)}
@@ -78,6 +89,8 @@ def _changed(before: keras.Model, after: keras.Model, prefix: str) -> Iterator[t
     for layer in before._flatten_layers(include_self=False):
         twin = twins.get(layer.name)
         if twin is None:
+            if layer.name in gone:
+                yield layer, LayerEdit({}, left_out=True)
             continue
         arguments = _arguments(layer, twin, prefix)
         names = list(inspect.signature(type(layer).__init__).parameters)[1:]

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,16 +35,16 @@ def main() -> None:
     script = Path(options["script"])
     sites = Sites(script)
     try:
-        found = _worked(options, training_of(script, sites), script, sites)
+        found = _worked(options, training_of(script, sites, options["arguments"]), script, sites)
     except KilterError as problem:
         found = {"error": {key: getattr(problem, key) for key in ("expected", "received", "remedy")}}
     Path(options["result"]).write_text(json.dumps(found), encoding="utf-8")
 
 
-def training_of(script: Path, sites: Sites) -> Training:
+def training_of(script: Path, sites: Sites, arguments: Sequence[str] = ()) -> Training:
     """The first training of the script; :class:`RunError`, below the script's own traceback, if it fails."""
     try:
-        return first_training(script, sites)
+        return first_training(script, sites, arguments)
     except KilterError:
         raise
     except Exception as error:  # noqa: BLE001  (the script may raise anything)

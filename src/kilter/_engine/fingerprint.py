@@ -16,7 +16,7 @@ import types
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import jax
 import keras
@@ -327,21 +327,35 @@ def _is_foreign(thing: Any) -> bool:
 
 # The configurations of classes from these packages say everything about them.
 _KNOWN = ("keras", "kilter")
-Structure = tuple[Any, ...]
+_UNNAMED = ("name", "keras_history", "input_layers", "output_layers")
+
+
+class Structure(NamedTuple):
+    """A key that is equal for compiled models with the same programs: of the network, and of each part."""
+
+    network: str
+    optimizer: tuple[Any, ...]
+    compiled: tuple[Any, ...]
+
+    def of(self, program: str) -> tuple[Any, ...]:
+        """The parts that decide a program, by its name: only training steps need the optimiser."""
+        if program in ("predict", "answers"):
+            return (self.network,)
+        return (self.network, self.compiled) if program in ("test", "reading", "gradients") else tuple(self)
 
 
 def structure(model: keras.Model) -> Structure | None:
-    """A key that is equal for compiled models with the same programs; None if that is unknown.
+    """The model's structure; None if it is unknown.
 
-    Values of variables, initialisers and a constant learning rate make no difference. Losses and metrics that
-    are not Keras's count by identity: keep them alive as long as the key.
+    Values of variables, initialisers, names and a constant learning rate make no difference. Losses and
+    metrics that are not Keras's count by identity: keep them alive as long as the key.
     """
     optimizer: Any = model.optimizer
     given: Any = getattr(model, "_compile_config", None)
     if not is_graph(model) or given is None or not all(map(_is_known, [*model._flatten_layers(), optimizer])):
         return None
     try:
-        network = json.dumps(_without_initializers(model.get_config()), sort_keys=True)
+        network = json.dumps(_described(model.get_config(), {}), sort_keys=True)
         stepping = {key: value for key, value in optimizer.get_config().items() if key != "name"}
     except FOREIGN_ERRORS:  # layers of others, or without a configuration
         return None
@@ -353,7 +367,8 @@ def structure(model: keras.Model) -> Structure | None:
         if name != "optimizer"
         for leaf in jax.tree.leaves(value)
     )
-    return network, type(optimizer), repr(sorted(stepping.items())), compiled
+    names = tuple(getattr(model, "output_names", None) or ())
+    return Structure(network, (type(optimizer), repr(sorted(stepping.items()))), (names, *compiled))
 
 
 def _is_known(thing: Any) -> bool:
@@ -367,14 +382,21 @@ def _describes_foreign(config: dict[str, Any]) -> bool:
     return name == "__lambda__" or not (name.startswith("__") or own)  # such as __keras_tensor__
 
 
-def _without_initializers(config: Any) -> Any:
-    """The configuration without initialisers. Raises ValueError for objects from elsewhere."""
+def _described(config: Any, names: dict[str, int], key: str = "") -> Any:
+    """The configuration without initialisers, and with numbers for the names of layers.
+
+    Raises ValueError for objects from elsewhere.
+    """
     if isinstance(config, dict):
         if _describes_foreign(config):
             raise ValueError(config["class_name"])
-        kept = (key for key in config if not key.endswith("_initializer"))
-        return {key: _without_initializers(config[key]) for key in kept}
-    return [_without_initializers(one) for one in config] if isinstance(config, list | tuple) else config
+        if config.get("class_name") == "DTypePolicy":  # its name says what it is
+            return config
+        kept = (one for one in config if not one.endswith("_initializer"))
+        return {one: _described(config[one], names, one) for one in kept}
+    if isinstance(config, list | tuple):
+        return [_described(one, names, key) for one in config]
+    return names.setdefault(config, len(names)) if key in _UNNAMED and isinstance(config, str) else config
 
 
 def _identity(leaf: Any) -> Any:

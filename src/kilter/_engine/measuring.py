@@ -26,7 +26,7 @@ from kilter._engine.feed import Order, ResidentFeed, single_steps
 from kilter._engine.loop import training
 from kilter._engine.padding import padded
 from kilter._engine.program_cache import owners, shelf
-from kilter._engine.step import Schedule, training_loss
+from kilter._engine.step import Schedule, training_loss, without_optimizer
 from kilter._models.arrays import some_rows
 from kilter._models.layers import Saturation, saturation
 from kilter._models.tracing import LayerCall, fixed_batch_size, floats_in, watch_calls
@@ -99,6 +99,7 @@ class Reader:
 
     def read(self, state: State) -> dict[str, np.ndarray]:
         """``loss``, shape (), and the values of :class:`~kilter._records.Measurements`, shape (l,)."""
+        state = without_optimizer(self.model, state)
         if self._read is None:
             self._read = self._program(state)
         return {
@@ -107,7 +108,7 @@ class Reader:
 
     def _program(self, state: State) -> Callable[..., Any]:
         """The compiled reading, which models of one structure share."""
-        programs, name = shelf(self.model), f"reading of {self.rows} rows"
+        programs, name = shelf(self.model), ("reading", self.rows)
 
         def make() -> Callable[..., Any]:
             reading = _reading(self.model, self.outputs)
@@ -122,7 +123,7 @@ class Reader:
 
         with quick_compilation() if self.once else contextlib.nullcontext():
             found = programs.get(name, owners(self.model), make, (state, self.batch))
-        cost = programs.cost(name)
+        cost = programs.cost("reading")
         self.work = 0.0 if cost is None else cost.work
         return found
 

@@ -2,7 +2,7 @@
 
 A second program for the last batch would take as long to compile as the first. Rows that repeat others and
 count for nothing give the same numbers, to rounding, if every layer, loss and metric works row by row. This
-is known of Keras's own only. Random numbers are those of the smaller batch: JAX draws each from its place in
+is known only for Keras's own. Random numbers are those of the smaller batch: JAX draws each from its place in
 the array, so the first rows of a larger array are the smaller one.
 """
 
@@ -26,8 +26,8 @@ from kilter._models.copying import is_graph
 from kilter._models.layers import CONVOLUTIONS, POOLINGS
 from kilter._models.tracing import replace_attribute
 
-# More padding than one row for each so many would cost more than it saves.
-_ROWS_A_PADDED_ONE: Final = 16
+# Padding beyond one row in this many would cost more than it saves.
+_ROWS_PER_PADDED_ROW: Final = 16
 
 # fmt: off
 _RECURRENT: Final = (
@@ -94,7 +94,7 @@ def padded(model: keras.Model, feed: Any, kind: Literal["train", "test"]) -> Any
 
 def _is_cheap(count: int, order: Order) -> bool:
     rest = count % order.batch_size
-    return rest > 0 and (order.batch_size - rest) * _ROWS_A_PADDED_ONE <= count
+    return rest > 0 and (order.batch_size - rest) * _ROWS_PER_PADDED_ROW <= count
 
 
 def works_by_row(model: keras.Model, kind: Literal["train", "test"]) -> bool:

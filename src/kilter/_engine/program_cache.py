@@ -194,11 +194,31 @@ def shared_programs() -> Generator[None]:
         _shared.reset(token)
 
 
-def for_short_training(model: keras.Model, most_weights: int) -> contextlib.AbstractContextManager[None]:
-    """Fast compilation for small networks without convolutions: a short training gains more than it loses."""
+QUICK_WEIGHTS: Final = 50_000
+QUICK_STEPS: Final = 4_000
+_decided: ContextVar[bool] = ContextVar("kilter_compilation_decided", default=False)
+
+
+@contextlib.contextmanager
+def compiled_for(
+    model: keras.Model, steps: int, most_weights: float = QUICK_WEIGHTS, most_steps: int = QUICK_STEPS
+) -> Generator[None]:
+    """Context for trainings of ``steps`` steps of models like this one, whose programs compile alike.
+
+    They compile fast for few steps of small networks without convolutions, which gain more than they lose.
+    Within another such context it is that one: programs that compile in two ways are compiled twice.
+    """
+    if _decided.get():
+        yield
+        return
     convolves = any(isinstance(layer, CONVOLUTIONS) for layer in model._flatten_layers())
-    large = convolves or model.count_params() > most_weights
-    return contextlib.nullcontext() if large else quick_compilation()
+    slow = convolves or steps > most_steps or (model.built and model.count_params() > most_weights)
+    token = _decided.set(True)
+    try:
+        with contextlib.nullcontext() if slow else quick_compilation():
+            yield
+    finally:
+        _decided.reset(token)
 
 
 @dataclass
@@ -278,7 +298,9 @@ class Shelf:
         if _shared.get() is None or (parts := structure(model)) is None:
             return None
         own = {id(one): place for place, one in enumerate(owners(model))}
-        return parts, key._replace(owners=tuple(own.get(one, one) for one in map(id, owned)), read=0)
+        name = key.name[0] if isinstance(key.name, tuple) else key.name
+        owned_by = tuple(own.get(one, one) for one in map(id, owned))
+        return parts.of(str(name)), key._replace(owners=owned_by, read=0)
 
     def reading(self, owners: tuple[Any, ...]) -> int:
         """The number of the values that a trace would read now."""

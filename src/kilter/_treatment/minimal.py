@@ -1,6 +1,6 @@
-"""The fewest changes: after the proof each is taken out in turn, and what does not earn its place goes.
+"""The fewest changes: after the proof each is removed in turn, and what does not earn its place goes.
 
-In short trainings, paired with those of the proof: the same seeds, rows and length.
+In short training runs, paired with those of the proof: the same seeds, rows and length.
 """
 
 from __future__ import annotations
@@ -8,12 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from kilter._compare.comparison import PairedRun
 from kilter._treatment.plan import RemedySet
 from kilter._treatment.result import Part, Trials
 from kilter._treatment.search import Search
 from kilter._treatment.subject import Step, Subject
+
+# Of trainings of one length these change nothing, or nothing that a short one shows.
+UNSEEN: Final = ("train-longer", "stop-early")
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +27,7 @@ class Minimal:
     subject: Subject
     parts: tuple[Part, ...] = ()
     score: float = math.nan
-    """The mean of its short trainings."""
+    """The mean of its short training runs."""
 
     @property
     def dropped(self) -> bool:
@@ -64,6 +68,9 @@ class _Removal:
         return Minimal(self.now, tuple(reversed(self.parts)), _mean(self.runs))
 
     def _try_without(self, step: Step) -> None:
+        if step.code in UNSEEN:
+            self.parts.append(Part(step.code, True, math.nan, math.nan, math.nan, 0))
+            return
         rest = [one for one in self.now.steps if one.code != step.code]
         fewer = self.remedy_set.again(self.original, rest)
         if fewer is None:
@@ -86,7 +93,7 @@ class _Removal:
     def _alone(self, part: Part) -> Part:
         """The part with the score of the original with this change only."""
         step = next((one for one in self.now.steps if one.code == part.remedy), None)
-        if step is None or self._is_over():
+        if step is None or not part.pairs or self._is_over():
             return part
         only = self.remedy_set.again(self.original, [step])
         if only is None:

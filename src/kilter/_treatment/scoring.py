@@ -145,7 +145,7 @@ class Scoring:
     def gain(self, score: float, other: float) -> float:
         """How much further than ``other`` on the way from a constant prediction (0) to perfection (1).
 
-        A training that diverged counts as an error as far below a constant prediction as perfection is above
+        A run that diverged counts as an error as far below a constant prediction as perfection is above
         it, or as a share of 0. The share of the error saved if the constant prediction's measure is unknown.
         """
         constant = self.constant if math.isfinite(self.constant) else self.chance

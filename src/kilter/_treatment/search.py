@@ -85,7 +85,7 @@ class Search:
         if self.deadline.stops("the rest of the search"):
             return True
         short = self.scoring.falls_short(score)
-        if self.scoring.learnt_nothing(score) or (self.thorough and short):
+        if self.scoring.learnt_nothing(score):
             return self.spent > self.allowed * self.policy.longer
         return self.spent > self.allowed * (self.policy.somewhat_longer if short else 1)
 
@@ -211,8 +211,8 @@ def _more(
 ) -> tuple[Subject, float]:
     """Adds each further change that helps: the optimiser and the rate, and more while nothing is learnt.
 
-    A subject that reaches the baselines after so short a training is tried with another optimiser only. One
-    that still falls short of them in a thorough search is tried with everything.
+    A subject that reaches the baselines after so short a run is tried with another optimiser only. One that
+    still falls short of them in a thorough search is tried with everything.
     """
     scoring, worth = search.scoring, search.scoring.policy.worth
     codes = FURTHER if scoring.falls_short(score) else FURTHER[:1]

@@ -1,4 +1,4 @@
-"""How a table's columns become features: the record of a training, as JSON."""
+"""How a table's columns become features: the record of a training run, as JSON."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Prepared:
     """A recipe that is ready to train: paths resolved, data read, model compiled and built.
 
     Numbers that were measured ("auto") are in `recipe`. `phases`: the stages of fine-tuning, if any. `guard`:
-    whether a training that diverges goes back and continues at a lower rate.
+    whether a training run that diverges goes back and continues at a lower rate.
     """
 
     recipe: Recipe
