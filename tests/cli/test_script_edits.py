@@ -64,7 +64,7 @@ EDITS = {
     ),
     "a layer out of a list": ("keras.layers.Dense(8", lambda s, c: s.remove(c), ["# é"]),
     "the last layer out of a list": ("keras.layers.Dropout", lambda s, c: s.remove(c), []),
-    "a layer out of add": ("keras.layers.Dense(1", lambda s, c: s.remove(c), ["pass"]),
+    "a layer out of add": ("keras.layers.Dense(1", lambda s, c: s.remove(c), []),
     "a layer after add": (
         "keras.layers.Dense(1", lambda s, c: s.insert_after(c, ["keras.layers.Softmax()"]),
         ["net.add(keras.layers.Softmax())"],
@@ -88,6 +88,10 @@ def test_layers_that_are_called_are_wrapped_and_left_out():
     flip, conv, dense = (call(script, part) for part in ("layers.RandomFlip", "layers.Conv2D", "Dense"))
     assert script.remove(flip)
     assert script.insert_after(conv, ["keras.layers.BatchNormalization()", "keras.layers.ReLU()"])
+    twice = Script("if deep:\n    x = layers.ReLU()(x)\ny = x\nx = layers.ReLU()(x)\n")
+    for one in [one for one in twice._calls() if one.args == []]:
+        assert twice.remove(one)
+    assert twice.edited() == "if deep:\n    pass\ny = x\n"
     script.rename(dense, "EinsumDense")
     assert script.insert_after(dense, ["keras.layers.Softmax()"])
     assert script.edited().splitlines() == [

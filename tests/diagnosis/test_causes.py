@@ -260,6 +260,7 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
     ("output-not-trained", "severe", lambda: two_outputs(loss=None)),
     ("output-not-trained", "severe", lambda: _weightless(regression())),
     ("row-weights", "severe", lambda: program(sample_weight=(Y > 0).astype("float32"))),
+    ("row-weights", "warning", lambda: program(sample_weight=np.where(Y > 0, 1, 1000.0))),
     ("row-weights", "warning", lambda: regression(sample_weight=np.geomspace(1, 1e30, len(XT)))),
     ("inputs-alike", "severe", lambda: regression(np.repeat(XT[:1], len(XT), axis=0))),
     ("inputs-alike", "severe", lambda: pictures_of(same(6), x=(np.abs(XI) % 1).astype("uint8") // 255)),

@@ -114,6 +114,10 @@ def test_functions_of_others_may_share_a_name_and_are_alike_to_nothing(place):
     assert structure(made) is None
 
 
+def test_a_model_that_was_not_compiled_is_alike_to_nothing():
+    assert structure(keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])) is None
+
+
 def test_a_functional_model_is_alike_to_its_twin():
     def functional(name="hidden"):
         x = keras.Input((3,), name="x")

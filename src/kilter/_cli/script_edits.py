@@ -109,12 +109,30 @@ class Script:
             self._edits[self._with_comma(start, end)] = ""
         elif isinstance(holder, ast.Call) and len(holder.args) == 1 and not holder.keywords:
             (outer, last), (first, inner) = self._span(holder), self._span(holder.args[0])
-            self._edits[outer, first] = self._edits[inner, last] = ""
+            same = self._assigned_to_itself(holder)
+            if same is not None:
+                self._drop(same)
+            else:
+                self._edits[outer, first] = self._edits[inner, last] = ""
         elif isinstance(holder, ast.Expr):
-            self._edits[self._span(holder)] = "pass"  # it may be the only statement of its block
+            self._drop(holder)
         else:
             return False
         return True
+
+    def _assigned_to_itself(self, outer: ast.Call) -> ast.stmt | None:
+        """The statement ``x = outer(x)``, if that is where a layer is called."""
+        for node in ast.walk(self._tree):
+            if isinstance(node, ast.Assign) and node.value is outer and len(node.targets) == 1:
+                return node if self._text(node.targets[0]) == self._text(outer.args[0]) else None
+        return None
+
+    def _drop(self, statement: ast.stmt) -> None:
+        """Leave a statement out; ``pass`` in place of the only one of its block."""
+        bodies = (getattr(node, "body", ()) for node in ast.walk(self._tree))
+        alone = any(isinstance(body, list) and body == [statement] for body in bodies)
+        start, end = self._span(statement)
+        self._edits[(start, end) if alone else self._with_comma(start, end)] = "pass" if alone else ""
 
     def _with_comma(self, start: int, end: int) -> tuple[int, int]:
         """A span with the comma that follows; the whole line if nothing else is on it."""

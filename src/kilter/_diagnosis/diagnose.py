@@ -356,6 +356,7 @@ _EXPLAINED = {
     **dict.fromkeys(SHIFTS, ("overfitting",)),
     "output-not-trained": ("disconnected-layer",),
     "layer-mode": ("rows-mixed",),
+    "embedding-scale": ("attention-collapsed",),
     "inputs-alike": ("dead-units", "loss-not-moving", "collapsed-output", "constant-columns"),
 }
 

@@ -100,6 +100,8 @@ _SHARED: Final = (
     "rank-collapse",
     "narrow-heads",
     "frozen-random",
+    "embedding-scale",
+    "row-weights",
 )
 # Under a usual rate these are why the updates are too large; the sibling's clipping only hides them.
 _SPREADING: Final = (

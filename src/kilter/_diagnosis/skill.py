@@ -69,8 +69,8 @@ def _classes(
         return predicted.argmax(-1), targets.astype(int)
     numbers = labels(targets)
     if numbers is not None and numbers.max() < 2 and predicted.size == len(targets):
-        if output.loss is not None and output.loss.name is None and output.activation not in _SHARES:
-            return _cut(predicted.ravel(), numbers), numbers
+        if are_distances(output):
+            return cut_where_best(predicted.ravel(), numbers), numbers
         return (predicted.ravel() > (0.5 if predicted.min() >= 0 else 0.0)).astype(int), numbers
     if numbers is not None and predicted.ndim == 2 and predicted.shape[1] > numbers.max():
         return predicted.argmax(-1), numbers
@@ -78,11 +78,13 @@ def _classes(
     return (predicted.argmax(-1), targets.argmax(-1)) if shares else None
 
 
-def _cut(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Class numbers from the best threshold, in the better direction.
+def are_distances(output: OutputFacts) -> bool:
+    """Whether numbers for two classes may be distances: under a custom loss, unbounded or unknown."""
+    return output.loss is not None and output.loss.name is None and output.activation not in _SHARES
 
-    Under a custom loss, numbers may be distances, and which of them mean 1 is unknown.
-    """
+
+def cut_where_best(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Class numbers from the best threshold, in the better direction: which distances mean 1 is unknown."""
     limits = np.unique(np.quantile(values, np.linspace(0.02, 0.98, 25)))
     ways = [(values > limit) == above for limit in limits for above in (True, False)]
     return max(ways, key=lambda one: float(np.mean(one == (wanted > 0)))).astype(int)

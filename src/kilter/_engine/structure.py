@@ -35,7 +35,7 @@ def structure(model: keras.Model) -> Structure | None:
     Values of variables, initialisers, names and a constant learning rate make no difference. Losses and
     metrics that are not Keras's count by identity: keep them alive as long as the key.
     """
-    optimizer: Any = model.optimizer
+    optimizer: Any = getattr(model, "optimizer", None)  # missing in a model loaded without compiling
     given: Any = getattr(model, "_compile_config", None)
     if not is_graph(model) or given is None or not all(map(_is_known, [*model._flatten_layers(), optimizer])):
         return None

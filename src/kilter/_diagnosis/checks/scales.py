@@ -171,11 +171,18 @@ def check_row_weights(context: Context) -> list[Finding]:
     evidence = [seen(limits, "effective_rows", "rows that the weights leave, as a share", effective)]
     named = [labels(one.targets) for one in context.outputs]
     for classes in (one for one in named if one is not None):
-        sums = np.bincount(classes, flat)
-        silent = [str(one) for one in np.flatnonzero((sums == 0) & (np.bincount(classes) > 0))]
-        if silent:
+        counts = np.bincount(classes)
+        sums, counts = np.bincount(classes, flat)[counts > 0], counts[counts > 0]
+        silent = [str(one) for one in np.unique(classes)[sums == 0]]
+        if silent and total > 0:
             detail = f"All rows of class {', '.join(silent[:5])} have the weight 0"
             return [finding("row-weights", "severe", ["targets"], evidence, detail=detail)]
+        made = float(sums.max() / sums.min()) if total > 0 else 1.0
+        if made > limits.class_ratio and made > 3 * counts.max() / counts.min():
+            detail = f"With its weights one class counts {made:.3g} times as much as another, without them "
+            detail += f"at most {counts.max() / counts.min():.3g} times as much"
+            evidence = [seen(limits, "class_ratio", "most over least weight of a class", made)]
+            return [finding("row-weights", "warning", ["targets"], evidence, detail=detail)]
     if effective >= limits.effective_rows:
         return []
     detail = f"The weights of the rows leave as much as {effective:.1%} of them"

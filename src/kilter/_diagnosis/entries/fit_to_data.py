@@ -55,7 +55,7 @@ DATA: Final[dict[str, Text]] = {
     ),
     "row-weights": (
         "weights that silence rows", (), "Kish 1965, Survey sampling, section 11.7",
-        "{detail}: the network learns nothing from the others. Look at sample_weight and class_weight.",
+        "{detail}. Rows of little weight teach little. Look at sample_weight and class_weight.",
     ),
     "sentinel-values": (
         'numbers that mean "missing"', ("clip-sentinels",),

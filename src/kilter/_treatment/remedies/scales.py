@@ -293,7 +293,10 @@ def _like(losses: Any, weights: list[float], model: Any) -> Any:
 
 
 def balance_losses(subject: Subject, finding: Finding) -> Subject | None:
-    """Loss weights with which every output's loss is 1 before training."""
+    """Loss weights with which every output's loss is 1 before training.
+
+    Where one has the weight 0, the others keep theirs; it gets 1, or less if it outweighed them.
+    """
     outputs = subject.facts[1]
     sizes = [untrained_loss(one) for one in outputs]
     if len(outputs) < 2 or any(size is None or size <= 0 for size in sizes):
@@ -303,12 +306,17 @@ def balance_losses(subject: Subject, finding: Finding) -> Subject | None:
     shares = [weight * size for weight, size in zip(now, sizes, strict=True) if size is not None]
     if min(shares) > 0 and max(shares) / min(shares) < 2:
         return None
+    after = "every loss begins at about 1"
+    if min(shares) == 0 < max(shares):
+        least = min(one for one in shares if one > 0)
+        wanted = [weight or min(1.0, least * one) for weight, one in zip(now, wanted, strict=True)]
+        after = "every output trains"
     given: Any = subject.model._compile_config.config  # type: ignore[attr-defined]
     change = Change(
         remedy="balance-losses",
         where=("loss",),
         before=f"loss weights {', '.join(f'{one:.3g}' for one in now)}",
-        after=f"loss weights {', '.join(f'{one:.3g}' for one in wanted)}: every loss begins at about 1",
+        after=f"loss weights {', '.join(f'{one:.3g}' for one in wanted)}: {after}",
         snippet=f"model.compile(..., loss_weights={[float(f'{one:.3g}') for one in wanted]})",
     )
     kept = _like(given["loss"], wanted, subject.model)
