@@ -38,7 +38,7 @@ gc.set_threshold(100_000, 50, 100)
 # own mark ``sampled(n)`` goes before.
 SAMPLED = {
     "benchmarks/test_compared": 3,
-    "benchmarks/test_corpus": 4,
+    "benchmarks/test_corpus": 6,
     "cli/test_bad_input": 4,
     "cli/test_columns": 6,
     "cli/test_hostile": 6,
@@ -116,23 +116,33 @@ SAMPLED = {
 QUICK = ("data/", "schedules/", "test_array", "test_docs", "test_house", "test_public", "test_recipe")
 
 
-def pytest_collection_finish() -> None:
+def pytest_collection_finish(session: pytest.Session) -> None:
     """Keep every compiled program: many tests compile the same small ones.
 
-    Without a size limit, as each write would then read the dates of all files.
+    In a folder of its own without a size limit, as each write would then read the dates of all files.
     """
-    if "jax" in sys.modules:
+    if session.items and not session.config.option.collectonly:
         import jax
         from jax.experimental.compilation_cache import compilation_cache
 
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        from kilter._xla.compilation import cache_directory  # which sets what is set otherwise here
+
+        jax.config.update("jax_compilation_cache_dir", f"{cache_directory()}-unlimited")
         jax.config.update("jax_compilation_cache_max_size", -1)
-        compilation_cache.reset_cache()
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        compilation_cache.reset_cache()  # what tables at the top of modules compile has set it up
 
 
-@pytest.fixture(scope="module")
-def same_programs() -> Generator[None]:
-    """Models of equal structure are compiled once in a module, as in a treatment."""
+# Where many tests train the same few networks, and the numbers of the engine are not what is tested.
+SHARED = ("cli/", "compare/", "pretrain/", "runs/", "studies/", "test_estimators", "transfer/")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def same_programs(request: pytest.FixtureRequest) -> Generator[None]:
+    """Models of equal structure are compiled once in such a module, as in a treatment."""
+    if not _module(request.node.nodeid).startswith(SHARED):
+        yield
+        return
     from kilter._engine.program_cache import shared_programs
 
     with shared_programs():

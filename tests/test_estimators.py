@@ -15,7 +15,6 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from kilter import KilterClassifier, KilterRegressor
 from kilter.errors import DataError, OptionError
 
-pytestmark = pytest.mark.usefixtures("same_programs")
 BOTH = [KilterClassifier(random_state=0), KilterRegressor(random_state=0)]
 EXCEPTIONS = {
     f"check_sample_weight_equivalence_on_{form}_data": "repeating a row changes the batches, and so "

@@ -20,11 +20,6 @@ class Ended:
     progress: tuple[str, ...]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def compiled_once(same_programs):
-    """Most tests train the same few networks."""
-
-
 @pytest.fixture(scope="session")
 def kilter():
     """Call the command line with words; a traceback fails the test, unless it is KeyboardInterrupt's."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 from tests.diagnosis.programs import blobs, dense, one_hot, program
 
 import kilter
@@ -149,6 +150,7 @@ def test_what_can_be_learnt_is_told_from_noise():
         ("receptive-field", 0.4, True, True),  # the sibling has it too
         ("receptive-field", 0.95, True, False),
         ("targets-loss", 0.0, False, True),  # what hides a relation is named, not the labels
+        ("missing-positions", 0.0, False, True),  # simple learners do not see the order either
         ("unscaled-inputs", 0.0, False, False),
     ],
 )
@@ -185,6 +187,19 @@ def test_the_augmentation_that_costs_most_is_named():
     assert most_harmful(context, x, lambda given: float((given[:, :, 0] == 0).mean())) == ("flip",)
     bare = unaugmented(context)
     assert [type(one).__name__ for one in bare.layers] == ["Flatten", "Dense"]
+
+
+@pytest.mark.parametrize("units", [1, 2])
+def test_a_rare_class_is_judged_by_its_ranking_too(units: int):
+    random = np.random.default_rng(0)
+    rare = (np.arange(300) % 15 == 0).astype("int64")
+    share = np.clip(0.2 * rare + random.normal(0.2, 0.05, 300), 0, 0.49)[:, None]  # none above one half
+    given = share if units == 1 else np.concatenate([1 - share, share], axis=1)
+    loss = LossFacts("binary_crossentropy" if units == 1 else "sparse_categorical_crossentropy")
+    output = OutputFacts("last", "sigmoid" if units == 1 else "softmax", units, (300, units), loss, rare)
+    rows = row_skill(output, given, rare)
+    assert rows is not None
+    assert rows.mean() == pytest.approx((0 + 2 * roc_auc_score(rare, share) - 1) / 2)
 
 
 def test_distances_of_a_loss_of_ones_own_are_cut_where_they_tell_most():

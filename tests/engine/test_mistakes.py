@@ -8,8 +8,11 @@ import keras
 import numpy as np
 import pytest
 
+from kilter._engine.arrays import collect
+from kilter._engine.checks import check_targets
 from kilter._engine.fit import fit
 from kilter._engine.inference import evaluate, predict
+from kilter._models.variables import build
 from kilter.errors import DataError, KilterError
 
 from .cases import rows
@@ -313,3 +316,20 @@ def test_the_error_is_also_of_the_kind_that_keras_raises_and_pickles():
     again = pickle.loads(pickle.dumps(caught.value))  # noqa: S301
     assert str(again) == str(caught.value)
     assert again.said == "key 43"
+
+
+@pytest.mark.parametrize("names", [("value", "kind"), ("kind", "value")])
+def test_classes_of_named_outputs_are_checked_in_any_order(names: tuple[str, ...]):
+    inputs = keras.Input((4,))
+    made = {
+        "value": layers.Dense(1, name="value")(inputs),
+        "kind": layers.Dense(3, "softmax", name="kind")(inputs),
+    }
+    two = keras.Model(inputs, {name: made[name] for name in names})
+    losses = {"value": "mse", "kind": SPARSE}
+    two.compile("sgd", {name: losses[name] for name in names})
+    y = {"kind": LABELS, "value": Y}
+    build(two, collect(X, y).example(8))
+    check_targets(two, collect(X, y))
+    with pytest.raises(DataError, match="labels 0 to 2"):
+        check_targets(two, collect(X, {**y, "kind": LABELS + 3}))

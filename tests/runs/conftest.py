@@ -16,11 +16,6 @@ SMALL = {
 }
 
 
-@pytest.fixture(autouse=True, scope="module")
-def compiled_once(same_programs):
-    """Most tests train the same few networks."""
-
-
 @pytest.fixture(scope="session")
 def recipe():
     """Digits, one hidden layer, with dropout: its random numbers are part of what must come back."""

@@ -14,7 +14,6 @@ from kilter._transfer.depth import RULES, depth_groups, depths, many_rates, one_
 from kilter.errors import DataError, KilterError, ModelError, OptionError
 from kilter.recipe.fine_tune import BY_DEPTH
 
-pytestmark = pytest.mark.usefixtures("same_programs")
 layers = keras.layers
 Stage = kilter.Stage
 Y = np.arange(6) % 2

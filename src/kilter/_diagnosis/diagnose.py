@@ -30,7 +30,6 @@ from kilter._engine.program_cache import QUICK_WEIGHTS, compiled_for, shared_pro
 from kilter._engine.scheduling import Schedule, check_schedule
 from kilter._engine.sparse import with_sparse_rows
 from kilter._engine.training_spec import TrainingSpec
-from kilter._models.layers import CONVOLUTIONS
 from kilter._models.optimizers import OptimizerFacts, optimizer_facts
 from kilter._models.reading import paired_targets, read_model
 from kilter._models.tracing import fixed_batch_size
@@ -203,7 +202,7 @@ def examined(
     blocking = [one for one in findings if one.severity == "severe" and one.code in _BLOCKING]
     with compiled_for(context.model, asked.steps, QUICK_WEIGHTS if asked.outcome else math.inf):
         progress.stage("Diagnosing: compiling a forward and a backward pass")
-        reader, taken = _probed(context, spec.seed, blocking, once=asked.steps == 0)
+        reader, taken = _probed(context, spec.seed, blocking)
         read = None if taken is None or blocking else read_sequences(context, spec.seed)
         context = replace(context, probe=taken, sequences=read)
         findings += run_checks(CHECKS["probe"], context)
@@ -377,13 +376,11 @@ def with_causes(findings: list[Finding]) -> list[Finding]:
 
 
 def _probed(
-    context: Context, seed: int, blocking: list[Finding], *, once: bool
+    context: Context, seed: int, blocking: list[Finding]
 ) -> tuple[Reader, Measurements] | tuple[None, None]:
     """Reader and measurements of a forward and backward pass; None if it failed for a known reason."""
     try:
-        # Unoptimised convolutions are too slow for more than one reading.
-        once = once or not any(isinstance(one.layer, CONVOLUTIONS) for one in context.layers)
-        reader = Reader(context.model, context.x, context.y, context.row_weights, seed=seed, once=once)
+        reader = Reader(context.model, context.x, context.y, context.row_weights, seed=seed, once=True)
         return reader, probe(context.model, context.x, context.y, seed=seed, reader=reader)
     except KilterError:
         if blocking:

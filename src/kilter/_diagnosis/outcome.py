@@ -25,11 +25,11 @@ from kilter._diagnosis.skill import LEAST, baseline, row_skill
 from kilter._engine.arrays import collect, pick, row_count
 from kilter._engine.augmenting import as_augmentation
 from kilter._engine.feed import Order, ResidentFeed
-from kilter._engine.fingerprint import structure
 from kilter._engine.inference import predict_unchanged, whole_batches
 from kilter._engine.loop import training
 from kilter._engine.padding import padded
 from kilter._engine.program_cache import shelf
+from kilter._engine.structure import structure
 from kilter._engine.training_spec import TrainingSpec
 from kilter._models.copying import FOREIGN_ERRORS
 from kilter._models.optimizers import optimizer_facts, slot_index

@@ -35,7 +35,17 @@ _PREVENTING: Final = (
     "loss-axis",
 )
 # Faults that may hide what there is to learn.
-_HIDING: Final = (*_PREVENTING, "output-activation-loss", "masks-misplaced", "inputs-alike")
+_HIDING: Final = (
+    *_PREVENTING,
+    "output-activation-loss",
+    "masks-misplaced",
+    "inputs-alike",
+    "missing-positions",
+    "softmax-axis",
+    "inverted-mask",
+    "unread-steps",
+    "attention-uniform",
+)
 # Severe regardless of a short training: the training cannot run as requested, or has nothing to learn from.
 _CERTAIN: Final = (
     *_PREVENTING,

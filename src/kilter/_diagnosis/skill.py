@@ -12,7 +12,7 @@ from sklearn.linear_model import Ridge, RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 from kilter._diagnosis.context import Context
-from kilter._diagnosis.targets import labels
+from kilter._diagnosis.targets import are_inputs, labels
 from kilter._measures import rare_class
 from kilter._models.layers import OutputFacts
 
@@ -171,8 +171,13 @@ def _pooled(series: np.ndarray) -> np.ndarray:
 
 
 def baseline(context: Context, x_val: Any, y_val: list[np.ndarray]) -> float:
-    """The better skill of nearest neighbours and ridge regression on the output; NaN where it is unknown."""
+    """The better skill of nearest neighbours and ridge regression on the output.
+
+    NaN where it is unknown, and for targets that are the inputs.
+    """
     if len(context.outputs) != 1 or len(y_val) != 1 or context.outputs[0].targets is None:
+        return math.nan
+    if are_inputs(context.inputs, context.outputs[0].targets):
         return math.nan
     output, wanted = context.outputs[0], y_val[0]
     rows, held = features(context, context.x), features(context, x_val)

@@ -28,7 +28,7 @@ from kilter._engine.padding import padded
 from kilter._engine.program_cache import owners, shelf
 from kilter._engine.step import Schedule, training_loss, without_optimizer
 from kilter._models.arrays import some_rows
-from kilter._models.layers import Saturation, saturation
+from kilter._models.layers import CONVOLUTIONS, Saturation, saturation
 from kilter._models.tracing import LayerCall, fixed_batch_size, floats_in, watch_calls
 from kilter._models.variables import State, build, fitting, pull, view
 from kilter._progress import SILENT, Progress
@@ -65,7 +65,8 @@ class Measured:
 class Reader:
     """Reads a compiled, built model's layers on a fixed sample of rows, or one batch of a fixed size.
 
-    Compiled on first use, fast if it is to read ``once``. Changes neither the model nor the state.
+    Compiled on first use: fast if it is to read ``once``, or a few times, and the model has no convolutions.
+    Changes neither the model nor the state.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Reader:
         self.model = model
         self.batch = chosen.data
         self.rows = chosen.count
-        self.once = once
+        self.once = once and not any(isinstance(one, CONVOLUTIONS) for one in model._flatten_layers())
         self.work = 0.0  # of one reading, in multiply-adds, once there is its program
         self._read: Any = None
         with fitting(model, self.batch):

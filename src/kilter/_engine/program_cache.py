@@ -21,12 +21,13 @@ import keras
 from jax import lax
 
 from kilter._engine.devices import Kept, kept_in_place
-from kilter._engine.fingerprint import Fingerprints, reference_to, structure
+from kilter._engine.fingerprint import Fingerprints, reference_to
 from kilter._engine.interrupt import interruptible
 from kilter._engine.padding import Padded
 from kilter._engine.stable_losses import is_from_logits, losses_used
 from kilter._engine.step import Step
 from kilter._engine.step_cost import StepCost, cost_of
+from kilter._engine.structure import structure
 from kilter._models.layers import CONVOLUTIONS
 from kilter._models.variables import State
 from kilter._xla.compilation import compares_floats, compile_options, is_quick, quick_compilation
@@ -180,7 +181,7 @@ _shared: ContextVar[_Shared | None] = ContextVar("kilter_shared_programs", defau
 
 @contextlib.contextmanager
 def shared_programs() -> Generator[None]:
-    """Context in which models of equal :func:`~kilter._engine.fingerprint.structure` share programs.
+    """Context in which models of equal :func:`~kilter._engine.structure.structure` share programs.
 
     Within another such context it is that one.
     """

@@ -17,7 +17,7 @@ from kilter._diagnosis.outcome import skill_of
 from kilter._records import Diagnosis, ranked
 from kilter._treatment.full_training import AsGiven, Trained, train_in_full
 from kilter._treatment.minimal import UNSEEN, Minimal, minimal
-from kilter._treatment.plan import sibling_of, symptom
+from kilter._treatment.plan import sibling_of, symptom, wanted
 from kilter._treatment.proof import proven
 from kilter._treatment.result import Trial, Trials
 from kilter._treatment.scoring import Scoring
@@ -27,9 +27,11 @@ from kilter._treatment.search import (
     Tools,
     fewest,
     further_changes,
+    lengthen,
     persist,
     planned_search,
 )
+from kilter._treatment.sound_sibling import OPTIMIZER
 from kilter._treatment.subject import Subject
 
 # Findings that an output cannot fit its targets, whatever the training.
@@ -66,6 +68,7 @@ class Steps:
     minimal: Callable[..., Minimal] = minimal
     sibling: Callable[..., Subject | None] = sibling_of
     planned: Callable[..., Search] = planned_search
+    lengthen: Callable[..., None] = lengthen
 
 
 def unchanged(original: Subject, given: AsGiven, tools: Tools) -> Round:
@@ -195,14 +198,17 @@ class _Course:
         subject = self._sibling_subject
         if subject is None or self._is_long(subject) or self._sibling is None:
             return None
-        found = self._settled(Choice(self.unchanged.subject, math.nan, None))
+        search = self.steps.planned(subject, self.tools)
+        self.steps.lengthen(search, self._sibling.subject)
+        found = self._settled(Choice(self.unchanged.subject, math.nan, None), search)
         return found if found.trials.proven else None
 
-    def _settled(self, choice: Choice) -> Round:
+    def _settled(self, choice: Choice, known: Search | None = None) -> Round:
         """The chosen subject, or the sibling if that gets clearly further; unchanged if neither is proven.
 
         A choice that has learnt nothing in its short trial is trained in full only if there is no sibling.
         If training is long, both are compared in short trials, and nothing is trained here.
+        ``known``: the search that plans the proof, where none has chosen.
         """
         search, scoring = choice.search, self.tools.scoring
         if search is not None and _is_long(search):
@@ -212,7 +218,7 @@ class _Course:
             trained = [self.steps.train(choice.subject, self.tools)]
         enough = trained and (scoring.leaves_little(trained[0].score) or not self._may_gain(trained[0]))
         if not enough and self._sibling is not None:
-            search = search or self.steps.planned(self._sibling.subject, self.tools)
+            search = search or known or self.steps.planned(self._sibling.subject, self.tools)
             search.tried.append(_trial(self._sibling))
             trained.append(self._sibling)
         assert search is not None
@@ -244,7 +250,8 @@ class _Course:
             unchanged = Round(self.unchanged.subject, self.unchanged.trained, found.trials)
             return self._by_reason(found.trials) or self._by_length(found) or unchanged
         original, tools = self.unchanged.subject, self.tools
-        made = self.steps.minimal(original, found.subject, search, found.trials, tools.remedy_set)
+        asked = [OPTIMIZER, *(code for code, _ in wanted(self.diagnosis))]
+        made = self.steps.minimal(original, found.subject, search, found.trials, tools.remedy_set, asked)
         trials = replace(found.trials, parts=made.parts)
         if not made.dropped:
             return Round(found.subject, found.trained, trials)
@@ -293,7 +300,7 @@ class _Course:
         if gain <= scoring.policy.least_gain or scoring.better_by(trained.score, before) <= scoring.noise:
             return None
         gained = f"{scoring.measure} {before:.4g} → {trained.score:.4g}"
-        reason = f"too few epochs were planned; full trainings: {gained}"
+        reason = f"too few epochs were planned; full training runs: {gained}"
         return Round(longer, trained, replace(found.trials, reason=reason))
 
     def _trained(self, best: Round) -> Trained:

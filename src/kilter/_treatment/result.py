@@ -76,7 +76,7 @@ class Part:
 def said(part: Part) -> str:
     """A change's own effect in words: what is lost without it, and whether it stayed."""
     if math.isnan(part.loss):
-        return "short trainings do not show its effect"
+        return "short training runs do not show its effect"
     fewer = f"{100 * abs(part.loss):.2g} % {'less' if part.loss >= 0 else 'more'} of the way to perfect"
     return f"{fewer} without it ({part.pairs} pairs)" + ("" if part.kept else "; removed")
 
@@ -94,8 +94,9 @@ class Trials:
         effect: of the chosen set, in shares of the way from a constant prediction to perfection; None without
             a proof.
         parts: what each of the changes does by itself, where there were several.
-        reason: why changes are made without a proof: there are too few rows for one, and the output cannot
-            fit the targets; "" otherwise.
+        reason: why changes are made without a proof: there are too few rows for one and the output cannot fit
+            the targets, or the change is more epochs, which full training runs have shown to help; ""
+            otherwise.
     """
 
     measure: str

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from kilter._engine.fingerprint import Structure, structure
 from kilter._engine.step_cost import StepCost
+from kilter._engine.structure import Structure, structure
 from kilter._progress import SILENT, Progress
 from kilter._records import Diagnosis, Finding
 from kilter._treatment.deadline import Deadline
@@ -204,6 +204,15 @@ def persist(choice: Choice, diagnosis: Diagnosis, remedy_set: RemedySet) -> Choi
         if not search.scoring.learnt_nothing(score) or search.epochs >= best.training.epochs:
             break
     return Choice(best, score, search)
+
+
+def lengthen(search: Search, subject: Subject) -> None:
+    """Make the trials as long as a subject, which learns in full trainings, needs to learn something."""
+    while search.scoring.learnt_nothing(search.run(subject)):
+        longer = min(search.epochs * search.policy.somewhat_longer, subject.training.epochs)
+        if longer == search.epochs or search.deadline.stops("longer trials"):
+            break
+        search.epochs = longer
 
 
 def _more(

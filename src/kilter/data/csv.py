@@ -205,6 +205,11 @@ def _read(content: Path | bytes, options: LoadOptions) -> tuple[pl.DataFrame, tu
     try:
         table = read(schema_overrides=dict.fromkeys(texts, pl.String))
     except pl.exceptions.ComputeError as error:
+        if "could not parse" in str(error):  # polars takes the wide digits of Chinese texts for numbers
+            plain = read(infer_schema=False)
+            return plain.with_columns(
+                typed(one) for one in plain.get_columns() if one.name not in texts
+            ), layout.notes
         uneven = first_uneven(content, separator) if "more fields" in str(error) else ""
         if not uneven:
             raise

@@ -13,7 +13,7 @@ import polars as pl
 
 from kilter.data.paths import quote
 
-UNITS = "%$€£¥₹"
+UNITS = "%$€£¥₹₽₺₩₪₫₴₦"
 _CODES = (
     *(
         "USD",
@@ -41,9 +41,13 @@ _BOUND = r"^(?:[<>]=?|[≤≥~≈]|(?i:ca?\.|circa|about|approx\.?)\s)\s*([-+$�
 _ZERO = r"^[-+]?0*[.,]?0*$"
 _GAPS = r"[ '\u{a0}\u{202f}\u{2019}]"
 # No grouped number begins with 0: "0,125" has a decimal comma.
-_GROUPED = r"^[-+]?[1-9]\d{0,2}(?:(?:,\d{3})+|(?:[ \u{a0}\u{202f}]\d{3})+|(?:['\u{2019}]\d{3})+)(?:\.\d*)?$"
+_GROUPED = (
+    r"^[-+]?[1-9]\d{0,2}(?:(?:,\d{2})*(?:,\d{3})+|(?:[ \u{a0}\u{202f}]\d{3})+|(?:['\u{2019}]\d{3})+)"
+    r"(?:\.\d*)?$"
+)
 _BY_ANY_RULE = (
-    r"^[-+]?(?:\d*[.,]?\d+(?:[eE][-+]?\d+)?|\d{1,3}(?:[., '\u{a0}\u{202f}\u{2019}]\d{3})+(?:[.,]\d+)?)$"
+    r"^[-+]?(?:[0-9]*[.,]?[0-9]+(?:[eE][-+]?[0-9]+)?|[0-9]{1,3}(?:[., '\u{a0}\u{202f}\u{2019}][0-9]{3})+"
+    r"(?:[.,][0-9]+)?|[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}(?:\.[0-9]+)?)$"
 )
 # What can only be read with the comma, or with the point, as the decimal mark.
 _COMMA = (
@@ -51,15 +55,40 @@ _COMMA = (
     r"|\d*,(?:\d{1,2}|\d{4,})|,\d+|\d*,\d+[eE][-+]?\d+)$"
 )
 _POINT = (
-    r"^[-+]?(?:\d{1,3}(?:,\d{3})+\.\d*|\d{1,3}(?:,\d{3}){2,}|0\d*\.\d+|\d{4,}\.\d+"
+    r"^[-+]?(?:\d{1,3}(?:,\d{3})+\.\d*|\d{1,3}(?:,\d{3}){2,}|\d{1,2}(?:,\d{2})+,\d{3}(?:\.\d*)?|0\d*\.\d+|\d{4,}\.\d+"
     r"|\d*\.(?:\d{1,2}|\d{4,})|\.\d+|\d*\.\d+[eE][-+]?\d+)$"
 )
 _GROUPED_BY_COMMA = r"[1-9]\d{0,2},\d{3}"
 _WITH_COMMA = (
     r"^[-+]?(?:\d{1,3}(?:[. \u{a0}\u{202f}'\u{2019}]\d{3})+|\d*)(?:,\d+)?(?:[eE][-+]?\d+)?\s*[kKMB]?$"
 )
-_SUFFIX = r"^[-+(]?\d[\d.,]*(?:[eE][-+]?\d+)?\s*([\p{L}°²³/\u{b5}+\"]{1,10}\.?)$"
-_MAGNITUDES = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9}
+_SUFFIX = (
+    r"^[-+(]?\d[\d.,' \u{a0}\u{202f}]*(?:[eE][-+]?\d+)?\s*\+?\s*(\+|[\p{L}°²³℃℉/\u{b5}\"]{1,10}\.?|/\d+)$"
+)
+_MAGNITUDES = {
+    "k": 1e3,
+    "K": 1e3,
+    "M": 1e6,
+    "B": 1e9,
+    "thousand": 1e3,
+    "tsd": 1e3,
+    **dict.fromkeys(("mn", "mln", "mio", "million"), 1e6),
+    **dict.fromkeys(("bn", "mrd", "billion"), 1e9),
+    **dict.fromkeys(("lac", "lakh"), 1e5),
+    **dict.fromkeys(("cr", "crore"), 1e7),
+}
+_WORDS = "|".join(name for name in _MAGNITUDES if len(name) > 1)
+_COUNTED = rf"^([-+]?\d*\.?\d+)\s*([kKMB]|(?i:{_WORDS})s?\.?)$"
+_AGES = {
+    "year": 8766.0,
+    "yr": 8766.0,
+    "month": 730.5,
+    "week": 168.0,
+    "day": 24.0,
+    "hour": 1.0,
+    "minute": 1 / 60,
+}
+_AGE = r"(?i)^(\d+(?:\.\d+)?)\s*(year|yr|month|week|day|hour|minute)s?(?: ago)?$"
 # Sign, days, hours, minutes, seconds, half of the day.
 _CLOCKS = (
     r"^([-+]?)(?:(\d+) days? )?(\d+):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?(?:\s?([AaPp])\.?[Mm]\.?)?$",
@@ -121,6 +150,7 @@ def numbers_in(text: pl.Series, writing: Writing | None = None) -> pl.Series:
     plain = text.cast(pl.Float64, strict=False)
     if plain.null_count() == text.null_count():
         return plain
+    text = _narrow(text)
     if writing is None:
         writing = writing_of(text)
     if writing.unit == _HOURS or _are_times(text):
@@ -144,7 +174,7 @@ def with_point(bare: pl.Series) -> pl.Series:
 
 def mostly_numbers(text: pl.Series) -> bool:
     """Whether more than half of the different texts are numbers with any decimal mark and the same unit."""
-    texts = text.drop_nulls().str.strip_chars().unique()
+    texts = _narrow(text.drop_nulls().str.strip_chars().unique())
     if _are_times(texts):
         return True
     bare = _bare(texts, _common_word(texts))
@@ -195,6 +225,10 @@ def _common_word(different: pl.Series) -> str:
     words = different.str.extract(_SUFFIX, 1).drop_nulls()
     if not len(words) or different.str.contains(_CODE).any():
         return ""
+    # "kg" and "KG", "year" and "years" are one; "M" and "m" are not.
+    letters = words.str.len_chars()
+    words = words.str.to_lowercase().zip_with(letters > 1, words)
+    words = words.str.strip_chars_end("s.").zip_with(letters > 2, words)
     counts = words.value_counts(sort=True, name="rows")
     word, rows = counts.row(0)
     return word if rows * 2 > len(different) and word not in _MAGNITUDES else ""
@@ -203,7 +237,8 @@ def _common_word(different: pl.Series) -> str:
 def _bare(text: pl.Series, unit: str) -> pl.Series:
     """The texts without unit and currency, and with a minus sign in front of negative numbers."""
     if unit:
-        text = text.str.replace(rf"\s*{re.escape(unit)}$", "")
+        word = rf"(?i:{re.escape(unit)})s?\.?" if len(unit) > 1 else re.escape(unit)
+        text = text.str.replace(rf"\s*\+?\s*{word}$", "")
     text = text.str.replace("\u2212", "-", literal=True)
     if text.str.contains("-$|[()]").any():
         text = text.str.replace(r"^\(([^()]+)\)$|^(\d[\d.,]*)-$", "-${1}${2}")
@@ -225,9 +260,20 @@ def _scaled(bare: pl.Series) -> pl.Series:
     plain = bare.cast(pl.Float64, strict=False)
     if plain.null_count() == bare.null_count():
         return plain
-    parts = bare.str.extract_groups(r"^([-+]?\d*\.?\d+)\s*([kKMB])$").struct.unnest()
-    factor = parts["2"].replace_strict(_MAGNITUDES, default=None, return_dtype=pl.Float64)
+    parts = bare.str.extract_groups(_COUNTED).struct.unnest()
+    words = (
+        parts["2"]
+        .str.to_lowercase()
+        .str.strip_chars_end("s.")
+        .zip_with(parts["2"].str.len_chars() > 1, parts["2"])
+    )
+    factor = words.replace_strict(_MAGNITUDES, default=None, return_dtype=pl.Float64)
     return plain.fill_null(parts["1"].cast(pl.Float64, strict=False) * factor)
+
+
+def _narrow(text: pl.Series) -> pl.Series:
+    """The texts with the digits of ASCII instead of the wide ones of Chinese and Japanese texts."""
+    return text.str.normalize("NFKC") if text.str.contains("[０-９]").any() else text
 
 
 def _are_times(text: pl.Series) -> bool:
@@ -240,6 +286,12 @@ def _hours(text: pl.Series) -> pl.Series:
     """Hours of texts such as "12:30", "00:58:15", "2 days 01:30:00", "6:15 PM", "1h 30m"; null for others."""
     found = pl.Series(text.name, [None], pl.Float64).extend_constant(None, len(text))[1:]
     clocks = [clock for clock in _CLOCKS if text.str.contains(clock).any()]
+    ages = text.str.extract_groups(_AGE).struct.unnest()
+    units = ages["2"].str.to_lowercase()
+    if units.drop_nulls().n_unique() > 1:  # else a number with a unit
+        found = found.fill_null(
+            ages["1"].cast(pl.Float64) * units.replace_strict(_AGES, default=None, return_dtype=pl.Float64)
+        )
     for clock in [*clocks, _MINUTES] if _CLOCKS[-1] in clocks else clocks:
         found = found.fill_null(_hours_by(text, clock))
     return found

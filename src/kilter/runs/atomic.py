@@ -130,7 +130,7 @@ def fsync_tree(folder: Path) -> None:
 
 @contextmanager
 def errors_named(path: Path, *, doing: str = "written") -> Iterator[None]:
-    """Turn an error of the system raised inside into a :class:`RunError` that names `path`, cause and remedy."""
+    """Turn a system error raised inside into a :class:`RunError` that names `path`, cause and remedy."""
     try:
         yield
     except RunError:
