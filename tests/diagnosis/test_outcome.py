@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -169,7 +171,7 @@ def test_an_augmentation_is_the_cause_where_training_without_it_ends_ahead():
     case = program()
     context = read_context(case.model, case.x, case.y, TrainingSpec())
     labels = Finding("shuffled-labels", "warning", ("targets",), (), "", (), "")
-    rest = {"sibling": 0.35, "plain": 0.8, "harmful": ("flip",)}
+    rest: Any = {"sibling": 0.35, "plain": 0.8, "harmful": ("flip",)}
     found = {one.code: one for one in weighed([labels], context, Outcome(90, 90, 0.3, 0.3, **rest))}
     assert [*found] == ["augmentation-harms", "falls-short"]  # others learn from these labels
     assert found["augmentation-harms"].where == ("flip",)
