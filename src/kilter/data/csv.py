@@ -19,6 +19,7 @@ from kilter.data.entries import are_codes, is_text, plain_text
 from kilter.data.number_formats import mark_of, mostly_numbers, with_point
 from kilter.data.packed import plain_name
 from kilter.data.paths import first_named, quote, require_file
+from kilter.data.plain_frame import require_short_names
 from kilter.data.rows import file_rows, typed
 from kilter.data.tables import UNREADABLE
 from kilter.data.usage import signs_by_column
@@ -182,6 +183,7 @@ def _read(content: Path | bytes, options: LoadOptions) -> tuple[pl.DataFrame, tu
     layout = arranged(content)
     content, separator = _lines(layout.content), layout.separator
     names = pl.read_csv(content, separator=separator, n_rows=0).columns
+    require_short_names(names)
     encoding = options.encoding
     known = options.known_columns
     # A category "01" must not become the number 1 because a new file has no other text in that column.

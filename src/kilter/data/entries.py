@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import numpy as np
 import polars as pl
@@ -17,21 +17,10 @@ _SHORTEST_CODE = 3  # "05" is a month as often as a code
 # Entries of a column of numbers that mean "missing", in any case.
 MARKERS = (
     *("", "?", "-", "--", ".", "na", "n/a", "n.a.", "nan", "nil", "none", "null", "missing", "unknown"),
-    *(
-        "<na>",
-        "\\n",
-        "\u2013",
-        "\u2014",
-        "tbd",
-        "not available",
-        "#n/a",
-        "#na",
-        "#null!",
-        "#div/0!",
-        "#value!",
-    ),
-    *("#ref!", "#name?", "#num!"),
+    *("<na>", "\\n", "\u2013", "\u2014", "tbd", "not available", "#n/a", "#na", "#null!", "#div/0!"),
+    *("#value!", "#ref!", "#name?", "#num!"),
 )
+_LONGEST_CLASS: Final = 1000
 
 
 def without_markers(text: pl.Series) -> pl.Series:
@@ -117,12 +106,25 @@ def raw_targets(series: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     if is_text(series):
         text = plain_text(series)
         missing = text.is_null().to_numpy()
+        _require_names(text)
         return np.array(text.fill_null("").to_list(), dtype=str), missing
     raise DataError(
         expected=f"numbers or text in the target column {quote(series.name)}",
         received=f"values of type {series.dtype}",
         remedy="name another column with target=",
     )
+
+
+def _require_names(text: pl.Series) -> None:
+    """Raise DataError if an entry is no name of a class: NumPy gives each row the room of the longest."""
+    sizes = text.str.len_chars()
+    row = sizes.arg_max()
+    if row is not None and sizes[row] > _LONGEST_CLASS:
+        raise DataError(
+            expected=f"names of at most {_LONGEST_CLASS:,} characters in target column {quote(text.name)}",
+            received=f"{sizes[row]:,} characters in row {row} (rows count from 0): {quote(text[row])}",
+            remedy="name another column with target=, or replace the texts by classes or numbers",
+        )
 
 
 def is_number(series: pl.Series) -> bool:

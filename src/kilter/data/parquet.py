@@ -81,13 +81,13 @@ def _frame(files: list[Path]) -> pl.DataFrame:
         remedy="the file is truncated, damaged or of another format: download or write it again",
     ):
         for file in files:
-            require_sound_headers(file)
-            require_room(_unpacked(file), file)
+            unpacked = require_sound_headers(file)
+            require_room(max(unpacked, _in_rows(file)), file)
         frames = [pl.read_parquet(file, hive_partitioning=False) for file in files]
         return frames[0] if len(frames) == 1 else pl.concat(frames, how="vertical_relaxed")
 
 
-def _unpacked(file: Path) -> int:
+def _in_rows(file: Path) -> int:
     """About the bytes of the rows in memory; of texts and lists, which have any length, their places."""
     types = map(type, pl.Schema(pl.read_parquet_schema(file)).dtypes())
     rows = pl.scan_parquet(file, hive_partitioning=False).select(pl.len()).collect().item()

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any, Final
 
 import polars as pl
 
+from kilter._system import in_bytes
 from kilter.data.paths import first_named, quote
+from kilter.errors import DataError
 
 _LONGEST_LIST: Final = 4096
+# Longer ones come from a quote that is never closed; reading takes up to ten times their size.
+_LONGEST_NAME: Final = 1 << 16
+_LONGEST_ENTRY: Final = 1 << 24
+_UNCLOSED: Final = "look for a quote that is not closed, or shorten it"
 _DEEPEST: Final = 5
 _BETWEEN_TEXTS: Final = ";"
 _MICROSECONDS_AN_HOUR: Final = 3_600_000_000
@@ -20,8 +27,8 @@ def plain(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """The frame with a column for each field of objects and each entry of lists, and notes.
 
     Lists have to be of numbers and of one length, or of texts, which are joined. Durations and times of the
-    day become hours.
-    Columns without a name and without values are left out.
+    day become hours. Columns without a name and without values are left out. Raises DataError for an entry of
+    more than 16 MiB.
     """
     nameless = [one.name for one in frame.get_columns() if _NO_NAME.fullmatch(one.name) and _is_empty(one)]
     notes: list[str] = []
@@ -33,6 +40,9 @@ def plain(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
                 f"column {quote(series.name)} becomes {first_named(quote(one.name) for one in parts)}"
             )
         columns.extend(parts)
+    for one in columns:
+        _require_short_entries(one)
+    require_short_names(one.name for one in columns)
     names = [one.name for one in columns]
     if len(set(names)) < len(names):  # "a.b" beside an "a" that has a "b"
         return frame, ()
@@ -41,6 +51,28 @@ def plain(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
         if notes or nameless or any(map(_changes, frame.dtypes))
         else (frame, ())
     )
+
+
+def require_short_names(names: Iterable[str]) -> None:
+    """Raise DataError if a name is too long to be one of a column."""
+    longest = max(names, key=len, default="")
+    if len(longest) > _LONGEST_NAME:
+        raise DataError(
+            expected=f"names of columns of at most {_LONGEST_NAME:,} characters",
+            received=f"{len(longest):,} characters: {quote(longest)}",
+            remedy=_UNCLOSED,
+        )
+
+
+def _require_short_entries(series: pl.Series) -> None:
+    sizes = series.str.len_bytes() if series.dtype == pl.String else pl.Series([0])
+    row = sizes.arg_max()
+    if row is not None and sizes[row] > _LONGEST_ENTRY:
+        raise DataError(
+            expected=f"entries of at most {in_bytes(_LONGEST_ENTRY)}",
+            received=f"{in_bytes(sizes[row])} in column {quote(series.name)}, row {row} (rows count from 0)",
+            remedy=_UNCLOSED,
+        )
 
 
 def _is_empty(series: pl.Series) -> bool:
