@@ -5,13 +5,14 @@ import json
 import sys
 
 import keras
+import numpy as np
 import pytest
 
-from kilter._cli.script_calls import Sites, first_training
+from kilter._cli.script_calls import Sites, _arrays, first_training
 from kilter._cli.script_changes import _said_compile
 from kilter._cli.script_child import training_of
 from kilter._cli.script_edits import Script, arguments_of
-from kilter.errors import RunError
+from kilter.errors import DataError, RunError
 
 SOURCE = '''"""A network."""
 from tensorflow import keras
@@ -183,6 +184,17 @@ def test_loss_weights_are_said():
     models[1].compile("sgd", "mse", loss_weights=[256.789])
     assert {"loss", "loss_weights"} <= _said_compile(script, *models, "keras")
     assert "model.compile('sgd', loss='mse', loss_weights=[257.0])" in script.edited()
+
+
+def test_an_epoch_of_batches_is_put_together():
+    def endless():
+        while True:
+            yield np.ones((4, 2)), np.zeros(4)
+
+    x, y, size = _arrays(endless(), None, 3)
+    assert (x.shape, y.shape, size) == ((12, 2), (12,), 4)
+    with pytest.raises(DataError, match="steps_per_epoch"):
+        _arrays(endless(), None, None)
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ def test_fuzz_nonfinite_positions(places, value, kind, tmp_path):
     for row, column in places:
         (x[:, column] if column < 2 else y)[row] = value
     path = tmp_path / f"table.{kind}"
-    frame = pl.DataFrame({"a": x[:, 0], "b": x[:, 1], "y": y})
+    frame = pl.DataFrame({"a": x[:, 0], "b": x[:, 1], "c": range(12), "y": y})  # "c": no row is blank
     if kind == "npz":
         np.savez(path, x=x, y=y)
     else:

@@ -96,6 +96,13 @@ def test_a_file_with_the_wrong_ending_is_known_by_its_content(name, tmp_path):
     assert contents(tmp_path / name) == "table"
 
 
+def test_a_picture_with_the_ending_of_a_table_is_a_picture(tmp_path):
+    (tmp_path / "t.csv").write_bytes(b"\x89PNG\r\n")
+    assert contents(tmp_path / "t.csv") == "images"
+    with pytest.raises(DataError, match="kilter predict takes a single picture"):
+        load(tmp_path / "t.csv")
+
+
 @pytest.mark.parametrize(
     ("name", "said"), [("t.dta", "read_stata"), ("t.npy", "numpy.savez"), ("t.svm", "load_svmlight_file")]
 )

@@ -111,7 +111,7 @@ def same(filters: int, size: int = 3, **options: Any) -> Any:
     return Conv(filters, size, padding="same", **{"activation": "relu", **options})
 
 
-def two_outputs(weights: Any = None, factor: float = 1.0, loss: str = "mse") -> Program:
+def two_outputs(weights: Any = None, factor: float = 1.0, loss: Any = "mse") -> Program:
     inputs = Input((5,))
     value = relu()(inputs)
     model = keras.Model(inputs, [Dense(1, name="amount")(value), Dense(1, "sigmoid", name="large")(value)])

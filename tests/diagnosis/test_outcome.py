@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 from tests.diagnosis.programs import blobs, dense, one_hot, program
 
 import kilter
+from kilter._diagnosis.augmented import most_harmful, unaugmented
 from kilter._diagnosis.diagnose import read_context
 from kilter._diagnosis.learnable import Learnable, learnable
 from kilter._diagnosis.outcome import Outcome
@@ -162,6 +165,30 @@ def test_severity_from_what_was_reached(code: str, reached: float, learns: bool,
     found = {one.code: one.severity for one in weighed([given], context, outcome)}
     assert (found[code] == "severe") is severe
     assert ("shuffled-labels" in found) is (not learns and not severe)
+
+
+def test_an_augmentation_is_the_cause_where_training_without_it_ends_ahead():
+    case = program()
+    context = read_context(case.model, case.x, case.y, TrainingSpec())
+    labels = Finding("shuffled-labels", "warning", ("targets",), (), "", (), "")
+    rest: Any = {"sibling": 0.35, "plain": 0.8, "harmful": ("flip",)}
+    found = {one.code: one for one in weighed([labels], context, Outcome(90, 90, 0.3, 0.3, **rest))}
+    assert [*found] == ["augmentation-harms", "falls-short"]  # others learn from these labels
+    assert found["augmentation-harms"].where == ("flip",)
+    assert found["falls-short"].explained_by == "augmentation-harms"
+    sound = weighed([], context, Outcome(90, 90, 0.7, 0.7, **rest | {"sibling": 0.75}))
+    assert "augmentation-harms" not in [one.code for one in sound]
+
+
+def test_the_augmentation_that_costs_most_is_named():
+    stack = [layers.RandomFlip("horizontal", name="flip"), layers.RandomContrast(1e-6, name="contrast")]
+    model = keras.Sequential([keras.Input((4, 4, 1)), *stack, layers.Flatten(), layers.Dense(1)])
+    x = np.tile(np.arange(4, dtype="float32")[:, None], (8, 4, 1, 1))
+    case = program(model, "mse", data=(x, np.zeros(8)))
+    context = read_context(case.model, case.x, case.y, TrainingSpec())
+    assert most_harmful(context, x, lambda given: float((given[:, :, 0] == 0).mean())) == ("flip",)
+    bare = unaugmented(context)
+    assert [type(one).__name__ for one in bare.layers] == ["Flatten", "Dense"]
 
 
 @pytest.mark.parametrize("units", [1, 2])

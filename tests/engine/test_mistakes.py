@@ -139,6 +139,10 @@ def trained(make: Callable[[], keras.Model], x: Any = X, y: Any = Y, **options: 
 # Name: the call, and what the message must have, in this order.
 MISTAKES: dict[str, Mistake] = {
     "unknown loss": (trained(lambda: model("msee")), ("loss identifier: msee", "did you mean 'mse'?")),
+    "metrics as the third argument": (
+        trained(lambda: model(loss_weights=["accuracy"])),
+        ("numbers as loss_weights, the third argument", "['accuracy']", "metrics=[...]"),
+    ),
     "unknown metric": (
         trained(lambda: model(metrics=["accurazy"])),
         ("metric identifier: accurazy", "did you mean 'accuracy'?"),

@@ -148,6 +148,7 @@ FORMATS = (
 )
 # A file of these formats, or of none, may have the wrong ending.
 _BY_CONTENT = ("csv", "json", "excel", "arrow", "parquet")
+_OF_ENDINGS = {".png": "picture", ".jpg": "picture"}  # which are recognised in files alone
 # Formats that contain a table or images: which, a look at the columns tells.
 _EITHER = {"parquet": parquet.first_rows, "datasets": arrow.first_rows}
 
@@ -307,7 +308,10 @@ def _known_format(source: str | Path) -> Format | None:
         return recognised
     ending = ending_by_content(path)
     if ending:
-        return next(known for known in FORMATS if known.recognises(path.with_suffix(ending)))
+        kind = _OF_ENDINGS.get(ending, "")
+        return next(
+            known for known in FORMATS if known.name == kind or known.recognises(path.with_suffix(ending))
+        )
     misnamed = recognised is not None and recognised.name == "excel" and is_text(path)
     if misnamed or (recognised is None and is_table(path)):
         return next(known for known in FORMATS if known.name == "csv")
