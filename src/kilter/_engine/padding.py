@@ -26,8 +26,10 @@ from kilter._models.copying import is_graph
 from kilter._models.layers import CONVOLUTIONS, POOLINGS
 from kilter._models.tracing import replace_attribute
 
-# More padding than one row for each so many would cost more than it saves.
+# More padding than one row for each so many would cost more than it saves,
 _ROWS_A_PADDED_ONE: Final = 16
+# unless it costs less than to call a second program does: weights times rows of padding in dense layers.
+_FEW_PRODUCTS: Final = 1 << 19
 
 # fmt: off
 _RECURRENT: Final = (
@@ -88,13 +90,29 @@ def padded(model: keras.Model, feed: Any, kind: Literal["train", "test"]) -> Any
     if not isinstance(feed, ResidentFeed) or placement() is not None or model.run_eagerly:
         return feed
     _, y, weights = feed.rows.data
-    fits = _is_cheap(feed.rows.count, feed.order) and _fits(model, y, weights)
+    fits = _is_cheap(model, feed.rows.count, feed.order) and _fits(model, y, weights)
     return replace(feed, padded=True) if fits and works_by_row(model, kind) else feed
 
 
-def _is_cheap(count: int, order: Order) -> bool:
+def _is_cheap(model: keras.Model, count: int, order: Order) -> bool:
     rest = count % order.batch_size
-    return rest > 0 and (order.batch_size - rest) * _ROWS_A_PADDED_ONE <= count
+    fill = order.batch_size - rest
+    few = fill * _ROWS_A_PADDED_ONE <= count
+    return (
+        rest > 0
+        and count > rest
+        and (few or (is_graph(model) and _is_flat(model) and fill * model.count_params() <= _FEW_PRODUCTS))
+    )
+
+
+def _is_flat(model: Any) -> bool:
+    """Whether each layer of a graph gives a row of numbers, so that a weight is used once a row."""
+    return all(
+        _is_flat(layer)
+        if is_graph(layer)
+        else all(len(tensor.shape) == 2 for tensor in keras.tree.flatten(layer.output))
+        for layer in model.layers
+    )
 
 
 def works_by_row(model: keras.Model, kind: Literal["train", "test"]) -> bool:
