@@ -117,7 +117,7 @@ class _Numbered:
         """One batch, to build a model with, between the ``hooks``; :meth:`epoch` yields it again."""
         if _BEGIN in hooks:
             self._tell(_BEGIN)
-        numbers = self._numbers(0, 1 if self.count is None else None)
+        numbers = self._numbers(0, 1 if self.count is None else None, self.count)
         batch = next((read for number in numbers if (read := self._read(number)) is not None), None)
         if _END in hooks:
             self._tell(_END)
@@ -125,8 +125,7 @@ class _Numbered:
 
     def epoch(self, epoch: int, most: int | None, room: Callable[[Batch], int]) -> Iterator[Batch]:
         """The batches of one epoch; as many as there is ``room`` for are read ahead."""
-        self._begin()
-        numbers = self._numbers(epoch, most)
+        numbers = self._numbers(epoch, most, self._begin())
         for place, number in enumerate(numbers):
             batch = self._read(number)
             if batch is not None:  # now the memory that a batch takes is known
@@ -140,14 +139,16 @@ class _Numbered:
         self._begin()
         self._tell(_END)
 
-    def _begin(self) -> None:
+    def _begin(self) -> int | None:
+        """Call the hooks before an epoch; the number of batches that it may have."""
+        count = _length(self.source) if self.restarts else self.count
         if self.restarts:
             self._tell(_END)
         self._tell(_BEGIN)
+        return count
 
-    def _numbers(self, epoch: int, most: int | None) -> Sequence[int]:
-        now = None if self.count is None else _length(self.source) or 0
-        count = now if now is None or self.restarts else min(self.count or 0, now)
+    def _numbers(self, epoch: int, most: int | None, count: int | None) -> Sequence[int]:
+        count = count if count is None else min(count, _length(self.source) or 0)
         if count is None:
             return range(epoch * (most or 0), (epoch + 1) * (most or 0))
         most = max(1, count if most is None else most)
