@@ -122,11 +122,11 @@ class _Walk:
         self._unchanged: list[Callable[[], bool]] = []
         while self._waiting:
             thing = self._waiting.popleft()
-            number, parts = self._number(thing), dict(parts_of(thing))
+            owner, parts = self._number(thing), dict(parts_of(thing))
             if parts:
-                found = self._noted(number, parts.items())
+                found = self._noted(owner, parts.items())
                 self.entries |= found
-                self._unchanged.append(self._watched(thing, number, parts, found))
+                self._unchanged.append(self._watched(thing, owner, parts, found))
 
     def holds(self, variables: set[int], roots: Mapping[str, Any]) -> bool:
         """Whether another walk would find the same: most is compared by identity, which is faster."""
