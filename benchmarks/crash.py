@@ -37,8 +37,14 @@ def run(kills: int, seed: int, folder: Path) -> dict[str, object]:
     while counts["killed"] < kills:
         name = list(SUBJECTS)[number % len(SUBJECTS)]
         plans = [plan(generator) for _ in range(KILLS_A_TRIAL)]
-        codes, found = trial(name, folder / f"{name}-{number}", plans)
         counts["trials"] += 1
+        number += 1
+        try:
+            codes, found = trial(name, folder / f"{name}-{number}", plans)
+        except TimeoutError as error:
+            counts["failed"] += 1
+            different.append(f"{name}-{number}: {error}, {plans}")
+            continue
         for kill, code in zip(plans, codes[:-1], strict=True):
             counts["killed"] += code == -9
             counts[f"killed by {kill.kind}"] += code == -9
@@ -49,7 +55,6 @@ def run(kills: int, seed: int, folder: Path) -> dict[str, object]:
         parts = [part for part in wanted[name] if found.get(part) != wanted[name][part]]
         if parts or codes[-1] != 0:
             different.append(f"{name}-{number}: {parts}, {codes}, {plans}")
-        number += 1
         print(f"{number} trials, {counts['killed']} kills, {len(different)} different", flush=True)
     return {"seed": seed, "counts": dict(counts), "different": different, "seconds": time.monotonic() - began}
 
@@ -71,10 +76,12 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--keep", type=Path, help="a folder for the runs and logs, which stay")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        _share_compiled_programs(Path(folder) / "programs")
-        found = run(given.kills, given.seed, Path(folder))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = given.keep or Path(temporary)
+        _share_compiled_programs(folder / "programs")
+        found = run(given.kills, given.seed, folder)
     text = json.dumps(found, indent=1)
     print(text)
     if given.out is not None:

@@ -38,9 +38,12 @@ LONG = {
     "compare.md": ("kilter compare plain", 'kilter.compare({"plain"', "def wide", "kilter.sweep("),
     "command-line.md": ("kilter sweep digits",),
     "diagnosis.md": ("doctor.restart()",),
+    "engine.md": ("GridSearchCV",),
+    "mc-dropout.md": ("kilter train people.csv",),
     "pretraining.md": ("kilter.pretrain.gan(", "kilter.pretrain.auxiliary("),
     "reuse-studies.md": ("kilter.search_reuse(", "kilter.reuse_study("),
-    "transfer.md": ("MobileNetV2", "Stage.gradual"),
+    "runs.md": ("recipe_for",),
+    "transfer.md": ("MobileNetV2", "Stage.gradual", "kilter train recipes/digits.toml"),
     "treatment.md": ("kilter.treat(",),
 }
 # Lines of shell that prepare a machine; what they name is checked, and nothing is installed or downloaded.
@@ -70,8 +73,9 @@ class Block:
 
     @property
     def shortened(self):
-        """Fewer epochs: as many as a page that measures every fifth needs, and fewer for a head alone."""
-        text = re.sub(r"(?<=head-epochs )\d+", "1", self.text)
+        """Shallower networks and fewer epochs: as many as a page that measures every fifth needs."""
+        text = self.text.replace("range(20)", "range(3)").replace("(100,) * 20", "(100,) * 3")
+        text = re.sub(r"(?<=head-epochs )\d+", "1", text)
         return replace(self, text=re.sub(r"(?<=epochs[= ])\d\d", "5", text))
 
 

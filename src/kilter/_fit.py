@@ -109,7 +109,7 @@ def fit(
             comparable with ``val_loss``; ``loss`` is the mean over the epoch's steps, with dropout and
             changing weights. Costs a forward pass over the rows; the training is unchanged. For arrays only.
         measure: measure signals and gradients of the layers every this many epochs; "auto": as often as
-            costs at most 3 % of the estimated work, and never in short trainings (less than 2e11
+            costs at most 3 % of the estimated work, and never in short training runs (less than 2e11
             multiply-adds, about 20 s on two cores); None: never. The history then has ``.measurements``. The
             training is unchanged. For arrays that fit on the device.
         check: what NaN and infinity in ``x`` or ``y`` do: a warning, or with "strict" an error.
@@ -226,7 +226,7 @@ def _timing(history: History, model: keras.Model) -> Timing:
 
 
 def _broken(event: Event) -> Finding:
-    """The finding of a training that broke and went back."""
+    """The finding of a training run that broke and went back."""
     code = "non-finite" if event.kind == "not finite" else "rate-too-high"
     return finding(code, "warning", ("training",), detail=event.sentence.capitalize())
 

@@ -209,7 +209,7 @@ class Later:
 class Pace:
     """Steps per second and the time left, from steps timed for at least a second.
 
-    ``clock`` returns seconds; for a training, without compilation.
+    ``clock`` returns seconds; for a training run, without compilation.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:

@@ -65,7 +65,7 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Measurements:
-    """Numbers measured at some steps of a training, or in a probe without training steps.
+    """Numbers measured at some steps of a training run, or in a probe without training steps.
 
     ``steps``: int [s], the optimiser's step count before each reading. ``loss``: float [s], of the batch
     before its step; ``loss_after``: of the same batch after it, NaN without a step. ``layers``: paths in call

@@ -12,7 +12,7 @@ import pytest
 
 from kilter.data import TableEncoding
 from kilter.recipe import recipe_for, with_overrides
-from kilter.runs.build import read_parts
+from kilter.runs.recipe_data import read_parts
 from kilter.runs.trained import data_of, load_for
 
 from .conftest import trained

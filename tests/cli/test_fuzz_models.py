@@ -24,6 +24,7 @@ fuzz = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 UNPACKED = f"{tempfile.gettempdir()}/tmp"  # where Keras unpacks the assets of a file, and removes them again
+COMPILED = os.environ["KILTER_CACHE"]  # programs that a load compiles are kept there
 PROCESSES = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "socket.connect")
 
 
@@ -38,7 +39,7 @@ class Watch:
         if not self.active:
             return
         writes = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
-        if event in PROCESSES or (writes and not str(arguments[0]).startswith(("/dev/", UNPACKED))):
+        if event in PROCESSES or (writes and not str(arguments[0]).startswith(("/dev/", UNPACKED, COMPILED))):
             self.seen.append((event, arguments))
 
     def __enter__(self):

@@ -5,13 +5,14 @@ import json
 import sys
 
 import keras
+import numpy as np
 import pytest
 
-from kilter._cli.script_calls import Sites, first_training
+from kilter._cli.script_calls import Sites, _arrays, first_training
 from kilter._cli.script_changes import _said_compile
 from kilter._cli.script_child import training_of
 from kilter._cli.script_edits import Script, arguments_of
-from kilter.errors import RunError
+from kilter.errors import DataError, RunError
 
 SOURCE = '''"""A network."""
 from tensorflow import keras
@@ -62,6 +63,9 @@ EDITS = {
         "keras.layers.Dense(8", lambda s, c: s.insert_after(c, ["keras.layers.BatchNormalization()"]),
         ['keras.layers.Dense(8, "relu"), keras.layers.BatchNormalization(),  # é'],
     ),
+    "a layer out of a list": ("keras.layers.Dense(8", lambda s, c: s.remove(c), ["# é"]),
+    "the last layer out of a list": ("keras.layers.Dropout", lambda s, c: s.remove(c), []),
+    "a layer out of add": ("keras.layers.Dense(1", lambda s, c: s.remove(c), []),
     "a layer after add": (
         "keras.layers.Dense(1", lambda s, c: s.insert_after(c, ["keras.layers.Softmax()"]),
         ["net.add(keras.layers.Softmax())"],
@@ -73,6 +77,29 @@ EDITS = {
 def test_an_edit_changes_its_call_alone(name: str):
     part, change, lines = EDITS[name]
     assert edited(part, change) == lines
+
+
+FUNCTIONAL = """x = layers.Conv2D(8, 3)(layers.RandomFlip()(inputs))
+y = Dense(3)(x)
+"""
+
+
+def test_layers_that_are_called_are_wrapped_and_left_out():
+    script = Script(FUNCTIONAL)
+    flip, conv, dense = (call(script, part) for part in ("layers.RandomFlip", "layers.Conv2D", "Dense"))
+    assert script.remove(flip)
+    assert script.insert_after(conv, ["keras.layers.BatchNormalization()", "keras.layers.ReLU()"])
+    twice = Script("if deep:\n    x = layers.ReLU()(x)\ny = x\nx = layers.ReLU()(x)\n")
+    for one in [one for one in twice._calls() if one.args == []]:
+        assert twice.remove(one)
+    assert twice.edited() == "if deep:\n    pass\ny = x\n"
+    script.rename(dense, "EinsumDense")
+    assert script.insert_after(dense, ["keras.layers.Softmax()"])
+    assert script.edited().splitlines() == [
+        "import keras",
+        "x = keras.layers.ReLU()(keras.layers.BatchNormalization()(layers.Conv2D(8, 3)(inputs)))",
+        "y = keras.layers.Softmax()(EinsumDense(3)(x))",
+    ]
 
 
 def test_arguments_that_are_hidden_are_left():
@@ -157,6 +184,17 @@ def test_loss_weights_are_said():
     models[1].compile("sgd", "mse", loss_weights=[256.789])
     assert {"loss", "loss_weights"} <= _said_compile(script, *models, "keras")
     assert "model.compile('sgd', loss='mse', loss_weights=[257.0])" in script.edited()
+
+
+def test_an_epoch_of_batches_is_put_together():
+    def endless():
+        while True:
+            yield np.ones((4, 2)), np.zeros(4)
+
+    x, y, size = _arrays(endless(), None, 3)
+    assert (x.shape, y.shape, size) == ((12, 2), (12,), 4)
+    with pytest.raises(DataError, match="steps_per_epoch"):
+        _arrays(endless(), None, None)
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,13 @@ TEXTS = {
     "carriage returns": ("t.csv", PLAIN.replace("\n", "\r")),
     "spaces after commas": ("t.csv", lines(", ")),
     "a comma at the end of each line": ("t.csv", PLAIN.replace("\n", ",\n")),
+    "lines of fixed width": (
+        "t.txt",
+        "".join(f"{a!s:>5}{b!s:>8}  {c!s:<6}{d}\n" for a, b, c, d in (HEAD, *ROWS, *ROWS)),
+    ),
+    "a tab among the spaces": ("t.data", lines("  ").replace("  red", '\t"red"').replace("  blue", "\tblue")),
+    "lines of separators": ("t.csv", PLAIN + ",,,\n,,,\n"),
+    "a row of units": ("t.csv", PLAIN.replace("\n", "\nkg,pcs,,\n", 1)),
     "R's row names": (
         "t.csv",
         "".join(f"{i},{one}\n" if i else f"{one}\n" for i, one in enumerate(PLAIN.splitlines())),
@@ -57,9 +64,10 @@ def test_the_table_in_a_text_file_is_found(case, tmp_path):
     source = load(path, target="sold")
     data = source.train
     chosen = [data.features.index(one) for one in ("size", "count", "color=blue", "color=red")]
-    expected = [[size, count, color == "blue", color == "red"] for size, count, color, _ in ROWS]
+    rows = ROWS * 2 if case == "lines of fixed width" else ROWS
+    expected = [[size, count, color == "blue", color == "red"] for size, count, color, _ in rows]
     assert data.x[:, chosen].tolist() == expected
-    assert data.y.tolist() == [1, 0, 1, 0]
+    assert data.y.tolist() == [int(sold == "yes") for *_, sold in rows]
     above = [note for note in source.notes if "above the names of the columns" in note]
     assert bool(above) == ("above" in case or "title" in case)
     new = load(path, encoding=source.encoding, unlabelled=True)
@@ -70,6 +78,7 @@ def _zipped(text: bytes) -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         archive.writestr("__MACOSX/._t.csv", b"x")
+        archive.writestr("README.md", b"x")
         archive.writestr("t.csv", text)
     return content.getvalue()
 
@@ -163,6 +172,12 @@ def test_totals_and_remarks_below_the_table_are_no_rows(case, tmp_path):
 NOT_TABLES = {
     "a web page": ("<!DOCTYPE html>\n<html><body>Sign in</body></html>\n", "a web page"),
     "a pointer": ("version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 5\n", "Git LFS"),
+    "a table of HTML": ("<table><tr><td>a</td></tr></table>\n", "a table of HTML"),
+    "a file of Weka": ("% iris\n@RELATION iris\n@ATTRIBUTE a REAL\n@DATA\n1.5\n", "ARFF"),
+    "a row of data on top": (
+        "39, State-gov, 77516, <=50K\n50, Private, 83311, >50K\n38, State-gov, 39, <=50K\n",
+        "what reads like a row",
+    ),
     "an uneven line": ("a,b,y\n1,2,u\n3,4,v\n5,6,7,u\n", "line 4 has 4 fields, the header 3"),
     "names of people as the target": (
         "a,who\n" + "".join(f"{i},n{i}\n" for i in range(30)),
@@ -215,6 +230,10 @@ DATES = {
     "day first, two digits": (["21.06.24", "22.06.24", "01.07.24"], [0, 1, 10]),
     "names of months": (["June 21, 2024", "Jun 22, 2024", "July 1, 2024"], [0, 1, 10]),
     "half days": (["06/21/2024 12:00 AM", "06/21/2024 12:00 PM", "06/22/2024 06:00 PM"], [0, 0.5, 1.75]),
+    "names of zones": (
+        ["2024/06/21 1:30:00 PM GMT+2", "2024/06/22 12:00:00 AM GMT+2", "2024/06/22 6:00:00 AM GMT+2"],
+        [0.5625, 1, 1.25],
+    ),
     "zones": (
         ["2024-06-21 02:00:00+02:00", "2024-06-21 00:00:00+00:00", "2024-06-22 00:00:00+00:00"],
         [0, 0, 1],

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import re
 import struct
 import subprocess
 import sys
@@ -47,6 +48,19 @@ def _csv(path, size):
     path.write_bytes(gzip.compress(b"a,b,y\n" + b"1,2,3\n" * (size // 6), 9))
 
 
+def _field(path, size):
+    rows = b"1,w,3\n" * 50
+    path.write_bytes(gzip.compress(b"a,b,y\n" + rows + b"1," + b"x" * size + b",3\n" + rows, 9))
+
+
+def _name(path, size):
+    path.write_bytes(gzip.compress(b"a," + b"x" * size + b",y\n" + b"1,2,3\n" * 50, 9))
+
+
+def _parquet_field(path, size):
+    pl.DataFrame({"a": range(100), "b": ["x" * size, *"w" * 99], "y": range(100)}).write_parquet(path)
+
+
 def _spreadsheet(path, size):
     pl.DataFrame({"a": [1, 2], "y": [0, 1]}).write_excel(path)
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
@@ -54,13 +68,16 @@ def _spreadsheet(path, size):
 
 
 # The size in memory of what a byte of "1,2,3\n" becomes: three numbers of 8 bytes from 6.
-GROWS = {"csv": 4}
+GROWS = {"csv": 4, "a name in a csv": 1.2}  # a name is text of Python too
 BOMBS = {
     "npz": ("a.npz", _npz),
     "npz whose header lies": ("a.npz", _npz_whose_header_lies),
     "idx": ("a-images-idx3-ubyte.gz", _idx),
     "parquet": ("a.parquet", _parquet),
     "csv": ("a.csv.gz", _csv),
+    "a field of a csv": ("a.csv.gz", _field),
+    "a name in a csv": ("a.csv.gz", _name),
+    "a field of a parquet": ("a.parquet", _parquet_field),
     "spreadsheet": ("a.xlsx", _spreadsheet),
 }
 
@@ -75,6 +92,25 @@ def test_what_does_not_fit_is_refused(case, tmp_path, monkeypatch):
     with pytest.raises(DataError) as refused:
         load(tmp_path / name, task="regression" if "csv" in name else "auto")
     assert ("16 MiB free" in refused.value.received) == (case != "npz whose header lies")
+
+
+SHORT = 1 << 10
+LONG = {
+    "an entry": ({"a": ["x" * (SHORT + 1), "w"], "y": [0, 1]}, '1.001 KiB in column "a", row 0'),
+    "a name": ({"x" * (SHORT + 1): [1, 2], "y": [0, 1]}, "1,025 characters: "),
+    "an entry within fields": ({"a": [{"b": "w"}, {"b": "x" * (SHORT + 1)}], "y": [0, 1]}, '"a.b", row 1'),
+    "a class": ({"a": [1, 2], "y": ["x" * 1001, "w"]}, "1,001 characters in row 0"),
+}
+
+
+@pytest.mark.parametrize("case", LONG)
+def test_texts_too_long_to_be_an_entry(case, tmp_path, monkeypatch):
+    monkeypatch.setattr("kilter.data.plain_frame._LONGEST_ENTRY", SHORT)
+    monkeypatch.setattr("kilter.data.plain_frame._LONGEST_NAME", SHORT)
+    columns, says = LONG[case]
+    pl.DataFrame(columns).write_parquet(tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=re.escape(says)):
+        load(tmp_path / "a.parquet")
 
 
 MEASURED = """

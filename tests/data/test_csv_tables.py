@@ -42,9 +42,10 @@ def test_rows_are_counted_without_blank_lines(write):
         load(write("a,b,y\n\n1,2,u\n\n2,3,\n3,4,v\n"))
 
 
-def test_a_line_of_missing_values_is_no_blank_line(write):
-    with pytest.raises(DataError, match='target column "y": 1 missing or NaN in row 2'):
-        load(write("a,b,y\n1,2,u\n2,3,v\n,,\n"))
+def test_a_line_of_separators_is_blank_and_that_is_said(write):
+    source = load(write("a,b,y\n1,2,u\n2,3,v\n,,\n,,\n"))
+    assert source.train.x.tolist() == PLAIN
+    assert "2 rows without any entry are left out" in source.notes
 
 
 def test_blank_lines_within_quotes_belong_to_their_field(write):

@@ -40,6 +40,11 @@ ENTRIES = {
     "moment": st.datetimes().map(str),
     "percent": st.integers(0, 100).map(lambda share: f"{share}%"),
     "mixed": st.one_of(numbers, days, texts),
+    "duration": st.tuples(st.integers(0, 30), st.integers(0, 59)).map("{0[0]}h {0[1]}m".format),
+    "bound": st.integers(0, 99).map(
+        lambda number: f"{'<>~'[number % 3]}{number}" if number % 5 else f"{number}"
+    ),
+    "labels": st.lists(st.sampled_from(["u", "v", "größer", "w x"]), max_size=3).map(";".join),
     "constant": st.just("same"),
 }
 NAMES = st.sampled_from(["a", "b", "id", "when", "größe", "target", "a b", "c", "d"])

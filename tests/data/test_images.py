@@ -296,14 +296,15 @@ def test_a_validation_folder_without_a_test_folder(name, tmp_path):
     np.testing.assert_array_equal(source.validation.x, np.full((len(pictures()), 6, 5, 3), 7))
 
 
-def test_other_files_are_counted_and_an_empty_class_is_refused(tmp_path):
+def test_other_files_are_counted_and_an_empty_folder_is_no_class(tmp_path):
     written = write_image_folder(tmp_path)
     (written.path / "cat" / "Thumbs.db").write_bytes(b"x")
     (written.path / "cat" / "._000.png").write_bytes(b"x")
     assert load(written.path).notes[0].startswith("not images, so not read: cat/._000.png, cat/Thumbs.db")
     (written.path / "emu").mkdir()
-    with pytest.raises(DataError, match='no images directly in "emu"'):
-        load(written.path)
+    source = load(written.path)
+    assert "emu" not in source.train.classes
+    assert 'no images in folder "emu", so it is no class' in source.notes
 
 
 def test_a_flat_folder_is_read_for_prediction(tmp_path):
@@ -314,3 +315,22 @@ def test_a_flat_folder_is_read_for_prediction(tmp_path):
     new = load(tmp_path, unlabelled=True, classes=CLASSES).train
     np.testing.assert_array_equal(new.x, pictures())
     assert new.y is None
+
+
+def test_pictures_below_a_class_folder_and_a_folder_around_the_classes(tmp_path):
+    for i, image in enumerate(pictures()):
+        file = tmp_path / "outer" / "inner" / "ab"[i % 2] / f"day {i % 3}" / f"{i:02}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(png(image))
+    (tmp_path / "outer" / "__MACOSX").mkdir()
+    train = load(tmp_path / "outer").train
+    assert train.classes == ("a", "b")
+    assert len(train) == len(pictures())
+
+
+def test_folders_of_images_and_masks_are_no_classes(tmp_path):
+    for name in ("images", "Masks"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").write_bytes(png(pictures()[0]))
+    with pytest.raises(DataError, match="masks or boxes"):
+        load(tmp_path)

@@ -1,6 +1,6 @@
 """Tables of picture files, and the messages about folders of pictures."""
 
-from pathlib import Path
+from pathlib import PureWindowsPath
 
 import numpy as np
 import pytest
@@ -18,14 +18,21 @@ from kilter.errors import DataError
         ("label;picture\ncat;{0}\ndog;{1}\n", ("{0}", "{1}")),
         ("id,path,kind\n1,some/{0},cat\n2,some/{1},dog\n", ("some/{0}", "some/{1}")),
         ("file,label\n{0},cat\n{1},dog\n", ("train/{0}", "train/{1}")),
+        ("id,label\none,cat\nTWO,dog\n", ("train/{0}", "train/{1}")),
+        ("path,label\nin\\{0},cat\nin\\{1},dog\n", ("in/{0}", "in/{1}")),
+        ("path,label\n/home/me/{0},cat\n/home/me/{1},dog\n", ("a/b/{0}", "a/b/{1}")),
+        ("image,label\n{0},cat\n{1},dog\n", ("part_1/{0}", "part_2/{1}")),
     ],
-    ids=["beside the table", "semicolons, target first", "in the names' folder", "in a folder beside it"],
+    ids=[
+        *("beside the table", "semicolons, target first", "in the names' folder", "in a folder beside it"),
+        *("without ending", "of Windows", "of another machine", "in two folders"),
+    ],
 )
 def test_a_table_of_picture_files_is_read_as_images(tmp_path, table, places):
     names = ("one.png", "TWO.PNG")
     for place, grey in zip(places, (10, 200), strict=True):
         file = tmp_path / place.format(*names)
-        file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (4, 3), grey).save(file)
     path = tmp_path / "labels.csv"
     path.write_text(table.format(*names))
@@ -33,15 +40,19 @@ def test_a_table_of_picture_files_is_read_as_images(tmp_path, table, places):
     assert source.kind == "csv images"
     assert source.train.x[:, 0, 0, 0].tolist() == [10, 200]
     assert [source.train.classes[label] for label in source.train.y] == ["cat", "dog"]
-    assert [Path(name).name for name in source.train.inputs["file"]] == list(names)
+    shown = [PureWindowsPath(name).stem for name in source.train.inputs["file"]]
+    assert shown == ["one", "TWO"]
     assert contents(path) == "images"
     assert any("pictures in" in note for note in source.notes)
 
 
-def test_a_table_of_pictures_that_do_not_exist_is_a_table(tmp_path):
+def test_a_table_of_pictures_that_do_not_exist_says_so(tmp_path):
     path = tmp_path / "labels.csv"
     path.write_text("file,label\n" + "".join(f"{i}.png,{'ab'[i % 2]}\n" for i in range(8)))
-    assert contents(path) == "table"
+    with pytest.raises(DataError, match=r"no 0\.png"):
+        load(path)
+    path.write_text("file,age,label\n" + "".join(f"{i}.png,{i % 3},{'ab'[i % 2]}\n" for i in range(8)))
+    assert any("which are not there: the other columns are the inputs" in note for note in load(path).notes)
 
 
 def test_pictures_of_a_table_that_are_missing_are_counted(tmp_path):

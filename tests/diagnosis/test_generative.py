@@ -132,9 +132,9 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
     ("masks-misplaced", "severe", lambda: masks(MASKS[:, :, ::-1])),
     ("masks-misplaced", "severe", lambda: masks(np.roll(MASKS, (4, 4), (1, 2)))),
     ("masks-misplaced", "warning", lambda: masks(np.roll(MASKS, 4, 1), same(5), same(5))),
-    ("masks-misplaced", "severe", lambda: masks(MASKS.swapaxes(1, 2)[..., 0].astype("uint8"))),
     ("output-offset", "warning",
      lambda: masks(MASKS, same(5, padding="valid"), layers.ZeroPadding2D(((0, 4), (0, 4))))),
+    ("masks-misplaced", "severe", lambda: masks(MASKS.swapaxes(1, 2)[..., 0].astype("uint8"))),
 ]  # fmt: skip
 
 SOUND: dict[str, Callable[[], Program]] = {
@@ -145,7 +145,7 @@ SOUND: dict[str, Callable[[], Program]] = {
     "pairs of unit length": lambda: pairs(1.0, layers.UnitNormalization()),
     "masks": lambda: masks(MASKS),
     "masks of dark spots": lambda: masks(MASKS, x=-SPOTS),
-    "masks without a relation": lambda: masks(RNG.permutation(MASKS)),
+    "masks without a relation": lambda: masks(np.random.default_rng(3).permutation(MASKS)),
     "strides and upsampling": lambda: masks(
         MASKS,
         *(same(strides=2), same(), layers.UpSampling2D(), same(4)),
@@ -155,15 +155,17 @@ SOUND: dict[str, Callable[[], Program]] = {
 }  # fmt: skip
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("code", "severity", "make"), FAULTY)
 def test_causes_are_found(code: str, severity: str, make: Callable[[], Program]):
-    found = {one.code: one for one in findings(make())}
+    found = {one.code: one for one in findings(make(), code)}
     assert code in found, [(one.code, one.explanation) for one in found.values()]
     assert found[code].severity == severity, found[code]
     assert found[code].evidence
     assert "{" not in found[code].explanation
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("make", SOUND.values(), ids=SOUND)
 def test_sound_programs_are_let_pass(make: Callable[[], Program]):
     loud = [one for one in findings(make()) if one.code in CODES]
@@ -229,9 +231,10 @@ def _read(case: Program) -> Context:
 
 
 def test_validation_images_that_were_turned_are_said_to_be():
-    kinds = RNG.integers(0, 3, size=260)
+    random = np.random.default_rng(3)
+    kinds = random.integers(0, 3, size=260)
     waves = np.sin(np.linspace(0, 3, 10)[:, None] * (1 + 2 * kinds))[..., None, None].swapaxes(0, 1)
-    images = (waves + RNG.normal(0, 0.2, (260, 10, 10, 1))).astype("float32")
+    images = (waves + random.normal(0, 0.2, (260, 10, 10, 1))).astype("float32")
     model = keras.Sequential([Input((10, 10, 1)), layers.Flatten(), Dense(3, "softmax")])
     held = (images[:90].swapaxes(1, 2), kinds[:90])
     case = program(

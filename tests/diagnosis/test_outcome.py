@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 from tests.diagnosis.programs import blobs, dense, one_hot, program
 
 import kilter
+from kilter._diagnosis.augmented import most_harmful, unaugmented
 from kilter._diagnosis.diagnose import read_context
 from kilter._diagnosis.learnable import Learnable, learnable
 from kilter._diagnosis.outcome import Outcome
@@ -102,7 +106,7 @@ def test_on_noise_the_labels_are_named_and_nothing_else_is_severe(make):
 
 def test_the_sibling_of_a_softmax_for_several_labels_has_sigmoids():
     case = program(dense(outputs=4), "binary_crossentropy", data=(X, np.float32(X[:, :4] > 0)))
-    made = sibling(read_context(case.model, case.x, case.y, TrainingSpec()), 10, 0)
+    made = sibling(read_context(case.model, case.x, case.y, TrainingSpec()), 0)
     assert made.layers[-1].activation is keras.activations.sigmoid
 
 
@@ -148,6 +152,7 @@ def test_what_can_be_learnt_is_told_from_noise():
         ("receptive-field", 0.4, True, True),  # the sibling has it too
         ("receptive-field", 0.95, True, False),
         ("targets-loss", 0.0, False, True),  # what hides a relation is named, not the labels
+        ("missing-positions", 0.0, False, True),  # simple learners do not see the order either
         ("unscaled-inputs", 0.0, False, False),
     ],
 )
@@ -160,6 +165,43 @@ def test_severity_from_what_was_reached(code: str, reached: float, learns: bool,
     found = {one.code: one.severity for one in weighed([given], context, outcome)}
     assert (found[code] == "severe") is severe
     assert ("shuffled-labels" in found) is (not learns and not severe)
+
+
+def test_an_augmentation_is_the_cause_where_training_without_it_ends_ahead():
+    case = program()
+    context = read_context(case.model, case.x, case.y, TrainingSpec())
+    labels = Finding("shuffled-labels", "warning", ("targets",), (), "", (), "")
+    rest: Any = {"sibling": 0.35, "plain": 0.8, "harmful": ("flip",)}
+    found = {one.code: one for one in weighed([labels], context, Outcome(90, 90, 0.3, 0.3, **rest))}
+    assert [*found] == ["augmentation-harms", "falls-short"]  # others learn from these labels
+    assert found["augmentation-harms"].where == ("flip",)
+    assert found["falls-short"].explained_by == "augmentation-harms"
+    sound = weighed([], context, Outcome(90, 90, 0.7, 0.7, **rest | {"sibling": 0.75}))
+    assert "augmentation-harms" not in [one.code for one in sound]
+
+
+def test_the_augmentation_that_costs_most_is_named():
+    stack = [layers.RandomFlip("horizontal", name="flip"), layers.RandomContrast(1e-6, name="contrast")]
+    model = keras.Sequential([keras.Input((4, 4, 1)), *stack, layers.Flatten(), layers.Dense(1)])
+    x = np.tile(np.arange(4, dtype="float32")[:, None], (8, 4, 1, 1))
+    case = program(model, "mse", data=(x, np.zeros(8)))
+    context = read_context(case.model, case.x, case.y, TrainingSpec())
+    assert most_harmful(context, x, lambda given: float((given[:, :, 0] == 0).mean())) == ("flip",)
+    bare = unaugmented(context)
+    assert [type(one).__name__ for one in bare.layers] == ["Flatten", "Dense"]
+
+
+@pytest.mark.parametrize("units", [1, 2])
+def test_a_rare_class_is_judged_by_its_ranking_too(units: int):
+    random = np.random.default_rng(0)
+    rare = (np.arange(300) % 15 == 0).astype("int64")
+    share = np.clip(0.2 * rare + random.normal(0.2, 0.05, 300), 0, 0.49)[:, None]  # none above one half
+    given = share if units == 1 else np.concatenate([1 - share, share], axis=1)
+    loss = LossFacts("binary_crossentropy" if units == 1 else "sparse_categorical_crossentropy")
+    output = OutputFacts("last", "sigmoid" if units == 1 else "softmax", units, (300, units), loss, rare)
+    rows = row_skill(output, given, rare)
+    assert rows is not None
+    assert rows.mean() == pytest.approx((0 + 2 * roc_auc_score(rare, share) - 1) / 2)
 
 
 def test_distances_of_a_loss_of_ones_own_are_cut_where_they_tell_most():

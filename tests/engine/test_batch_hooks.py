@@ -65,19 +65,23 @@ def function() -> Callback:
     return made
 
 
-ACTING: dict[str, Callable[[], Callback]] = {
-    one.__name__: one for one in (Finder, WarmUp, Clipped, Stopping, InTests, function)
+ACTING: dict[str, tuple[Callable[[], Callback], ...]] = {
+    "several": (Finder, Clipped, InTests),
+    "WarmUp": (WarmUp,),
+    "Stopping": (Stopping,),
+    "function": (function,),
 }
 
 
-@pytest.mark.parametrize("name", ACTING)
-@pytest.mark.parametrize("compiled", [{}, {"steps_per_execution": 3}], ids=["1", "3"])
-def test_a_callback_acts_on_batches_as_in_keras(name: str, compiled: Any):
+@pytest.mark.parametrize(
+    ("name", "every"), [*((name, 1) for name in ACTING), ("several", 3), ("Stopping", 3)]
+)
+def test_callbacks_act_on_batches_as_in_keras(name: str, every: int):
     x, y = rows()
-    ours, theirs = model(**compiled), model(**compiled)
+    ours, theirs = model(steps_per_execution=every), model(steps_per_execution=every)
     how = {**HOW, "validation_data": rows(23, seed=1)}
-    got = kilter.fit(ours, x, y, callbacks=[ACTING[name]()], **how)
-    expected = theirs.fit(x, y, callbacks=[ACTING[name]()], **how)
+    got = kilter.fit(ours, x, y, callbacks=[make() for make in ACTING[name]], **how)
+    expected = theirs.fit(x, y, callbacks=[make() for make in ACTING[name]], **how)
     assert difference(ours, theirs) < 1e-4
     assert got.epoch == expected.epoch
     for key, values in expected.history.items():
@@ -125,6 +129,7 @@ STOPS = [
 ]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("stop", STOPS)
 @pytest.mark.parametrize("every", [1, 2, 3])
 def test_hooks_are_told_what_keras_tells_them(stop: Any, every: int):

@@ -23,33 +23,50 @@ FLAGS = "--xla_force_host_platform_device_count=2"
 CLOSE = 1e-5
 
 
+CASES = [
+    "arrays",
+    "images",
+    "ModelParallel",
+    *(pytest.param(name, marks=pytest.mark.long) for name in ("stream", "batches")),
+]
+# On how many devices the variables are afterwards.
+DEVICES = {"arrays": 1, "stream": 1, "batches": 1, "images": 2, "ModelParallel": 2}
+
+
 @pytest.fixture(scope="module")
-def found():
+def found(request):
     # Compiled as conftest asks for, and without the cache, whose lock may make wait, with a warning.
     flags = f"{os.environ['XLA_FLAGS']} {FLAGS}"
     environment = os.environ | {"XLA_FLAGS": flags, "KERAS_BACKEND": "jax", "KILTER_CACHE": "off"}
+    here = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    cases = sorted({one["case"] for one in here if one.get("case") in DEVICES})
     run = subprocess.run(
-        [sys.executable, PROGRAM], env=environment, capture_output=True, text=True, check=False, timeout=500
+        [sys.executable, PROGRAM, *cases],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=500,
     )
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("case", ["arrays", "stream", "batches", "images", "ModelParallel"])
+@pytest.mark.parametrize("case", CASES)
 def test_same_numbers_as_one_device(found, case):
     assert found[case]["curve"] < CLOSE
     assert found[case]["weights"] < CLOSE
 
 
-@pytest.mark.parametrize("case", ["arrays", "stream", "batches", "images", "ModelParallel"])
+@pytest.mark.parametrize("case", CASES)
 def test_the_program_reduces_over_the_devices(found, case):
     assert found[case]["reduced"] >= 1
 
 
-def test_variables_are_where_they_were(found):
-    assert [found[case]["devices"] for case in ("arrays", "stream", "batches")] == [1, 1, 1]
-    assert found["images"]["devices"] == found["ModelParallel"]["devices"] == 2
-    assert found["ModelParallel"]["split weights"] == 1
+@pytest.mark.parametrize("case", CASES)
+def test_variables_are_where_they_were(found, case):
+    assert found[case]["devices"] == DEVICES[case]
+    assert found[case]["split weights"] == (case == "ModelParallel")
 
 
 def test_inference(found):

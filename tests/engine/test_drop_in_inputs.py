@@ -122,6 +122,7 @@ TAKEN: dict[str, tuple[Callable[[], keras.Model], Callable[[], dict[str, Any]]]]
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", TAKEN)
 def test_what_keras_takes_trains_as_in_keras(name: str):
     make, given = TAKEN[name]
@@ -151,6 +152,7 @@ def test_a_generator_beside_class_weight_is_refused_as_in_keras():
         fit(classifier(), weighted, class_weight=WEIGHTS, verbose=0)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", ["csr_matrix", "csc_matrix", "coo_matrix", "csr_array"])
 def test_sparse_rows_are_evaluated_predicted_and_put_into_batches(kind: str):
     sparse, model = getattr(scipy.sparse, kind)(SPARSE), classifier()

@@ -8,8 +8,11 @@ import keras
 import numpy as np
 import pytest
 
+from kilter._engine.arrays import collect
+from kilter._engine.checks import check_targets
 from kilter._engine.fit import fit
 from kilter._engine.inference import evaluate, predict
+from kilter._models.variables import build
 from kilter.errors import DataError, KilterError
 
 from .cases import rows
@@ -136,6 +139,10 @@ def trained(make: Callable[[], keras.Model], x: Any = X, y: Any = Y, **options: 
 # Name: the call, and what the message must have, in this order.
 MISTAKES: dict[str, Mistake] = {
     "unknown loss": (trained(lambda: model("msee")), ("loss identifier: msee", "did you mean 'mse'?")),
+    "metrics as the third argument": (
+        trained(lambda: model(loss_weights=["accuracy"])),
+        ("numbers as loss_weights, the third argument", "['accuracy']", "metrics=[...]"),
+    ),
     "unknown metric": (
         trained(lambda: model(metrics=["accurazy"])),
         ("metric identifier: accurazy", "did you mean 'accuracy'?"),
@@ -325,3 +332,20 @@ def test_the_error_is_also_of_the_kind_that_keras_raises_and_pickles():
     again = pickle.loads(pickle.dumps(caught.value))  # noqa: S301
     assert str(again) == str(caught.value)
     assert again.said == "key 43"
+
+
+@pytest.mark.parametrize("names", [("value", "kind"), ("kind", "value")])
+def test_classes_of_named_outputs_are_checked_in_any_order(names: tuple[str, ...]):
+    inputs = keras.Input((4,))
+    made = {
+        "value": layers.Dense(1, name="value")(inputs),
+        "kind": layers.Dense(3, "softmax", name="kind")(inputs),
+    }
+    two = keras.Model(inputs, {name: made[name] for name in names})
+    losses = {"value": "mse", "kind": SPARSE}
+    two.compile("sgd", {name: losses[name] for name in names})
+    y = {"kind": LABELS, "value": Y}
+    build(two, collect(X, y).example(8))
+    check_targets(two, collect(X, y))
+    with pytest.raises(DataError, match="labels 0 to 2"):
+        check_targets(two, collect(X, {**y, "kind": LABELS + 3}))

@@ -41,6 +41,7 @@ class Kilter:
         return kilter.predict(model, *given, **HOW)
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_an_odd_program_gives_what_keras_gives(name: str):
     found = []

@@ -65,7 +65,7 @@ def test_the_table_has_every_kind():
     assert {type(make()) for _, make in KERNELS.values()} == set(KINDS)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("norm", ["plain", "neither"])
 def test_behind_every_kind_of_kernel(name, norm):
@@ -75,7 +75,7 @@ def test_behind_every_kind_of_kernel(name, norm):
     assert record.parameters[1] == folded.count_params()
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", KERNELS)
 def test_in_front_of_every_kind_of_kernel(name):
     shape, make = KERNELS[name]

@@ -111,7 +111,7 @@ def test_the_figures_are_the_runs(page):
     assert "62.50 %" in page.text
     assert "Stopped early after 3 epochs" in page.text
     assert "NaN or infinity in 1 epoch, first in epoch 2: loss." in page.text
-    assert "mlp with 1,234 weights (100–100 hidden)" in page.text
+    assert "mlp with 1,234 parameters (100–100 hidden)" in page.text
     assert "1 bad row left out" in page.text
     assert "7.5 s" in page.text
 
@@ -135,7 +135,7 @@ def test_the_confusion_matrix_is_shaded_by_row_shares(page):
 def test_a_run_without_anything_has_a_report_too(tmp_path):
     with create_run(tmp_path, "young", recipe_text="") as run:
         text = Page(write_report(run.path).read_text()).text
-    assert "No epoch has ended yet." in text
+    assert "No epoch is complete yet." in text
     assert "training" in text
 
 

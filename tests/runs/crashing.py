@@ -7,6 +7,7 @@ subjects in :data:`TOGETHER` two processes train one model; one kills itself, an
 
 from __future__ import annotations
 
+import faulthandler
 import hashlib
 import json
 import multiprocessing
@@ -87,6 +88,10 @@ def _ended(children: list[Any], subject: str) -> int | None:
             failed = -signal.SIGKILL if -signal.SIGKILL in codes else codes[0]
             deadline = min(deadline, time.monotonic() + LEFT_SECONDS)
         if time.monotonic() > deadline:
+            for child in children:
+                if child.exitcode is None:
+                    os.kill(child.pid, signal.SIGUSR1)  # it writes where it waits to its log
+            time.sleep(1)
             raise TimeoutError(f"{subject} did not end: {children}")
     return failed or 0
 
@@ -134,18 +139,19 @@ def _child(
     import warnings
 
     from kilter._engine import loop
-    from kilter._engine.processes import together
+    from kilter._engine.joining import together
     from kilter.runs import checkpoints
 
     with open(f"{folder}.log", "ab") as log:  # JAX says at length that the other process is gone
         os.dup2(log.fileno(), 2)
+    faulthandler.register(signal.SIGUSR1)
     warnings.simplefilter("ignore")
     loop._FIRST_CHUNK, loop.CHUNK_SECONDS = 2, 1e-9
     calls = iter(range(10**9))
     checkpoints.Throttle.due = lambda self: next(calls) % 3 == 2  # by chunks, not by the clock
-    if kill is not None:
-        _arm(kill)
     with together(address, count, None if address is None else rank):
+        if kill is not None:  # for a process that never joined, the other would wait for minutes
+            _arm(kill)
         SUBJECTS[subject](folder)
 
 

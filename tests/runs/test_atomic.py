@@ -2,13 +2,19 @@
 
 import errno
 import os
+import resource
 import subprocess
 import sys
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kilter._cli.predicting import WRITERS as WRITERS_OF_ANSWERS
 from kilter.errors import RunError
 from kilter.runs import atomic
 
@@ -85,6 +91,20 @@ def test_a_real_size_limit_leaves_whole_files(tmp_path):
     assert (tmp_path / "whole.txt").read_text() == "x" * 500
     assert (tmp_path / "lines.jsonl").read_text() == "y" * 500 + "\n"
     assert sorted(os.listdir(tmp_path)) == ["lines.jsonl", "whole.txt"]
+
+
+@pytest.mark.parametrize("suffix", WRITERS_OF_ANSWERS)
+def test_answers_that_do_not_fit_on_the_disk(tmp_path, suffix):
+    table = pl.DataFrame({"x": np.random.default_rng(0).random(5000)})
+    found: Any = SimpleNamespace(arrays=table.to_dict)
+    path, given = tmp_path / f"answers{suffix}", resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, given[1]))
+    try:
+        with pytest.raises(RunError, match="full disk"):
+            atomic.write_with(path, lambda temporary: WRITERS_OF_ANSWERS[suffix](found, table, temporary))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, given)
+    assert os.listdir(tmp_path) == []
 
 
 def test_ctrl_c_while_filling_leaves_no_temporary_file(tmp_path):

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from kilter._engine.processes import together
+from kilter._engine import joining
+from kilter._engine.joining import together
 from kilter.errors import OptionError
 
 from .crashing import free_address
@@ -175,6 +176,7 @@ def test_a_signal_stops_all_after_the_same_step(folder, number, asked):
         ("host:1", 2, 2),
         ("host", 2, 0),
         ("host:port", 2, 0),
+        ("host:65536", 2, 0),
         (None, 2, 0),
         ("auto", 2, None),
     ],
@@ -182,3 +184,25 @@ def test_a_signal_stops_all_after_the_same_step(folder, number, asked):
 def test_options_that_do_not_fit(given):
     with pytest.raises(OptionError, match="coordinator"), together(*given):
         pass
+
+
+def test_process_0_that_cannot_be_reached_is_named(monkeypatch):
+    monkeypatch.setattr(joining, "_TRIES", 1)
+    monkeypatch.setattr(joining.time, "sleep", lambda seconds: None)
+    address = free_address()
+    with pytest.raises(OptionError, match=f"process 0 at {address}"), together(address, 2, 1):
+        pass
+
+
+@pytest.mark.long
+def test_ctrl_c_ends_process_0_while_it_waits_for_the_others(folder):
+    waiting = start(
+        folder,
+        *("train", "recipe.toml", "--coordinator", free_address(), "--processes", "2", "--rank", "0"),
+    )
+    assert waiting.stdout is not None
+    while "Waiting for the other processes" not in waiting.stdout.readline():
+        pass
+    time.sleep(5)
+    waiting.send_signal(signal.SIGINT)
+    assert waiting.wait(timeout=30) == 130

@@ -21,6 +21,9 @@ SENTINEL = np.where(RNG.random((96, 6)) < 0.1, -999.0, X).astype("float32")
 MASKS = np.zeros((64, 8, 8, 1), "float32")
 MASKS[:, 3:5, 3:5] = 1.0
 PICTURES = IMAGES[..., :1] / 255
+SPOTS = np.zeros((64, 8, 8, 1), "float32")
+for _row, (_top, _left) in enumerate(RNG.integers(0, 6, size=(64, 2))):
+    SPOTS[_row, _top : _top + 3, _left : _left + 2] = 1.0
 MANY = (X[:, :3] > 0.4).astype("float32")
 
 
@@ -39,25 +42,37 @@ def ending(*members: Any, **options: Any) -> Subject:
     return subject(chain(layers.Dense(6, "relu"), *members), y=THREE, loss=loss, **options)
 
 
-def masks(*members: Any, y: np.ndarray = MASKS, loss: Any = "binary_crossentropy", **options: Any) -> Subject:
+def keeps_padding() -> Subject:
+    inputs = keras.Input((8,), dtype="int32")
+    value = layers.Embedding(30, 4)(inputs)
+    value = layers.MultiHeadAttention(1, 4)(value, value, attention_mask=keras.ops.equal(inputs, 0)[:, None])
+    return subject(keras.Model(inputs, layers.Dense(1, "sigmoid")(value[:, 0])), PADDED)
+
+
+def masks(
+    *members: Any,
+    x: np.ndarray | None = None,
+    y: np.ndarray = MASKS,
+    loss: Any = "binary_crossentropy",
+    **options: Any,
+) -> Subject:
     last = layers.Conv2D(1, 1, activation="sigmoid", name="last")
     model = chain(layers.Conv2D(4, 3, padding="same", name="first"), *members, last, features=(8, 8, 1))
-    return subject(model, PICTURES, y, loss=loss, metrics=(), **options)
+    return subject(model, PICTURES if x is None else x, y, loss=loss, metrics=(), **options)
 
 
 def optimized(optimizer: Any) -> Subject:
     return subject(dense(), optimizer=optimizer)
 
 
-def two_outputs(factor: float) -> Subject:
+def two_outputs(factor: float, losses: Any = ("mse", "binary_crossentropy")) -> Subject:
     keras.utils.set_random_seed(1)
     inputs = keras.Input((6,))
     value = layers.Dense(6, "relu")(inputs)
     ends = [layers.Dense(1, name="amount")(value), layers.Dense(1, "sigmoid", name="large")(value)]
     y = [factor * X[:, :1], LABELS[:, None].astype("float32")]
     held = (X[:32], [one[:32] for one in y])
-    losses = ["mse", "binary_crossentropy"]
-    return subject(keras.Model(inputs, ends), X, y, loss=losses, metrics=(), validation_data=held)
+    return subject(keras.Model(inputs, ends), X, y, loss=list(losses), metrics=(), validation_data=held)
 
 
 @keras.saving.register_keras_serializable("kilter-tests")
@@ -75,10 +90,6 @@ def variational() -> Subject:
     inputs = keras.Input((6,))
     code = Code()(layers.Dense(2)(inputs), layers.Dense(2)(inputs))
     return subject(keras.Model(inputs, layers.Dense(6)(code)), X, X, loss="mse", metrics=())
-
-
-def _saturating(truth: Any, answer: Any) -> Any:
-    return keras.ops.mean(keras.ops.log(1 - answer + 1e-7), axis=-1)
 
 
 def normed(**options: Any) -> Subject:
@@ -168,15 +179,31 @@ CAUSES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
         lambda: two_outputs(90.0),
         lambda p: p.model._compile_config.config["loss_weights"][0] < 1e-3,  # type: ignore[attr-defined]
     ),
+    "realign-masks": (
+        lambda: masks(y=np.swapaxes(SPOTS, 1, 2), x=SPOTS + 0.1 * PICTURES),
+        lambda p: np.array_equal(p.y, SPOTS) and np.array_equal(p.y_val, SPOTS[:32]),
+    ),
+    "swap-pair-labels": (
+        lambda: subject(dense()),
+        lambda p: np.array_equal(p.y, 1 - LABELS) and p.y_val[0] == 1 - LABELS[0],
+    ),
+    "invert-mask": (
+        keeps_padding,
+        lambda p: [type(one).__name__ for one in p.model._operations].count("NotEqual") == 1,
+    ),
+    "add-loss": (
+        lambda: two_outputs(1.0, losses=["mse", None]),
+        lambda p: _loss(p) == ["mse", "binary_crossentropy"],
+    ),
+    "drop-augmentation": (
+        lambda: masks(layers.RandomFlip(), layers.Conv2D(2, 1)),
+        lambda p: "RandomFlip" not in _kinds(p),
+    ),
     "focal-loss": (masks, lambda p: isinstance(_loss(p), keras.losses.BinaryFocalCrossentropy)),
     "dice-loss": (masks, lambda p: isinstance(_loss(p), keras.losses.Dice)),
     "weigh-reconstruction": (
         lambda: variational(),
         lambda p: p.model._compile_config.config["loss_weights"][0] > 50,  # type: ignore[attr-defined]
-    ),
-    "non-saturating-loss": (
-        lambda: subject(dense(), y=np.ones(96), loss=_saturating),
-        lambda p: isinstance(_loss(p), keras.losses.BinaryCrossentropy),
     ),
     "group-normalization": (normed, lambda p: _kinds(p)[1] == "GroupNormalization"),
     "output-bias-prior": (

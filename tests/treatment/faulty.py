@@ -41,6 +41,14 @@ def zeros() -> Program:
     return network(64, *hidden, Dense(10, activation="softmax")), *digits()
 
 
+def small() -> Program:
+    """The quickest to treat: few rows and units, all weights zero."""
+    hidden = [Dense(8, activation="relu", kernel_initializer="zeros") for _ in range(2)]
+    x, y = blobs()
+    made = network(16, *hidden, Dense(3, activation="softmax"), optimizer=keras.optimizers.Adam(0.02))
+    return made, np.tile(x, 8), y
+
+
 def softmax_of_one() -> Program:
     stack = [Dense(16, activation="relu"), Dense(1, activation="softmax")]
     return network(2, *stack, loss="binary_crossentropy"), *circles()

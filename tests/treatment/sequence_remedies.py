@@ -82,5 +82,5 @@ SEQUENCES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] 
         weighted,
         lambda p: any(isinstance(one, layers.Softmax) and one.axis == 1 for one in p.model.layers),
     ),
-    "warm-up": (ids, lambda p: p.optimizer.scheduled and p.optimizer.optimizer.global_clipnorm == 1.0),
+    "warm-up": (ids, lambda p: p.cycle == 1e-3 and p.optimizer.optimizer.clipnorm == 1.0),
 }

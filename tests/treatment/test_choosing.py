@@ -10,6 +10,7 @@ import pytest
 from kilter._compare.comparison import OwnMeasure, PairedRun, proof_in_words
 from kilter._compare.looks import Spending
 from kilter._engine.training_spec import TrainingSpec
+from kilter._models.compiling import compiled_like, fresh_optimizer
 from kilter._records import Change, Diagnosis, Finding
 from kilter._treatment.own_measures import class_numbers
 from kilter._treatment.plan import RemedySet, cumulative, wanted
@@ -18,7 +19,7 @@ from kilter._treatment.remedies import Remedy
 from kilter._treatment.result import Trials
 from kilter._treatment.scoring import Scoring, scoring_of
 from kilter._treatment.search import Choice, Search, Tools, fewest
-from kilter._treatment.subject import Subject, compiled_like, copy_of, fresh_optimizer
+from kilter._treatment.subject import Subject, copy_of
 
 from . import faulty
 
@@ -87,7 +88,7 @@ def test_the_fewest_changes_that_suffice_are_taken():
     assert [one.outcome for one in trials.tried if one.outcome.endswith("chosen")] == [
         "short trial: fewer changes, chosen"
     ]
-    assert trials.tried[0].outcome == "original model: median of 6 short trainings"
+    assert trials.tried[0].outcome == "original model: median of 6 short runs"
     assert trials.tried[0].remedies == ()
 
 

@@ -1,5 +1,6 @@
 """Whose training a treatment ends with: trainings and proofs are made up, so that what is right is known."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 
 from kilter._compare.looks import Spending
+from kilter._diagnosis.diagnose import Examined
+from kilter._diagnosis.outcome import Outcome
 from kilter._engine.history import History
 from kilter._models.variables import pull
 from kilter._records import Change, Diagnosis, Finding
@@ -18,7 +21,7 @@ from kilter._treatment.remedies import REMEDIES, Remedy
 from kilter._treatment.result import Part, Trials
 from kilter._treatment.scoring import Scoring
 from kilter._treatment.search import Choice, Search, Tools
-from kilter._treatment.subject import Subject
+from kilter._treatment.subject import Step, Subject
 
 from .subjects import LABELS, X, dense, subject
 
@@ -45,6 +48,8 @@ def run(
     tried: bool = False,
     rows: int = 96,
     fewer: float | None = None,
+    examined_rows: Any = None,
+    step: str = "shuffle",
 ):
     """The last subject's remedies, the scores of all full trainings, and the trials.
 
@@ -55,7 +60,7 @@ def run(
     """
     original = subject(dense(5, activation="relu"), X[:rows], LABELS[:rows])
     mended = original.changed(Change("repair-output", ("output",), "", "", ""))
-    best = original.changed(Change("shuffle", ("training",), "", "", ""))
+    best = replace(original.changed(Change(step, ("training",), "", "", "")), steps=(Step(step),))
     sound, less = original.changed(SIBLING), original.changed(Change("unfreeze", ("model",), "", "", ""))
     scoring = Scoring("val_accuracy", 0.1, baseline, slack=0.02)
     scores: list[float] = []
@@ -85,13 +90,21 @@ def run(
         train=train,
         prove=prove,
         minimal=minimal,
-        sibling=lambda *_: None if sibling is None else sound,
+        sibling=lambda *_, **__: None if sibling is None else sound,
         planned=lambda *_: search,
+        lengthen=lambda *_: None,
     )
     given = trained(original, plain)
     repair = Remedy(lambda *_: mended)
-    tools = Tools(RemedySet({**REMEDIES, "repair-output": repair}, KEPT), scoring)
-    last = course(original, found, AsGiven(given, given, given), tools, Spending(12), steps, tried=tried)
+    remedy_set = RemedySet({**REMEDIES, "repair-output": repair}, KEPT)
+    again_of: Any = lambda *_: best  # noqa: E731
+    if step != "shuffle":
+        remedy_set.again = again_of
+    tools = Tools(remedy_set, scoring)
+    outcome = Outcome(planned=8, steps=8 if tried else 4, reached=plain, expected=plain)
+    known = Examined(found, outcome, rows=examined_rows)
+    as_given = AsGiven(given, given, given)
+    last = course(original, found, as_given, tools, Spending(12), steps, examined=known)
     assert last.trained is not None
     assert last.trained.subject is last.subject
     remedies = [change.remedy for change in last.subject.changes]
@@ -127,6 +140,19 @@ def test_a_network_without_findings_is_held_against_the_sibling():
 def test_what_the_diagnosis_has_tried_in_full_is_not_tried_again():
     assert run(0.80, 0.90, found=Diagnosis(()), plain=0.7, tried=True)[:2] == ([], [])
     assert run(0.80, 0.90, found=Diagnosis(()), plain=0.05, tried=True)[0] == SOUND  # it learnt nothing
+
+
+def test_the_sibling_is_not_trained_where_the_diagnosis_saw_it_get_no_further(monkeypatch):
+    monkeypatch.setattr(Outcome, "is_behind_sibling", lambda *_: False)
+    monkeypatch.setattr("kilter._treatment.course.skill_of", lambda *_: 0.8)
+    rows: Any = object()
+    assert run(0.80, 0.90, examined_rows=rows)[:2] == (CHOSEN, [0.80])
+    assert run(0.80, 0.90)[0] == SOUND
+
+
+@pytest.mark.parametrize(("longer", "remedies"), [(0.8, ["train-longer"]), (0.705, [])])
+def test_a_longer_training_is_judged_by_full_trainings(longer: float, remedies: list[str]):
+    assert run(longer, None, "chosen", plain=0.7, step="train-longer")[0] == remedies
 
 
 def test_what_is_not_proven_is_dropped():

@@ -16,7 +16,7 @@ from kilter._treatment.course import unchanged  # noqa: F401  (the course import
 from kilter._treatment.effect import effect
 from kilter._treatment.minimal import minimal
 from kilter._treatment.proof import prove
-from kilter._treatment.result import Trials
+from kilter._treatment.result import Trials, said
 from kilter._treatment.safeguard import errors_allowed
 from kilter._treatment.scoring import Scoring
 from kilter._treatment.search import Search
@@ -88,8 +88,8 @@ def test_many_measures_are_not_stricter_together_than_one():
     random, alone = np.random.default_rng(0), 1.0
     for count in (1, 4, 18):
         errors = random.normal(size=(20_000, count))
-        said = (errors < -errors_allowed(count, alone)).any(axis=1).mean()
-        assert said == pytest.approx(stats.norm.sf(alone), abs=0.01)
+        wrong = (errors < -errors_allowed(count, alone)).any(axis=1).mean()
+        assert wrong == pytest.approx(stats.norm.sf(alone), abs=0.01)
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,8 @@ class Known(Search):
         return SimpleNamespace(run=run, steps=1)
 
 
-def fewest(codes: str, allowed: float = 1.0):
-    chosen = Made(tuple(map(Step, codes)))
+def fewest(codes: str, allowed: float = 1.0, steps: tuple[Step, ...] = ()):
+    chosen = Made(steps or tuple(map(Step, codes)))
     search = Known(SCORING, 1, 80, 0, 1.0, full=allowed)
     runs = tuple(PairedRun(seed, chosen.score, 0, 0.0, (), "") for seed in range(6))
     proof: Any = SimpleNamespace(candidates=(None, SimpleNamespace(runs=runs)))
@@ -132,6 +132,13 @@ def fewest(codes: str, allowed: float = 1.0):
 )
 def test_changes_that_gain_nothing_go(codes: str, left: str):
     assert fewest(codes)[0] == left
+
+
+def test_what_short_trainings_cannot_show_stays_and_says_so():
+    chosen = Made((Step("a"), Step("train-longer")))
+    left, parts = fewest("a", steps=chosen.steps)
+    assert left == "atrain-longer"
+    assert said(parts["train-longer"]) == "short training runs do not show its effect"
 
 
 def test_each_change_that_was_tried_says_what_it_does_by_itself():

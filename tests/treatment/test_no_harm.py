@@ -261,6 +261,20 @@ def test_of_the_given_training_those_weights_come_back_that_decide_better(wrong,
     assert safest(came, None, given, scoring_of(came)).trained is sides[expected]
 
 
+LOSSES = [(6, False, "alike"), (6, True, "worse"), (5, True, "alike")]
+
+
+@pytest.mark.parametrize(("wrong", "decides", "verdict"), LOSSES)
+def test_of_several_outputs_each_may_lose_no_more_than_what_matters(wrong, decides, verdict):
+    def both(rows: np.ndarray) -> Subject:
+        return echo([flipped(EVEN, rows), flipped(EVEN, [0])], [EVEN, EVEN], [BCE, BCE])
+
+    came, changed = both(np.arange(5)), both(np.arange(wrong) + 60)
+    given, now = (measured(came, one, one.model) for one in (came, changed))
+    found = compared(given, now, deciding=[given[0].name] if decides else [])
+    assert found[0].verdict == verdict
+
+
 @pytest.mark.parametrize(("given", "treated", "kept"), [(LOST, HARMED, True), (HARMED, HARMED, False)])
 def test_finite_answers_that_learnt_nothing_replace_only_a_training_that_diverged(given, treated, kept, two):
     nothing = replace(scoring_of(two), chance=0.0)  # no loss is below it

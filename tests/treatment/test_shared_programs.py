@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 import kilter
-from kilter._engine.fingerprint import structure
 from kilter._engine.measuring import measured_steps
 from kilter._engine.program_cache import shared_programs, shelf
+from kilter._engine.structure import structure
 from kilter._engine.training_spec import TrainingSpec
+from kilter._models.compiling import compiled_like, fresh_optimizer
 from kilter._treatment import trial_runner
 from kilter._treatment.scoring import scoring_of
-from kilter._treatment.subject import Subject, compiled_like, fresh_optimizer
+from kilter._treatment.subject import Subject
 from kilter._treatment.trial_runner import TrialRunner
 
 X = np.random.default_rng(0).normal(size=(48, 3)).astype("float32")
@@ -113,16 +114,21 @@ def test_functions_of_others_may_share_a_name_and_are_alike_to_nothing(place):
     assert structure(made) is None
 
 
+def test_a_model_that_was_not_compiled_is_alike_to_nothing():
+    assert structure(keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])) is None
+
+
 def test_a_functional_model_is_alike_to_its_twin():
-    def functional():
+    def functional(name="hidden"):
         x = keras.Input((3,), name="x")
-        hidden = keras.layers.Dense(4, name="hidden")(x)
+        hidden = keras.layers.Dense(4, name=name)(x)
         joined = keras.layers.Add(name="add")([hidden, keras.layers.Dense(4, name="other")(x)])
         made = keras.Model(x, keras.layers.Dense(1, name="output")(joined), name="model")
         made.compile(loss="mse")
         return made
 
     assert structure(functional()) == structure(functional()) is not None
+    assert structure(functional("other names")) == structure(functional())
 
 
 def subject_of(made: keras.Model, **options) -> Subject:
@@ -147,6 +153,16 @@ def test_programs_of_one_model_serve_others_of_the_same_structure(other, compile
         np.testing.assert_array_equal(one, another)
     assert shelf(seen).programs == known
     assert shelf(fitted(model(**other))).seconds > 0  # nothing is shared afterwards
+
+
+def test_predictions_are_shared_whatever_the_optimiser():
+    with shared_programs():
+        kilter.predict(model(), X)
+        other = model(optimizer="sgd")
+        kilter.predict(other, X)
+        assert shelf(other).seconds == 0
+        fitted(other)
+    assert shelf(other).seconds > 0
 
 
 def test_a_layer_that_was_changed_after_its_trace_gets_a_program_of_its_own():

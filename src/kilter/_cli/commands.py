@@ -33,6 +33,7 @@ from kilter._cli.options import (
     Runs,
     Samples,
     SavedModel,
+    ScriptArguments,
     Seed,
     Settings,
     Source,
@@ -159,6 +160,7 @@ def pretrain(
 @done_in("diagnosing")
 def diagnose(
     source: SourceOrScript,
+    arguments: ScriptArguments = None,
     settings: Settings = None,
     model: SavedModel = None,
     target: Target = None,
@@ -185,6 +187,7 @@ def diagnose(
 @done_in("treating")
 def treat(
     source: SourceOrScript,
+    arguments: ScriptArguments = None,
     settings: Settings = None,
     model: SavedModel = None,
     out: Annotated[

@@ -194,6 +194,7 @@ def _compiled_with_data(
 
 def diagnose(
     source: str,
+    arguments: Sequence[str] | None,
     settings: Sequence[str] | None,
     *,
     model: Path | None,
@@ -205,9 +206,10 @@ def diagnose(
     progress: Display,
 ) -> None:
     """Diagnose a recipe, a script, or the compiled ``model`` with data; exit code 1 if severe."""
+    scripts.check_arguments(source, arguments)
     if scripts.is_script(source):
         scripts.check_alone(source, {"--set": settings, "--model": model, "--target": target})
-        found = scripts.diagnosed(source, epochs=epochs, steps=steps, progress=progress)
+        found = scripts.diagnosed(source, arguments, epochs=epochs, steps=steps, progress=progress)
         diagnosis, lines = scripts.diagnosis_of(found), scripts.lines_of(found, source)
         _show(diagnosis, lines) if not as_json else say_json(found)
         if not diagnosis.ok:

@@ -38,7 +38,7 @@ def runs(parent: Path) -> None:
 
 
 def report(run: Path, *, progress: Display) -> None:
-    """Write the report of a run again."""
+    """Rewrite a run's report."""
     page = reports.write_report(run)
     progress.close()
     typer.echo(page)

@@ -9,7 +9,7 @@ import typer
 
 Source = Annotated[
     str,
-    typer.Argument(metavar="RECIPE.TOML|DATA", help="A recipe, or data: file, folder or name."),
+    typer.Argument(metavar="RECIPE.TOML|DATA", help="A recipe, or data: a file, folder or named data set."),
 ]
 SourceOrScript = Annotated[
     str,
@@ -17,6 +17,10 @@ SourceOrScript = Annotated[
         metavar="RECIPE.TOML|DATA|SCRIPT.PY",
         help="A recipe, data, or your script, which runs up to its first training.",
     ),
+]
+ScriptArguments = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[-- ARGUMENTS]", help="Arguments of your script.", show_default=False),
 ]
 Data = Annotated[str, typer.Argument(metavar="DATA", help="A file, a folder or a named data set.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
@@ -32,20 +36,17 @@ SavedModel = Annotated[
     typer.Option("--model", metavar="FILE.KERAS", help="A compiled model saved by Keras, for the data."),
 ]
 Target = Annotated[
-    str | None, typer.Option("--target", metavar="COLUMN", help="The column of a table to predict.")
+    str | None,
+    typer.Option("--target", metavar="COLUMN", help="The column to predict, if the data is a table."),
 ]
 TrueValues = Annotated[
     str | None, typer.Option("--target", metavar="COLUMN", help="The column with the true values, if any.")
 ]
 Folds = Annotated[
     int | None,
-    typer.Option(
-        "--folds", metavar="N", help="Cross-validate: train N times, each without a part of the rows."
-    ),
+    typer.Option("--folds", metavar="N", help="Cross-validate with N folds."),
 ]
-WithInputs = Annotated[
-    bool, typer.Option("--with-inputs", help="Put the answers beside all columns of the data.")
-]
+WithInputs = Annotated[bool, typer.Option("--with-inputs", help="Include all input columns in the output.")]
 Samples = Annotated[
     int | None,
     typer.Option(
@@ -86,10 +87,10 @@ Devices = Annotated[
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Parent folder of the run directory.")]
 Name = Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name of the run.")]
 AllowCode = Annotated[
-    bool, typer.Option("--allow-code", help="Run a model's own code, if you trust its author.")
+    bool, typer.Option("--allow-code", help="Allow code in model files whose author you trust.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print the result without progress.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print no progress.")]
 PathOnly = Annotated[bool, typer.Option("--quiet", help="Print only the run directory.")]
 Pairs = Annotated[
     int | None,
@@ -98,7 +99,9 @@ Pairs = Annotated[
 Metric = Annotated[
     str | None,
     typer.Option(
-        "--metric", metavar="NAME", help="Measure to judge by, such as roc_auc; default: by the data."
+        "--metric",
+        metavar="NAME",
+        help="Measure to compare by, such as roc_auc; default: depends on the data.",
     ),
 ]
 Seed = Annotated[
@@ -118,15 +121,14 @@ Coordinator = Annotated[
     typer.Option(
         "--coordinator",
         metavar="HOST:PORT|auto",
-        help="Train with other processes: the address of process 0; auto: found by JAX.",
+        help="Distributed training: address of process 0, or auto.",
     ),
 ]
 Processes = Annotated[
-    int | None, typer.Option("--processes", metavar="N", min=1, help="How many processes train.")
+    int | None,
+    typer.Option("--processes", metavar="N", min=1, help="Number of processes that train together."),
 ]
-Rank = Annotated[
-    int | None, typer.Option("--rank", metavar="R", min=0, help="The number of this process, from 0.")
-]
+Rank = Annotated[int | None, typer.Option("--rank", metavar="R", min=0, help="Rank of this process, from 0.")]
 Ray = Annotated[
     str | None, typer.Option("--ray", metavar="ADDRESS", help="Train on the nodes of this Ray cluster.")
 ]

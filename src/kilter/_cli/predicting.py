@@ -26,11 +26,12 @@ from kilter.data.csv_output import csv_text
 from kilter.errors import DataError, OptionError
 from kilter.recipe import load_recipe
 from kilter.runs.atomic import write_with
-from kilter.runs.build import compile_for, read_parts
+from kilter.runs.build import compile_for
 from kilter.runs.checksums import require_same_recipe
 from kilter.runs.evaluating import BATCH, evaluate_part, fitting_measure
 from kilter.runs.predictions import Predictions, joined, name_columns, predictions, uncertain
 from kilter.runs.reading import RECIPE
+from kilter.runs.recipe_data import read_parts
 from kilter.runs.records import Evaluation, to_json
 from kilter.runs.trained import Trained, open_trained, read_for, write_model
 from kilter.runs.training import require_same_data

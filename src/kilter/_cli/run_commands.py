@@ -47,7 +47,7 @@ def replay(
     allow_code: AllowCode = False,
     quiet: Quiet = False,
 ) -> None:
-    """Repeat the step that broke a training.
+    """Repeat the step that broke a training run.
 
     Names the layer and the operation that produced the first non-finite number."""
 
@@ -65,4 +65,4 @@ def runs(
 
 @done_in("listing", "Reading {run}")
 def report(run: Run) -> None:
-    """Write the report of a run again."""
+    """Rewrite a run's report."""

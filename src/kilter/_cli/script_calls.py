@@ -6,10 +6,11 @@ Runs in a process of its own, which :mod:`kilter._cli.scripts` starts.
 from __future__ import annotations
 
 import inspect
+import itertools
 import runpy
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -26,6 +27,9 @@ from kilter.errors import DataError, RunError
 _TAKEN: Final = ("validation_data", "batch_size", "epochs", "shuffle", "class_weight", "sample_weight")
 _KILTER: Final = (*_TAKEN, "schedule", "augment")
 _HELD: Final = 0.2
+_USAGE: Final = 2  # argparse's exit code for arguments that are missing or wrong
+_TRAIN: Final = "call model.fit or kilter.fit on the model, also if the script is run directly"
+_MOST_ROWS: Final = 20_000  # of a generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +81,7 @@ class Sites:
         return self._known.get(layer)
 
 
-def first_training(script: Path, sites: Sites) -> Training:
+def first_training(script: Path, sites: Sites, arguments: Sequence[str] = ()) -> Training:
     """Run the script up to its first training. Raises :class:`RunError` if it ends, or fails, before."""
     made = keras.layers.Layer.__init__
 
@@ -90,13 +94,15 @@ def first_training(script: Path, sites: Sites) -> Training:
     kilter.fit = _fit.fit = _hook(theirs, _KILTER)  # type: ignore[assignment]
     keras.layers.Layer.__init__ = init  # type: ignore[method-assign]
     sys.path.insert(0, str(script.parent))
-    sys.argv[:] = [str(script)]
+    sys.argv[:] = [str(script), *arguments]
     try:
         runpy.run_path(str(script), run_name="__main__")
     except _Reached as reached:
         return reached.training
     except SystemExit as ended:
-        raise _no_training(script, f"it ended with exit code {ended.code}") from ended
+        usage = ended.code == _USAGE
+        remedy = f"pass the arguments that it needs after --: {script.name} -- ARGUMENTS" if usage else _TRAIN
+        raise _no_training(script, f"it ended with exit code {ended.code}", remedy) from ended
     finally:
         keras.Model.fit, _fit.fit, kilter.fit = own, theirs, theirs  # type: ignore[method-assign]
         keras.layers.Layer.__init__ = made  # type: ignore[method-assign]
@@ -104,11 +110,11 @@ def first_training(script: Path, sites: Sites) -> Training:
     raise _no_training(script, "it ended without one")
 
 
-def _no_training(script: Path, what: str) -> RunError:
+def _no_training(script: Path, what: str, remedy: str = _TRAIN) -> RunError:
     return RunError(
         expected=f"a script that trains a model: {script}",
         received=what,
-        remedy="call model.fit or kilter.fit on the model, also if the script is run directly",
+        remedy=remedy,
     )
 
 
@@ -119,36 +125,43 @@ def _hook(function: Callable[..., Any], names: tuple[str, ...]) -> Callable[...,
         given = signature.bind(*arguments, **options).arguments
         model = given.get("self", given.get("model"))
         frame = sys._getframe(1)
-        x, y = _arrays(given.get("x"), given.get("y"))
+        x, y, size = _arrays(given.get("x"), given.get("y"), given.get("steps_per_epoch"))
         taken = {name: given[name] for name in names if given.get(name) is not None}
+        taken = taken if size is None else {"batch_size": size, **taken}
+        held = taken.get("validation_data")
+        if held is not None and not isinstance(held, tuple | list):
+            taken["validation_data"] = _arrays(held, None, given.get("validation_steps"))[:2]
         x, y, taken = _divided(x, y, taken, float(given.get("validation_split") or 0.0))
         raise _Reached(Training(model, x, y, taken, frame.f_lineno))
 
     return fit
 
 
-def _arrays(x: Any, y: Any) -> tuple[Any, Any]:
-    """Arrays, those of a keras.utils.PyDataset put together."""
-    if not isinstance(x, keras.utils.PyDataset):
-        if x is None or (y is None and not hasattr(x, "shape") and not isinstance(x, dict | list | tuple)):
-            raise DataError(
-                expected="arrays, or a keras.utils.PyDataset, passed to fit",
-                received=type(x).__name__,
-                remedy="collect a few thousand rows into arrays for this",
-            )
-        return x, y
-    count = x.num_batches
-    given: Any = x
-    parts = [given[index][:2] for index in range(count or 0)]
-    if not parts:
+def _arrays(x: Any, y: Any, steps: int | None) -> tuple[Any, Any, int | None]:
+    """Arrays; an epoch of batches of a PyDataset or generator is put together, with their size."""
+    if y is not None or hasattr(x, "shape") or isinstance(x, dict | list | tuple):
+        return x, y, None
+    if isinstance(x, keras.utils.PyDataset):
+        given: Any = x
+        batches: Iterable[Any] = (given[index] for index in range(x.num_batches or 0))
+    elif isinstance(x, Iterable) and (steps is not None or hasattr(x, "__len__")):
+        batches = itertools.islice(x, len(x) if steps is None else steps)  # type: ignore[arg-type]
+    else:
+        batches = ()
+    parts, sizes = [], []
+    for batch in batches:
+        parts.append(tuple(batch)[:2])
+        sizes.append(len(keras.tree.flatten(parts[-1])[0]))
+        if sum(sizes) >= _MOST_ROWS:
+            break
+    if not parts or len(parts[0]) < 2:
         raise DataError(
-            expected="a keras.utils.PyDataset with a number of batches",
-            received="one without an end",
-            remedy="collect a few thousand rows into arrays for this",
+            expected="arrays passed to fit, or batches (x, y) whose number is known",
+            received=f"{type(x).__name__}{'' if parts else ' without a number of batches'}",
+            remedy="pass steps_per_epoch, or collect a few thousand rows into arrays for this",
         )
     joined = keras.tree.map_structure(lambda *some: np.concatenate([np.asarray(one) for one in some]), *parts)
-    x, y = joined  # type: ignore[misc]
-    return x, y
+    return (*joined, sizes[0])  # type: ignore[misc]
 
 
 def _divided(x: Any, y: Any, options: dict[str, Any], share: float) -> tuple[Any, Any, dict[str, Any]]:

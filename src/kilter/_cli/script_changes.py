@@ -19,6 +19,7 @@ from kilter._treatment.result import Treatment
 _IGNORED: Final = ("name", "dtype", "trainable", "build_config", "batch_shape", "batch_input_shape")
 _OPTIMIZER: Final = ("learning_rate", "momentum", "clipnorm", "clipvalue", "global_clipnorm", "weight_decay")
 _COMPILE: Final = ("optimizer", "loss", "loss_weights")
+_PEAK: Final = re.compile(r"one_cycle\(([\d.e+-]+)")
 _PLAIN: Final = (str, bool, int, float, type(None))
 
 
@@ -27,24 +28,33 @@ def rewritten(script: Script, training: Training, treatment: Treatment, sites: S
     if not treatment.changes:
         return []
     prefix = script.keras()
-    said = _said_layers(script, training.model, treatment.model, sites, prefix)
-    said |= _said_compile(script, training.model, treatment.model, prefix)
+    gone = {
+        place.rpartition("/")[2]
+        for one in treatment.changes
+        if one.remedy.startswith(("drop-", "remove-"))
+        for place in one.where
+    }
+    said = _said_layers(script, training.model, treatment.model, sites, prefix, gone)
+    peaks = [float(found[1]) for one in treatment.changes for found in _PEAK.finditer(one.snippet)]
+    said |= _said_compile(script, training.model, treatment.model, prefix, peaks[-1] if peaks else None)
     said |= _said_fit(script, training, treatment)
     return [one.remedy for one in treatment.changes if not _covered(one, said)]
 
 
 def _covered(change: Any, said: set[str]) -> bool:
+    if _PEAK.search(change.snippet):
+        return False  # fit() of Keras takes no schedule
     places = {place.partition("#")[0].rpartition("/")[2] for place in change.where}
     return bool(places & said) or change.remedy in said
 
 
 def _said_layers(
-    script: Script, before: keras.Model, after: keras.Model, sites: Sites, prefix: str
+    script: Script, before: keras.Model, after: keras.Model, sites: Sites, prefix: str, gone: set[str]
 ) -> set[str]:
-    """The names of the layers whose change is said."""
+    """The names of the layers whose change is said. ``gone``: of those that may be left out."""
     edits: dict[Position, list[tuple[str, LayerEdit]]] = {}
     count: dict[Position, int] = {}
-    for layer, edit in _changed(before, after, prefix):
+    for layer, edit in _changed(before, after, prefix, gone):
         place = sites.of(layer)
         if place is not None:
             edits.setdefault(place, []).append((layer.name, edit))
@@ -59,6 +69,9 @@ def _said_layers(
         if call is None or not alike or len(found) < count.get(place, 0):
             continue  # one call makes several layers, and not all of them change alike
         edit = found[0][1]
+        if edit.left_out:
+            said |= {name for name, _ in found} if script.remove(call) else set()
+            continue
         if not script.set_arguments(call, edit.arguments, edit.order):
             continue
         if edit.kind:
@@ -68,7 +81,9 @@ def _said_layers(
     return said
 
 
-def _changed(before: keras.Model, after: keras.Model, prefix: str) -> Iterator[tuple[Any, LayerEdit]]:
+def _changed(
+    before: keras.Model, after: keras.Model, prefix: str, gone: set[str]
+) -> Iterator[tuple[Any, LayerEdit]]:
     """The original layers that a call must make otherwise, by the names that copies keep."""
     twins = {layer.name: layer for layer in after._flatten_layers(include_self=False)}
     own = {layer.name for layer in before._flatten_layers(include_self=False)}
@@ -78,6 +93,8 @@ def _changed(before: keras.Model, after: keras.Model, prefix: str) -> Iterator[t
     for layer in before._flatten_layers(include_self=False):
         twin = twins.get(layer.name)
         if twin is None:
+            if layer.name in gone:
+                yield layer, LayerEdit({}, left_out=True)
             continue
         arguments = _arguments(layer, twin, prefix)
         names = list(inspect.signature(type(layer).__init__).parameters)[1:]
@@ -140,7 +157,9 @@ def _code(value: Any, prefix: str) -> str | None:
 
 
 def _literal(value: Any) -> str:
-    """A plain value as code, text in double quotes."""
+    """A plain value as code, text in double quotes, numbers with the digits of float32."""
+    if isinstance(value, float):
+        return repr(float(f"{value:.7g}"))
     return json.dumps(value) if isinstance(value, str) else repr(value)
 
 
@@ -155,10 +174,13 @@ def _initializer_name(name: str, config: Mapping[str, Any]) -> str | None:
     return short if alike == {key: one for key, one in config.items() if key != "seed"} else None
 
 
-def _said_compile(script: Script, before: keras.Model, after: keras.Model, prefix: str) -> set[str]:
+def _said_compile(
+    script: Script, before: keras.Model, after: keras.Model, prefix: str, peak: float | None = None
+) -> set[str]:
+    """What is said of compile(). ``peak``: of a schedule, which left the optimiser at its last rate."""
     call = script.method(COMPILE)
     values: dict[str, str] = {}
-    optimizer = _optimizer_code(inner_optimizer(after), prefix)
+    optimizer = _optimizer_code(inner_optimizer(after), prefix, peak)
     if optimizer is not None and optimizer != _optimizer_code(inner_optimizer(before), prefix):
         values["optimizer"] = optimizer
     losses = [one._compile_config.config.get("loss") for one in (before, after)]  # type: ignore[attr-defined]
@@ -172,10 +194,11 @@ def _said_compile(script: Script, before: keras.Model, after: keras.Model, prefi
     return {*values, *(("loss",) if "loss_weights" in values else ())}
 
 
-def _optimizer_code(optimizer: Any, prefix: str) -> str | None:
+def _optimizer_code(optimizer: Any, prefix: str, peak: float | None = None) -> str | None:
     if optimizer is None or not type(optimizer).__module__.startswith("keras."):
         return None
     config: Mapping[str, Any] = optimizer.get_config()
+    config = config if peak is None else {**config, "learning_rate": peak}
     defaults = inspect.signature(type(optimizer).__init__).parameters
     found = []
     for name in _OPTIMIZER:

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from kilter._cli.script_calls import Sites, Training, first_training, held_out
 from kilter._cli.script_changes import rewritten
 from kilter._cli.script_edits import Script
 from kilter._diagnosis.diagnose import diagnose
+from kilter._models.copying import FOREIGN_ERRORS
 from kilter._progress import SILENT, display
 from kilter._treatment.treat import treat
 from kilter.errors import KilterError, RunError
@@ -34,16 +36,16 @@ def main() -> None:
     script = Path(options["script"])
     sites = Sites(script)
     try:
-        found = _worked(options, training_of(script, sites), script, sites)
+        found = _worked(options, training_of(script, sites, options["arguments"]), script, sites)
     except KilterError as problem:
         found = {"error": {key: getattr(problem, key) for key in ("expected", "received", "remedy")}}
     Path(options["result"]).write_text(json.dumps(found), encoding="utf-8")
 
 
-def training_of(script: Path, sites: Sites) -> Training:
+def training_of(script: Path, sites: Sites, arguments: Sequence[str] = ()) -> Training:
     """The first training of the script; :class:`RunError`, below the script's own traceback, if it fails."""
     try:
-        return first_training(script, sites)
+        return first_training(script, sites, arguments)
     except KilterError:
         raise
     except Exception as error:  # noqa: BLE001  (the script may raise anything)
@@ -104,7 +106,14 @@ def _treated(
     left = rewritten(source, training, result, sites)
     diff = source.diff(script.name)
     out.mkdir(parents=True, exist_ok=True)
-    write_model(result.model, out / "model.keras")
+    model = out / "model.keras"
+    try:
+        write_model(result.model, model)
+    except (
+        FOREIGN_ERRORS
+    ):  # a class of the script that cannot be saved: it has the code, and needs the weights
+        model = out / "model.weights.h5"
+        result.model.save_weights(model)
     (out / "script.diff").write_text(diff, encoding="utf-8")
     page = write_treatment(result, out / "report.html")
     unsaid = [{"remedy": one.remedy, "snippet": one.snippet} for one in result.changes if one.remedy in left]
@@ -114,7 +123,7 @@ def _treated(
         "diff": diff,
         "not_in_diff": unsaid,
         "report": str(page),
-        "model": str(out / "model.keras"),
+        "model": str(model),
         "lines": _lines(training, sites),
     }
 

@@ -20,12 +20,14 @@ class LayerEdit:
     """New arguments of the call that makes a layer, as code, and layers to put ``after`` it.
 
     ``order``: names of the arguments that may be given by position. ``kind``: another class, "" for the same.
+    ``left_out``: whether the layer goes.
     """
 
     arguments: Mapping[str, str]
     order: Sequence[str] = ()
     kind: str = ""
     after: tuple[str, ...] = ()
+    left_out: bool = False
 
 
 @dataclass(eq=False)
@@ -83,23 +85,77 @@ class Script:
         self._edits[end - len(old.encode()), end] = kind
 
     def insert_after(self, call: ast.Call, codes: Sequence[str]) -> bool:
-        """Put layers after one: in the list that holds it, or in calls of ``add`` after its own."""
+        """Put layers after one: in the list that holds it, in calls of ``add``, or where it is called."""
+        holder = self._holder(call)
+        if holder is None:
+            return False
+        if isinstance(holder, ast.List):
+            self._insert(self._span(call)[1], "".join(f", {one}" for one in codes))
+        elif isinstance(holder, ast.Call):
+            start, end = self._span(holder)
+            self._insert(start, "".join(f"{one}(" for one in reversed(codes)))
+            self._insert(end, ")" * len(codes))
+        else:
+            model = self._text(holder.value.func.value)  # type: ignore[attr-defined]
+            lines = (f"\n{' ' * holder.col_offset}{model}.add({one})" for one in codes)
+            self._insert(self._span(holder)[1], "".join(lines))
+        return True
+
+    def remove(self, call: ast.Call) -> bool:
+        """Leave a layer out, wherever :meth:`insert_after` would put one after it."""
+        holder = self._holder(call)
+        start, end = self._span(call)
+        if isinstance(holder, ast.List) and len(holder.elts) > 1:
+            self._edits[self._with_comma(start, end)] = ""
+        elif isinstance(holder, ast.Call) and len(holder.args) == 1 and not holder.keywords:
+            (outer, last), (first, inner) = self._span(holder), self._span(holder.args[0])
+            same = self._assigned_to_itself(holder)
+            if same is not None:
+                self._drop(same)
+            else:
+                self._edits[outer, first] = self._edits[inner, last] = ""
+        elif isinstance(holder, ast.Expr):
+            self._drop(holder)
+        else:
+            return False
+        return True
+
+    def _assigned_to_itself(self, outer: ast.Call) -> ast.stmt | None:
+        """The statement ``x = outer(x)``, if that is where a layer is called."""
+        for node in ast.walk(self._tree):
+            if isinstance(node, ast.Assign) and node.value is outer and len(node.targets) == 1:
+                return node if self._text(node.targets[0]) == self._text(outer.args[0]) else None
+        return None
+
+    def _drop(self, statement: ast.stmt) -> None:
+        """Leave a statement out; ``pass`` in place of the only one of its block."""
+        bodies = (getattr(node, "body", ()) for node in ast.walk(self._tree))
+        alone = any(isinstance(body, list) and body == [statement] for body in bodies)
+        start, end = self._span(statement)
+        self._edits[(start, end) if alone else self._with_comma(start, end)] = "pass" if alone else ""
+
+    def _with_comma(self, start: int, end: int) -> tuple[int, int]:
+        """A span with the comma that follows; the whole line if nothing else is on it."""
+        after = self._bytes[end:].lstrip()
+        end = len(self._bytes) - len(after) + 1 if after.startswith(b",") else end
+        line, rest = self._bytes.rfind(b"\n", 0, start) + 1, self._bytes.find(b"\n", end) + 1
+        alone = not (self._bytes[line:start] + self._bytes[end:rest]).strip() and rest
+        return (line, rest) if alone else (start, end)
+
+    def _holder(self, call: ast.Call) -> ast.List | ast.Call | ast.Expr | None:
+        """What uses a layer: a list, the call of it, or a call of ``add`` as a statement."""
         for node in ast.walk(self._tree):
             if isinstance(node, ast.List) and call in node.elts:
-                end = self._span(call)[1]
-                self._edits[end, end] = self._edits.get((end, end), "") + "".join(f", {one}" for one in codes)
-                return True
-            added = (
-                isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and call in node.value.args
-            )
-            if added and isinstance(node.value.func, ast.Attribute) and node.value.func.attr == "add":  # type: ignore[union-attr]
-                holder = self._text(node.value.func.value)  # type: ignore[union-attr]
-                indent = " " * node.col_offset  # type: ignore[union-attr]
-                end = self._span(node)[1]
-                lines = "".join(f"\n{indent}{holder}.add({one})" for one in codes)
-                self._edits[end, end] = self._edits.get((end, end), "") + lines
-                return True
-        return False
+                return node
+            if isinstance(node, ast.Call) and node.func is call:
+                return node
+            added = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+            if added and call in node.value.args and _name(node.value) == "add":  # type: ignore[attr-defined]
+                return node  # type: ignore[return-value]
+        return None
+
+    def _insert(self, at: int, code: str) -> None:
+        self._edits[at, at] = self._edits.get((at, at), "") + code
 
     def keras(self) -> str:
         """What the script calls Keras; "keras" if it does not import it."""

@@ -38,16 +38,36 @@ def check_alone(source: str, others: Mapping[str, Any]) -> None:
         )
 
 
-def diagnosed(source: str, *, epochs: int | None, steps: int, progress: Display) -> dict[str, Any]:
+def check_arguments(source: str, arguments: Sequence[str] | None) -> None:
+    """Raise :class:`OptionError` for arguments without a script that would read them."""
+    if arguments and not is_script(source):
+        raise OptionError(
+            expected="one recipe, data set or script",
+            received=", ".join([source, *arguments]),
+            remedy="pass them one by one; only a script takes arguments: kilter treat train.py -- --epochs 5",
+        )
+
+
+def diagnosed(
+    source: str, arguments: Sequence[str] | None, *, epochs: int | None, steps: int, progress: Display
+) -> dict[str, Any]:
     """The diagnosis of the first model that the script trains, as JSON, with the ``lines`` of its layers."""
-    return _run(source, {"what": "diagnose", "epochs": epochs, "steps": steps}, progress)
+    options = {"what": "diagnose", "epochs": epochs, "steps": steps, "arguments": list(arguments or ())}
+    return _run(source, options, progress)
 
 
 def treated(
-    source: str, *, out: Path, epochs: int | None, keep: Sequence[str], progress: Display
+    source: str,
+    arguments: Sequence[str] | None,
+    *,
+    out: Path,
+    epochs: int | None,
+    keep: Sequence[str],
+    progress: Display,
 ) -> dict[str, Any]:
     """The treatment of the first model that the script trains, as JSON, with the ``diff`` of the script."""
     options = {"what": "treat", "epochs": epochs, "out": str(out.resolve()), "keep": list(keep)}
+    options["arguments"] = list(arguments or ())
     return _run(source, options, progress)
 
 
@@ -75,7 +95,9 @@ def _run(source: str, options: dict[str, Any], progress: Display) -> dict[str, A
         result = Path(folder) / "result.json"
         given = {**options, "script": str(script), "result": str(result), "quiet": progress is SILENT}
         command = [sys.executable, "-m", "kilter._cli.script_child", json.dumps(given)]
-        ended = subprocess.run(command, check=False, env={**os.environ, "KERAS_BACKEND": "jax"})
+        # A window with a plot of the data would wait for someone to close it.
+        setting = {"KERAS_BACKEND": "jax", "MPLBACKEND": "agg"}
+        ended = subprocess.run(command, check=False, env={**os.environ, **setting})
         if not result.exists() and ended.returncode == 1:
             raise RunError(
                 expected=f"a result from {source}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ import typer
 from kilter._cli.evaluation import say_evaluation
 from kilter._cli.options import devices_from
 from kilter._cli.output import say, say_table
-from kilter._engine.processes import is_first, together
+from kilter._engine.joining import together
+from kilter._engine.processes import is_first
 from kilter._progress import Display
-from kilter._text import duration, number
+from kilter._text import duration, number, printable
 from kilter.errors import OptionError
 from kilter.nn.zeros import NEAR_ZERO, PenalizedWeights
 from kilter.recipe import Recipe, load_recipe, recipe_for, with_overrides
@@ -52,12 +54,20 @@ def train(
     """Train a model from a recipe, or from data with the default recipe; or one for each fold."""
     options = {"name": name, "data.target": target, "train.epochs": epochs, "seed": seed}
     options |= {"train.metric": metric, "data.folds": folds, "train.devices": devices_from(devices)}
-    with together(coordinator, processes, rank):
+    with _joined(coordinator, processes, rank, how["progress"]):
         recipe = recipe_from(source, settings, options)
         if recipe.data.folds is not None and recipe.data.fold is None:
             _cross_validate(recipe, **how)
         else:
             train_recipe(recipe, **how)
+
+
+def _joined(
+    coordinator: str | None, processes: int | None, rank: int | None, progress: Display
+) -> AbstractContextManager[None]:
+    if coordinator is not None:
+        progress.stage(f"Waiting for the other processes at {printable(coordinator)}")
+    return together(coordinator, processes, rank)
 
 
 def _cross_validate(
@@ -119,7 +129,7 @@ def resume(
         _say_folds(resume_folds(run, verbose=progress, allow_code=allow_code), path_only, progress)
         return
     how: Any = {"epochs": epochs, "devices": devices_from(devices), "allow_code": allow_code}
-    with together(coordinator, processes, rank):
+    with _joined(coordinator, processes, rank, progress):
         result = job.resume(run, verbose=progress if is_first() else 0, **how)
         _conclude(result, path_only, progress)
 

@@ -33,6 +33,7 @@ EPOCHS: Final = 10  # of a model without a recipe
 
 def treat(
     source: str,
+    arguments: Sequence[str] | None,
     settings: Sequence[str] | None,
     *,
     model: Path | None,
@@ -46,10 +47,11 @@ def treat(
     progress: Display,
 ) -> None:
     """Treat a recipe, a script, or the compiled ``model`` with data; write the result to ``out``."""
+    scripts.check_arguments(source, arguments)
     if scripts.is_script(source):
         scripts.check_alone(source, {"--set": settings, "--model": model, "--target": target})
         _refuse_training_run(out)
-        found = scripts.treated(source, out=out, epochs=epochs, keep=keep or (), progress=progress)
+        found = scripts.treated(source, arguments, out=out, epochs=epochs, keep=keep or (), progress=progress)
         say_json(found) if as_json else _show_script(found, source, out)
         return
     options = {"data.target": target, "train.epochs": epochs if model is None else epochs or EPOCHS}

@@ -101,7 +101,7 @@ def train_function(
         )
     validation = (data["x_val"], data["y_val"])
     folder.mkdir(parents=True, exist_ok=True)
-    # The guard would change the rate of a training that diverges; the comparison is of trainings as they are.
+    # The guard would change the rate of a run that diverges; runs are compared as they are.
     given = {"validation_data": validation, "seed": seed, "run": folder, "verbose": 0, "guard": False}
     kilter_fit(model, data["x"], data["y"], **{**given, **options})
 

@@ -144,7 +144,7 @@ def _measures(recipe: Recipe, allow_code: bool) -> list[str]:
 
 
 MakeCallback = Callable[[Sequence[Mapping[str, float]]], Any]
-"""A Keras callback for a training that has epochs with these logs behind it."""
+"""A Keras callback for a training run that has epochs with these logs behind it."""
 
 
 def checking(recipe: Recipe, allow_code: bool) -> Callable[[], list[str]]:

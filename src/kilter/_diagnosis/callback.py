@@ -131,7 +131,7 @@ class Doctor(keras.callbacks.Callback):
         model: Any = self.model
         if self._start is None:
             raise ModelError(
-                expected="a training that was watched with stop=True, which keeps the weights of its start",
+                expected="a training run watched with stop=True, which keeps the initial weights",
                 received="none",
                 remedy="pass kilter.Doctor(x, y, stop=True) as a callback",
             )

@@ -202,8 +202,8 @@ _DATA: Final = {
         "{detail}. Will it be known when the model is used?",
     ),
     "one-class": (
-        "one class only", (), f"{_BOOK}, section 5.1",
-        "All training rows have the label {label}: there is nothing to classify.",
+        "all targets are the same", (), f"{_BOOK}, section 5.1",
+        "All training rows have the target {label}: there is nothing to learn.",
     ),
 }
 _PROBE: Final = {
@@ -287,6 +287,13 @@ _OUTCOME: Final = {
         ("find-learning-rate", "change-optimizer", "insert-batch-norm", "replace-activation", "train-longer"),
         f"{_BOOK}, chapter 11",
         "{detail}.",
+    ),
+    "augmentation-harms": (
+        "augmentation that harms", ("drop-augmentation",),
+        "Shorten & Khoshgoftaar 2019, A survey on image data augmentation",
+        "With augmentation ({where}) the network reaches a skill of {reached:.2f}, without it {plain:.2f} in "
+        "as many steps. Look at some augmented rows: a flip or a large turn can change the label, as of "
+        "digits, and a crop can lose the object.",
     ),
 }
 # fmt: on

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +17,7 @@ from kilter._diagnosis.checks import CHECKS
 from kilter._diagnosis.checks.data import found_not_finite
 from kilter._diagnosis.checks.splits import SHIFTS
 from kilter._diagnosis.context import Check, Context, Timing
-from kilter._diagnosis.outcome import Outcome, divided, outcome
+from kilter._diagnosis.outcome import Divided, Outcome, divided, outcome
 from kilter._diagnosis.sequences import read_sequences
 from kilter._diagnosis.severity import is_noise, weighed
 from kilter._diagnosis.thresholds import Thresholds
@@ -26,11 +26,10 @@ from kilter._engine.arrays import check_batch_size, collect, is_array, pick, row
 from kilter._engine.augmenting import Augment, as_augmentation, check_augmentation
 from kilter._engine.batch_hooks import check_callbacks
 from kilter._engine.measuring import Reader, measured_steps, probe
-from kilter._engine.program_cache import shared_programs
+from kilter._engine.program_cache import QUICK_WEIGHTS, compiled_for, shared_programs
 from kilter._engine.scheduling import Schedule, check_schedule
 from kilter._engine.sparse import with_sparse_rows
 from kilter._engine.training_spec import TrainingSpec
-from kilter._models.layers import CONVOLUTIONS
 from kilter._models.optimizers import OptimizerFacts, optimizer_facts
 from kilter._models.reading import paired_targets, read_model
 from kilter._models.tracing import fixed_batch_size
@@ -38,7 +37,6 @@ from kilter._models.variables import build, build_forward, check_compiled, fitti
 from kilter._progress import Progress, Verbose, shown
 from kilter._records import Diagnosis, Finding, Measurements, ranked
 from kilter._validation import whole_number
-from kilter._xla.compilation import quick_compilation
 from kilter.errors import DataError, KilterError
 from kilter.schedules import Performance
 
@@ -58,7 +56,7 @@ def training_findings(
     not_finite: Mapping[str, Mapping[str, str]] | None = None,
     timing: Timing | None = None,
 ) -> tuple[Finding, ...]:
-    """The findings in the learning curves and measurements of a training; nothing is computed.
+    """The findings in the learning curves and measurements of a run; nothing is computed.
 
     ``rows``: a few rows of the training data; None if the model was trained on a generator of batches.
     ``not_finite``: what the training found of NaN and infinity in its data, as its history has it.
@@ -181,12 +179,14 @@ class Asked:
 class Examined:
     """A diagnosis, and the outcome that its severities were weighed with; None if it was not tried.
 
-    ``noise``: whether nothing can be learnt from these rows, see :meth:`Outcome.is_noise`.
+    ``noise``: whether nothing can be learnt from these rows, see :meth:`Outcome.is_noise`. ``rows``: those of
+    the outcome.
     """
 
     diagnosis: Diagnosis
     outcome: Outcome | None = None
     noise: bool = False
+    rows: Divided | None = None
 
 
 def examined(
@@ -200,9 +200,9 @@ def examined(
     context = replace(context, features=asked.features, epochs=epochs)
     findings = run_checks((*CHECKS["data"], *CHECKS["model"]), context)
     blocking = [one for one in findings if one.severity == "severe" and one.code in _BLOCKING]
-    with _compilation(context):
+    with compiled_for(context.model, asked.steps, QUICK_WEIGHTS if asked.outcome else math.inf):
         progress.stage("Diagnosing: compiling a forward and a backward pass")
-        reader, taken = _probed(context, spec.seed, blocking, once=asked.steps == 0)
+        reader, taken = _probed(context, spec.seed, blocking)
         read = None if taken is None or blocking else read_sequences(context, spec.seed)
         context = replace(context, probe=taken, sequences=read)
         findings += run_checks(CHECKS["probe"], context)
@@ -213,7 +213,7 @@ def examined(
             training = _stepped(rows.context if rows else context, spec, asked.steps, reader, progress)
             context = replace(context, training=training)
         findings += run_checks(CHECKS["training"], context)
-        findings = without_overfitting(findings)
+        findings = with_causes(findings)
         unseen = unchecked(context, planned=asked.outcome)
         if rows is None:
             return Examined(Diagnosis(ranked(findings), unseen))
@@ -221,7 +221,7 @@ def examined(
         limits = context.thresholds
         reached = outcome(rows, spec, limits.short_margin, progress, explained=severe)
         noise = reached is not None and is_noise(findings, context, reached)
-        return Examined(Diagnosis(ranked(weighed(findings, context, reached)), unseen), reached, noise)
+        return Examined(Diagnosis(ranked(weighed(findings, context, reached)), unseen), reached, noise, rows)
 
 
 def _stepped(
@@ -351,31 +351,38 @@ def run_checks(checks: Sequence[Check], context: Context) -> list[Finding]:
     return [found for check in checks for found in check(context)]
 
 
-def without_overfitting(findings: list[Finding]) -> list[Finding]:
-    """The findings with a note in place of overfitting where validation rows are unlike training rows."""
-    shift = next((one.code for one in findings if one.code in SHIFTS and one.severity != "note"), "")
-    if not shift:
-        return findings
+# What these explain: not a cause of its own where they are found.
+_EXPLAINED = {
+    **dict.fromkeys(SHIFTS, ("overfitting",)),
+    "output-not-trained": ("disconnected-layer",),
+    "layer-mode": ("rows-mixed",),
+    "embedding-scale": ("attention-collapsed",),
+    "inputs-alike": ("dead-units", "loss-not-moving", "collapsed-output", "constant-columns"),
+}
+
+
+def with_causes(findings: list[Finding]) -> list[Finding]:
+    """The findings with a note in place of what another one explains, whatever the outcome."""
+    cause = {
+        code: one.code
+        for one in reversed(findings)
+        if one.severity != "note"
+        for code in _EXPLAINED.get(one.code, ())
+    }
     return [
-        replace(one, severity="note", explained_by=shift) if one.code == "overfitting" else one
+        replace(one, severity="note", explained_by=cause[one.code]) if one.code in cause else one
         for one in findings
     ]
 
 
 def _probed(
-    context: Context, seed: int, blocking: list[Finding], *, once: bool
+    context: Context, seed: int, blocking: list[Finding]
 ) -> tuple[Reader, Measurements] | tuple[None, None]:
     """Reader and measurements of a forward and backward pass; None if it failed for a known reason."""
     try:
-        reader = Reader(context.model, context.x, context.y, context.row_weights, seed=seed, once=once)
+        reader = Reader(context.model, context.x, context.y, context.row_weights, seed=seed, once=True)
         return reader, probe(context.model, context.x, context.y, seed=seed, reader=reader)
     except KilterError:
         if blocking:
             return None, None
         raise
-
-
-def _compilation(context: Context) -> contextlib.AbstractContextManager[None]:
-    """Fast compilation, as only a few steps run; convolutions are optimised, being slow otherwise."""
-    convolves = any(isinstance(one.layer, CONVOLUTIONS) for one in context.layers)
-    return contextlib.nullcontext() if convolves else quick_compilation()

@@ -1,4 +1,4 @@
-"""Probing a loss of one's own: what it gives, and its gradient, for right, wrong and perturbed predictions.
+"""Probing a custom loss: its values and gradients for right, wrong and perturbed predictions.
 
 Only the loss function runs, on a few rows of the targets and on made-up predictions.
 """

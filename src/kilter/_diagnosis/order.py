@@ -14,6 +14,8 @@ from kilter._diagnosis.targets import labels
 _ROWS: Final = 600
 _COLUMNS: Final = 400
 _TREES: Final = 60
+_IDS: Final = 40
+_PAIRED: Final = 12
 
 
 def gain_of_order(context: Context) -> float:
@@ -84,13 +86,33 @@ def _bag(series: np.ndarray) -> np.ndarray:
     """What stays the same if the steps of a row are permuted."""
     if series.ndim == 3:
         return _thinned(np.sort(series, axis=1))
-    kinds, counts = np.unique(series, return_counts=True)
-    known = kinds[np.argsort(-counts, kind="stable")[:_COLUMNS]]
-    return np.stack([(series == one).sum(axis=1) for one in known], axis=1).astype(float)
+    return np.stack([(series == one).sum(axis=1) for one in _common(series)[:_COLUMNS]], axis=1).astype(float)
 
 
 def _ordered(series: np.ndarray) -> np.ndarray:
     """The steps in their order, and how each follows the one before."""
     steps = series[..., None] if series.ndim == 2 else series
     rises = (np.diff(steps.astype(float), axis=1) > 0).mean(axis=1)
-    return np.concatenate([_thinned(series), _thinned(np.diff(steps.astype(float), axis=1)), rises], axis=1)
+    parts = [_thinned(series), _thinned(np.diff(steps.astype(float), axis=1)), rises]
+    return np.concatenate([*parts, *([_places(series)] if series.ndim == 2 else [])], axis=1)
+
+
+def _places(ids: np.ndarray) -> np.ndarray:
+    """Where the common ids first come, which of two comes first, and how often two follow each other."""
+    common = _common(ids)[:_IDS]
+    places = np.stack(
+        [np.where((ids == one).any(axis=1), (ids == one).argmax(axis=1), -1) for one in common], axis=1
+    )
+    few = places[:, :_PAIRED]
+    first = np.sign(few[:, :, None] - few[:, None])[:, *np.triu_indices(few.shape[1], 1)]
+    _, codes = np.unique(ids, return_inverse=True)
+    codes = codes.reshape(ids.shape)
+    couples = codes[:, :-1] * (int(codes.max()) + 1) + codes[:, 1:]
+    follow = np.stack([(couples == one).sum(axis=1) for one in _common(couples)[:_IDS]], axis=1)
+    return np.concatenate([places, first, follow], axis=1).astype(float)
+
+
+def _common(ids: np.ndarray) -> np.ndarray:
+    """All ids, the most common ones first."""
+    kinds, counts = np.unique(ids, return_counts=True)
+    return kinds[np.argsort(-counts, kind="stable")]

@@ -13,12 +13,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import jax
+import jax.numpy as jnp
 import keras
 import numpy as np
 
+from kilter._diagnosis.augmented import is_augmented, most_harmful, unaugmented
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.learnable import Learnable, learnable
-from kilter._diagnosis.sibling import own_network, sibling
+from kilter._diagnosis.sibling import own_network, rate_at, sibling
 from kilter._diagnosis.skill import LEAST, baseline, row_skill
 from kilter._engine.arrays import collect, pick, row_count
 from kilter._engine.augmenting import as_augmentation
@@ -27,8 +29,10 @@ from kilter._engine.inference import predict_unchanged, whole_batches
 from kilter._engine.loop import training
 from kilter._engine.padding import padded
 from kilter._engine.program_cache import shelf
+from kilter._engine.structure import structure
 from kilter._engine.training_spec import TrainingSpec
 from kilter._models.copying import FOREIGN_ERRORS
+from kilter._models.optimizers import optimizer_facts, slot_index
 from kilter._models.reading import paired_targets
 from kilter._models.tracing import fixed_batch_size
 from kilter._models.variables import assign, build, copied, pull, push
@@ -36,19 +40,21 @@ from kilter._progress import Progress
 from kilter.errors import KilterError
 from kilter.schedules import Performance
 
-# Multiply-adds of one training: about 4 seconds on two cores.
+# Multiply-adds of one training run: about 4 seconds on two cores.
 _WORK: Final = 4e10
 _LEAST_STEPS: Final = 192
 _MOST_STEPS: Final = 4_000
 # Skill that each doubling of the steps may gain, whatever the last one did: networks may stay on a plateau.
 _LEAST_GAIN: Final = 0.05
+_EQUAL: Final = 0.01  # a difference of skill that does not matter
+_RATES: Final = 64  # of the sibling's training, one after another
 _HELD: Final = 0.2
 _MOST_HELD: Final = 1_000
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One training: skill of each held-out row at its end, and the mean skill after half of its steps."""
+    """One training run: skill of each held-out row at its end, and the mean skill after half of its steps."""
 
     rows: np.ndarray
     half: float
@@ -74,6 +80,7 @@ class Outcome:
         sibling: of the sibling after the same steps; NaN without one.
         baseline: of nearest neighbours or ridge regression.
         tuned: of the unchanged network with the sibling's optimiser; NaN if that was not tried.
+        plain: of the same without augmentation; NaN without any. harmful: the layers that cost it most.
         error: standard error of the difference to the sibling. chance: of the skill of a guess.
         learnable: of the label-permutation test; None if it was not needed.
     """
@@ -85,24 +92,46 @@ class Outcome:
     sibling: float = math.nan
     baseline: float = math.nan
     tuned: float = math.nan
+    plain: float = math.nan
+    harmful: tuple[str, ...] = ()
     error: float = 0.0
     chance: float = 0.0
     learnable: Learnable | None = None
 
     @property
     def reference(self) -> float:
-        """The better of the sibling and of the baselines."""
-        known = [one for one in (self.sibling, self.baseline) if not math.isnan(one)]
+        """The best of the sibling, of the network without augmentation, and of the baselines."""
+        known = [one for one in (self.sibling, self.plain, self.baseline) if not math.isnan(one)]
         return max(known, default=math.nan)
 
     def falls_short(self, margin: float, slack: float) -> bool:
         """Whether it ends ``margin`` behind the sibling, or ``margin + slack`` behind the baselines."""
-        sibling = self.sibling - self.expected - self.error
-        simple = self.baseline - self.expected - self.error - slack
-        return any(not math.isnan(one) and one > margin for one in (sibling, simple))
+        better = (self.sibling, self.plain, self.baseline - slack)
+        gaps = [one - self.expected - self.error for one in better]
+        return any(not math.isnan(one) and one > margin for one in gaps)
+
+    def harmed_by_augmentation(self, margin: float) -> bool:
+        """Whether training without augmentation ends ``margin`` ahead, also of a sibling that has it."""
+        augmented = max(self.expected, -math.inf if math.isnan(self.sibling) else self.sibling)
+        return self.plain - augmented - self.error > margin
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the whole training was tried."""
+        return self.steps >= self.planned
+
+    @property
+    def is_of_rate(self) -> bool:
+        """Whether the sibling's optimiser alone gets as far as the whole sibling, but for chance."""
+        return not math.isnan(self.tuned) and self.tuned >= self.sibling - max(_EQUAL, self.error)
+
+    def is_behind_sibling(self, skill: float) -> bool:
+        """Whether a skill after the whole training is behind the sibling's; True if that is not known."""
+        known = self.is_whole and not math.isnan(self.sibling + skill)
+        return not known or self.sibling - skill > max(_EQUAL, self.error)
 
     def least(self, least: float) -> float:
-        """The skill from which on something was learnt: ``least``, or two standard errors of a guess."""
+        """The skill above which something was learnt: ``least``, or two standard errors of a guess."""
         return max(least, 2 * self.chance)
 
     def is_noise(self, least: float) -> bool:
@@ -117,7 +146,7 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Divided:
-    """The rows that are trained on, as a context, and those that trainings are scored on."""
+    """The rows that are trained on, as a context, and those that training runs are scored on."""
 
     context: Context
     x_val: Any
@@ -147,7 +176,7 @@ def outcome(
     held, x_val, model = rows.context, rows.x_val, rows.context.model
     trial = _Trial(held, spec, x_val, paired_targets(model, rows.y_val), progress)
     try:
-        own = trial.run(lambda _: model, given=True)
+        own = trial.run(model, given=True)
     except KilterError:
         return None
     if own is None:
@@ -159,18 +188,49 @@ def outcome(
     told = explained and known >= margin and found.falls_short(margin, margin)
     if expected >= 1 - margin or told:
         return found
-    made = _guarded(lambda: trial.run(lambda steps: sibling(held, steps, spec.seed)), None)
+    sound = _guarded(lambda: sibling(held, spec.seed), None)
+    made = None if sound is None else _guarded(lambda: trial.run(sound), None)
     if made is not None:
         gap = made.rows - own.rows
-        chance = max(own.error, made.error)  # a training that diverged has none
+        chance = max(own.error, made.error)  # a training run that diverged has none
         error = float(gap.std() / math.sqrt(len(gap)))
         found = replace(found, sibling=made.skill, error=error, chance=chance)
+    if is_augmented(held, spec.augment):
+        plain = _guarded(trial.unaugmented, None)
+        found = found if plain is None else replace(found, plain=plain[0].skill, harmful=plain[1])
     if max(found.reached, found.sibling if made else found.reached) < max(margin, 2 * found.chance):
         found = replace(found, learnable=learnable(_with_targets(held), spec.seed))
     if found.falls_short(margin, margin):
-        tuned = _guarded(lambda: trial.run(lambda steps: own_network(held, steps)), None)
+        tuned = made if _same_network(sound, model) else _guarded(lambda: trial.run(own_network(held)), None)
         found = replace(found, tuned=math.nan if tuned is None else tuned.skill)
     return found
+
+
+def skill_of(rows: Divided, model: keras.Model) -> float:
+    """The skill of a trained model on the rows of an outcome; NaN if it cannot be measured."""
+    wanted = paired_targets(rows.context.model, rows.y_val)
+    return _mean(_guarded(lambda: _row_skills(rows.context, model, rows.x_val, wanted), None))
+
+
+def _mean(skills: np.ndarray | None) -> float:
+    return math.nan if skills is None else float(skills.mean())
+
+
+def _same_network(sibling: keras.Model | None, given: keras.Model) -> bool:
+    """Whether the sibling differs in its optimiser and in the draw of its weights only."""
+    if sibling is None:
+        return False
+    one, other = structure(sibling), structure(given)
+    drawn = [
+        [
+            type(value)
+            for layer in model._flatten_layers()
+            for name, value in sorted(vars(layer).items())
+            if name.endswith("_initializer")
+        ]
+        for model in (sibling, given)
+    ]
+    return one is not None and other is not None and one.network == other.network and drawn[0] == drawn[1]
 
 
 def _guarded(make: Callable[[], Any], otherwise: Any) -> Any:
@@ -239,14 +299,37 @@ class _Trial:
         self.steps = self.planned
         self._rows = collect(context.x, context.y, context.row_weights)
 
-    def run(self, make: Callable[[int], keras.Model], *, given: bool = False) -> Run | None:
-        """The run of ``make(steps)``, put back after it; the ``given`` model decides how many steps."""
-        model, spec = make(self.steps), self.spec
-        before = pull(model)
+    def unaugmented(self) -> tuple[Run, tuple[str, ...]] | None:
+        """The run without augmentation, and the layers of it that cost the trained network most."""
+        model, named = unaugmented(self.context), list[str]()
+
+        def look() -> None:
+            named.extend(
+                most_harmful(
+                    self.context,
+                    self.x_val,
+                    lambda x: _mean(_row_skills(self.context, model, x, self.wanted)),
+                )
+            )
+
+        plain = _Trial(self.context, replace(self.spec, augment=None), self.x_val, self.wanted, self.progress)
+        plain.steps = self.steps
+        made = plain.run(model, look=look)
+        return None if made is None else (made, tuple(named))
+
+    def run(
+        self, model: keras.Model, *, given: bool = False, look: Callable[[], None] = lambda: None
+    ) -> Run | None:
+        """The run of a model, put back after it; the ``given`` one decides how many steps.
+
+        ``look`` is called when the model is trained.
+        """
+        spec, before = self.spec, pull(model)
         if not given:
             build(model, self._rows.example(self.context.batch_size))
             before = pull(model)
         schedule = spec.schedule if given and not isinstance(spec.schedule, Performance) else None
+        highest = None if given else optimizer_facts(model).learning_rate
         runner = training(model, schedule, as_augmentation(spec.augment), spec.seed)
         batch = fixed_batch_size(model) or self.context.batch_size
         # A program of its own for the last partial batch would take longer to compile than to run.
@@ -255,20 +338,27 @@ class _Trial:
         if spec.augment is None:
             feed = padded(model, feed, "train")  # the program that measures and trains
         try:
-            return self._trained(model, runner, feed, copied(before), given=given)
+            made = self._trained(model, runner, feed, copied(before), highest)
+            look()
+            return made
         finally:
             push(before, model)
 
-    def _trained(self, model: Any, runner: Any, feed: Any, state: Any, *, given: bool) -> Run | None:
+    def _trained(self, model: Any, runner: Any, feed: Any, state: Any, highest: float | None) -> Run | None:
+        """``highest``: of the rates that change with the steps; None for the given model."""
         done, epoch, half, begun = 0, 0, None, False
+        slot = None if highest is None else slot_index(model, "learning_rate")
         while done < self.steps:
             for block in feed.blocks(epoch):
                 start = 0
                 while start < block.steps and done < self.steps:
-                    first = given and not begun
+                    first = highest is None and not begun
                     stop = block.steps if not first else start + 1
                     middle = self.steps // 2
                     limit = middle if half is None and done < middle else self.steps
+                    if slot is not None and highest is not None:
+                        state.optimizer[slot] = jnp.float32(rate_at(highest, done, self.steps))
+                        limit = min(limit, done + max(1, self.steps // _RATES))
                     stop = min(stop, start + limit - done)
                     state, _ = runner.call(state, block, start, stop)
                     done, start = done + stop - start, stop
@@ -290,15 +380,20 @@ class _Trial:
         return min(self.planned, max(_LEAST_STEPS, min(most, _MOST_STEPS)))
 
     def _skill(self, model: Any, state: Any, done: int) -> np.ndarray | None:
-        """The mean over the outputs of each row's skill, on the held-out rows, after ``done`` steps."""
+        """Each held-out row's skill after ``done`` steps; see :func:`_row_skills`."""
         push(copied(state), model)
         _catch_up(model, done, self.planned)
-        size = fixed_batch_size(model) or whole_batches(row_count(x=self.x_val))
-        given = [
-            np.asarray(one) for one in jax.tree.leaves(predict_unchanged(model, self.x_val, batch_size=size))
-        ]
-        if not len(given) == len(self.wanted) == len(self.context.outputs):
-            return None
-        found = [row_skill(*one) for one in zip(self.context.outputs, given, self.wanted, strict=True)]
-        known = [one for one in found if one is not None]
-        return np.maximum(np.mean(known, axis=0), LEAST) if known else None
+        return _row_skills(self.context, model, self.x_val, self.wanted)
+
+
+def _row_skills(
+    context: Context, model: keras.Model, x_val: Any, wanted: list[np.ndarray]
+) -> np.ndarray | None:
+    """The mean over the outputs of each row's skill; None if no output can be measured."""
+    size = fixed_batch_size(model) or whole_batches(row_count(x=x_val))
+    given = [np.asarray(one) for one in jax.tree.leaves(predict_unchanged(model, x_val, batch_size=size))]
+    if not len(given) == len(wanted) == len(context.outputs):
+        return None
+    found = [row_skill(*one) for one in zip(context.outputs, given, wanted, strict=True)]
+    known = [one for one in found if one is not None]
+    return np.maximum(np.mean(known, axis=0), LEAST) if known else None

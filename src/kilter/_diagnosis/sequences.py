@@ -19,7 +19,7 @@ import numpy as np
 from kilter._diagnosis.context import Context, SequenceReading
 from kilter._engine.arrays import collect
 from kilter._engine.program_cache import owners, shelf
-from kilter._engine.step import training_loss
+from kilter._engine.step import training_loss, without_optimizer
 from kilter._models.arrays import some_rows
 from kilter._models.copying import FOREIGN_ERRORS
 from kilter._models.layers import ATTENTION, RECURRENT, SHAPING
@@ -35,7 +35,7 @@ _MOST_STEPS: Final = 4_096
 _MOST_SCORES: Final = 1 << 24  # numbers of attention that a reading may hold
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class _Entry:
     """Where the steps enter: ``call`` is the embedding's place among the calls of leaf layers; None: x."""
 
@@ -54,7 +54,7 @@ def read_sequences(context: Context, seed: int) -> SequenceReading | None:
         with fitting(context.model, batch):
             return _read(context, entry, batch, rows)
     except (KilterError, *FOREIGN_ERRORS):
-        return None  # a custom layer that does not allow it: nothing is known of its steps
+        return None  # a custom layer that does not allow it: its steps cannot be measured
 
 
 def _entry(context: Context) -> _Entry | None:
@@ -85,7 +85,7 @@ def _batch(context: Context, seed: int) -> tuple[Any, int]:
 
 
 def _read(context: Context, entry: _Entry, batch: Any, rows: int) -> SequenceReading:
-    model, state = context.model, pull(context.model)
+    model, state = context.model, without_optimizer(context.model, pull(context.model))
     inputs = [np.asarray(leaf) for leaf in jax.tree.leaves(batch[0])]
     order = np.random.default_rng(1).permutation(entry.steps)
     single = len(inputs) == 1
@@ -98,10 +98,10 @@ def _read(context: Context, entry: _Entry, batch: Any, rows: int) -> SequenceRea
 
     with quick_compilation():
         programs, compiled = shelf(model), owners(model)
-        graded = programs.get(f"gradients of {entry}", compiled, lambda: gradients, (state, batch))
+        graded = programs.get(("gradients", entry), compiled, lambda: gradients, (state, batch))
         by_step = np.asarray(graded(state, batch))
         given = values(model), batch[0]
-        forwards = programs.get("answers to sequences", compiled, lambda: answers, given)
+        forwards = programs.get("answers", compiled, lambda: answers, given)
         outputs, attended = jax.tree.map(np.asarray, forwards(*given))
         moved = {}
         if single:

@@ -35,11 +35,24 @@ _PREVENTING: Final = (
     "loss-axis",
 )
 # Faults that may hide what there is to learn.
-_HIDING: Final = (*_PREVENTING, "output-activation-loss", "masks-misplaced")
+_HIDING: Final = (
+    *_PREVENTING,
+    "output-activation-loss",
+    "masks-misplaced",
+    "inputs-alike",
+    "missing-positions",
+    "softmax-axis",
+    "inverted-mask",
+    "unread-steps",
+    "attention-uniform",
+)
 # Severe regardless of a short training: the training cannot run as requested, or has nothing to learn from.
 _CERTAIN: Final = (
     *_PREVENTING,
     "one-class",
+    "inputs-alike",
+    "output-not-trained",
+    "row-weights",
     "shuffled-labels",
     "pairs-reversed",
     "validation-classes",
@@ -48,6 +61,7 @@ _CERTAIN: Final = (
     "validation-unlike-training",
 )
 _BY_CONSTRUCTION: Final = (
+    "augmentation-harms",
     "output-activation-loss",
     "constant-initializer",
     "output-softmax-axis",
@@ -57,6 +71,7 @@ _BY_CONSTRUCTION: Final = (
 )
 # A sound sibling has the same structure, so that it cannot disprove these: severe while skill is missing.
 _STRUCTURAL: Final = (
+    "rows-mixed",
     "softmax-axis",
     "inverted-mask",
     "unread-steps",
@@ -73,7 +88,7 @@ _STRUCTURAL: Final = (
     "drowned-output",
 )
 _ENOUGH: Final = 0.9
-# Validation rows that differ, but to which what is learnt carries over: a split that may be meant so.
+# Validation rows that differ, although what is learnt carries over to them: the split may be intended.
 _SPLIT: Final = ("validation-scale", "validation-unlike-training")
 _CARRIES: Final = 0.6
 # The sibling has these too: where it falls short of simple learners, they are why, not the number of steps.
@@ -84,6 +99,9 @@ _SHARED: Final = (
     "padding-unmasked",
     "rank-collapse",
     "narrow-heads",
+    "frozen-random",
+    "embedding-scale",
+    "row-weights",
 )
 # Under a usual rate these are why the updates are too large; the sibling's clipping only hides them.
 _SPREADING: Final = (
@@ -92,7 +110,7 @@ _SPREADING: Final = (
     "exploding-through-time",
     "attention-collapsed",
 )
-# What can explain a training that falls short, causes before their consequences.
+# What can explain a training run that falls short, causes before their consequences.
 _ROOTS: Final = (
     *_CERTAIN,
     *_BY_CONSTRUCTION,
@@ -107,6 +125,7 @@ _ROOTS: Final = (
     "loss-scale",
     "frozen-random",
     "channels-order",
+    "inputs-cut-off",
     "easy-pairs",
     "margin-out-of-reach",
     "sentinel-values",
@@ -187,6 +206,8 @@ def weighed(found: list[Finding], context: Context, outcome: Outcome | None) -> 
         return found
     if is_noise(found, context, outcome):
         return [_noise(outcome), *(_at_most_warning(one) for one in found if one.code != "shuffled-labels")]
+    if outcome.reference >= outcome.least(limits.learnt_least):  # others learn from these labels
+        found = [one for one in found if one.code != "shuffled-labels"]
     if not outcome.falls_short(limits.short_margin, limits.short_margin):
         if outcome.reached < outcome.least(limits.learnt_least):
             return found  # nothing else learns either, so rules are all there is
@@ -198,6 +219,8 @@ def weighed(found: list[Finding], context: Context, outcome: Outcome | None) -> 
             found = [replace(one, severity="warning") if one.code in _SPLIT else one for one in found]
         kept = (*kept, *(_STRUCTURAL if outcome.reached < _ENOUGH else ()))
         return [one if one.code in kept else _one_less(one) for one in found]
+    if outcome.harmed_by_augmentation(limits.short_margin):
+        found = [_augmentation(outcome), *found]
     rate = _is_rate(outcome, limits.rate_share)
     if rate:
         found = _with_rate(found, context)
@@ -238,6 +261,13 @@ def _too_short(outcome: Outcome) -> Finding:
         f"{outcome.sibling:.2f}, nearest neighbours or ridge regression {outcome.baseline:.2f}"
     )
     return finding("underfitting", "severe", ("training",), evidence, detail=detail)
+
+
+def _augmentation(outcome: Outcome) -> Finding:
+    reached = max(outcome.expected, -math.inf if math.isnan(outcome.sibling) else outcome.sibling)
+    evidence = [Evidence("skill without augmentation", outcome.plain, reached, "with it")]
+    where = outcome.harmful or ("data",)
+    return finding("augmentation-harms", "severe", where, evidence, plain=outcome.plain, reached=reached)
 
 
 def _root(found: list[Finding], context: Context, *, rate: bool) -> Finding | None:

@@ -2,7 +2,8 @@
 
 It has the kind, depth and widths of the given network. It is a copy with corrected configurations:
 initialisers that fit, live activations, moderate dropout and penalties, standardised inputs, an output that
-fits the targets, batch normalisation in deep stacks without any, and Adam with a warm-up and a cosine decay.
+fits the targets, batch normalisation in deep stacks without any, and Adam. Its rate warms up and decays
+(:func:`rate_at`).
 A class with its own ``call`` gets only new weights and the optimiser.
 """
 
@@ -21,12 +22,14 @@ from kilter._diagnosis.checks.endings import check_many_labels
 from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, SPARSE, SQUARES, complaints
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.targets import target_facts
+from kilter._models.compiling import compiled_like
 from kilter._models.copying import FOREIGN_ERRORS, Cut, copy_model, copy_written, is_graph
 from kilter._models.editing import as_graph, can_be_cut, cut, open_layers
 from kilter._models.layers import (
     ATTENTION,
     LOOKUPS,
     NORMALIZATIONS,
+    RECURRENT,
     SCALINGS,
     WEIGHTED,
     LayerFacts,
@@ -51,8 +54,8 @@ PARTS: Final = (
 )
 RATE: Final = 4e-3
 ATTENTION_RATE: Final = 2e-3
-_CLIP: Final = 1.0
-_DEEP: Final = 5  # hidden layers, from which on a stack without normalisation gets it
+CLIP: Final = 1.0
+_DEEP: Final = 5  # a stack with this many hidden layers and no normalisation gets it
 _STARTS: Final = {
     "recurrent_initializer": "orthogonal",
     "embeddings_initializer": "uniform",
@@ -68,8 +71,8 @@ _SOUND: Final = "relu"
 _POOR: Final = ("sigmoid", "hard_sigmoid", "softmax", "exponential")
 
 
-def sibling(context: Context, steps: int, seed: int) -> keras.Model:
-    """The sibling, compiled for a training of ``steps`` steps. Raises as a copy of the model does."""
+def sibling(context: Context, seed: int) -> keras.Model:
+    """The sibling, compiled. Raises as a copy of the model does."""
     graph = as_graph(context.model, context.x)
     if graph is None or not can_be_cut(graph):
         model, changed = copy_written(context.model).model, {}
@@ -79,30 +82,57 @@ def sibling(context: Context, steps: int, seed: int) -> keras.Model:
     model.trainable = model.trainable or not context.model.trainable_variables
     free = [one for one in model._flatten_layers(include_self=False) if one.trainable]
     draw_weights(free, seed)
-    return compiled_soundly(context, model, steps, **changed)
+    return compiled_soundly(context, model, **changed)
 
 
-def own_network(context: Context, steps: int) -> keras.Model:
+def own_network(context: Context) -> keras.Model:
     """The unchanged network, with its own weights and the sibling's optimiser."""
     model = context.model
     copied = copy_model(model) if is_graph(model) and can_be_cut(model) else copy_written(model)
-    return compiled_soundly(context, copied.model, steps)
+    return compiled_soundly(context, copied.model)
 
 
-def compiled_soundly(context: Context, model: keras.Model, steps: int, **changed: Any) -> keras.Model:
-    """``model`` compiled as the original, but for ``changed``, with Adam: a tenth of the steps warm it up."""
-    attends = any(isinstance(one, ATTENTION) for one in model._flatten_layers())
+def compiled_soundly(context: Context, model: keras.Model, **changed: Any) -> keras.Model:
+    """``model`` compiled as the original, but for ``changed``, with Adam.
+
+    Its rate is a number, so that one program serves every course of the rate, and treatments too.
+    """
+    if "loss" in changed:
+        changed["metrics"] = None  # they may not fit the new outputs
+    return compiled_like(context.model, model, optimizer=sound_optimizer(model, context.model), **changed)
+
+
+def sound_optimizer(model: keras.Model, given: keras.Model) -> keras.optimizers.Optimizer:
+    """Adam with clipped gradients, at the largest rate that suits the kind of network.
+
+    A ``given`` model's own Adam serves as well, at that rate, unless gradients may explode through time: it
+    needs no other program.
+    """
+    layers = model._flatten_layers()
+    rate = ATTENTION_RATE if any(isinstance(one, ATTENTION) for one in layers) else RATE
+    sound = keras.optimizers.Adam(rate, clipnorm=CLIP)
+    if any(isinstance(one, RECURRENT) for one in layers) or type(given.optimizer) is not type(sound):
+        return sound
+    varied = ("name", "learning_rate", "clipnorm")
+    own, usual = (
+        {key: value for key, value in one.get_config().items() if key not in varied}
+        for one in (given.optimizer, sound)
+    )
+    plain = own == usual and getattr(given.optimizer, "clipnorm", None) is None
+    return keras.optimizers.Adam(rate) if plain else sound
+
+
+def rate_at(highest: float, done: int, steps: int) -> float:
+    """The rate after ``done`` of ``steps`` steps: a tenth of them warm it up, a cosine takes it down.
+
+    Example:
+        >>> [round(rate_at(1.0, done, 100), 2) for done in (0, 10, 55, 100)]
+        [0.01, 1.0, 0.5, 0.0]
+    """
     warm = max(1, steps // 10)
-    rate = keras.optimizers.schedules.CosineDecay(
-        RATE / 100, max(1, steps - warm), warmup_target=ATTENTION_RATE if attends else RATE, warmup_steps=warm
-    )
-    given: Any = context.model._compile_config.config  # type: ignore[attr-defined]
-    keras.Model.compile(
-        model,
-        optimizer=keras.optimizers.Adam(rate, clipnorm=_CLIP),  # type: ignore[arg-type]
-        **{"loss": given["loss"], "loss_weights": given["loss_weights"], **changed},
-    )
-    return model
+    if done < warm:
+        return highest * (0.01 + 0.99 * done / warm)
+    return highest * (1 + math.cos(math.pi * min(1.0, (done - warm) / max(1, steps - warm)))) / 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -350,8 +380,16 @@ def _normalization(context: Context, index: int, array: np.ndarray) -> Any:
     if any(isinstance(one, (*LOOKUPS, *SCALINGS, *NORMALIZATIONS)) for one in first):
         return None
     found = moments(array, axis=-1)
+    if _is_standard(np.asarray(found.mean), np.sqrt(np.asarray(found.variance))):
+        return None
     others = tuple(range(array.ndim - 1))
     span = array.max(axis=others).astype(np.float64) - array.min(axis=others).astype(np.float64)
     variance = np.maximum(found.variance.astype(np.float64), np.square(0.05 * span))
     variance = np.where(variance > 0, variance, 1.0).astype("float32")
     return keras.layers.Normalization(axis=-1, mean=np.asarray(found.mean), variance=variance)
+
+
+def _is_standard(mean: np.ndarray, deviation: np.ndarray) -> bool:
+    """Whether columns are so near to mean 0 and deviation 1 that scaling them changes little."""
+    near = (np.abs(mean) <= 0.5) & (deviation >= 0.5) & (deviation <= 2.0)
+    return bool(near.all())

@@ -12,12 +12,12 @@ from sklearn.linear_model import Ridge, RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 from kilter._diagnosis.context import Context
-from kilter._diagnosis.targets import labels
+from kilter._diagnosis.targets import are_inputs, labels
+from kilter._measures import rare_class
 from kilter._models.layers import OutputFacts
 
 # The lowest skill of a row: one row of a diverged model must not outweigh all others.
 LEAST: Final = -3.0
-_RARE: Final = 0.2  # of an equal share of the rows; below it classes count equally
 _ROWS: Final = 1_000
 _FEATURES: Final = 512
 _NEIGHBOURS: Final = 5
@@ -30,8 +30,10 @@ _ENDS: Final = 2  # tokens at each end whose ids count
 def row_skill(output: OutputFacts, predicted: np.ndarray, targets: np.ndarray) -> np.ndarray | None:
     """The skill of each row, float64 [n]; their mean is that of all. None if it cannot be measured.
 
-    Classes: accuracy over that of the most common class (balanced if a class is rare). Binary elements:
-    balanced accuracy over one half. Numbers: 1 - squared error / variance (R²).
+    Classes: accuracy over that of the most common class. If a class is rare: balanced accuracy, and if it is
+    one of two, the mean with how well the rows are ranked (2 AUC - 1), which does not depend on the threshold
+    that few answers for a rare class exceed. Binary elements: balanced accuracy over one half. Numbers: 1 -
+    squared error / variance (R²).
     """
     count = len(targets)
     if count == 0 or targets.dtype.kind not in "fiub" or len(predicted) != count:
@@ -42,7 +44,9 @@ def row_skill(output: OutputFacts, predicted: np.ndarray, targets: np.ndarray) -
     classes = _classes(output, predicted, targets)
     if classes is not None:
         answers, wanted = classes
-        return _of_classes(answers.reshape(count, -1), wanted.reshape(count, -1))
+        skill = _of_classes(answers.reshape(count, -1), wanted.reshape(count, -1))
+        ranked = _of_ranks(predicted.reshape(count, -1), wanted.reshape(count, -1))
+        return skill if ranked is None else (skill + ranked) / 2
     if predicted.size != targets.size:
         return None
     wanted, given = targets.reshape(count, -1).astype(np.float64), predicted.reshape(count, -1)
@@ -65,8 +69,8 @@ def _classes(
         return predicted.argmax(-1), targets.astype(int)
     numbers = labels(targets)
     if numbers is not None and numbers.max() < 2 and predicted.size == len(targets):
-        if output.loss is not None and output.loss.name is None and output.activation not in _SHARES:
-            return _cut(predicted.ravel(), numbers), numbers
+        if are_distances(output):
+            return cut_where_best(predicted.ravel(), numbers), numbers
         return (predicted.ravel() > (0.5 if predicted.min() >= 0 else 0.0)).astype(int), numbers
     if numbers is not None and predicted.ndim == 2 and predicted.shape[1] > numbers.max():
         return predicted.argmax(-1), numbers
@@ -74,11 +78,13 @@ def _classes(
     return (predicted.argmax(-1), targets.argmax(-1)) if shares else None
 
 
-def _cut(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Class numbers from the best threshold, in the better direction.
+def are_distances(output: OutputFacts) -> bool:
+    """Whether numbers for two classes may be distances: under a custom loss, unbounded or unknown."""
+    return output.loss is not None and output.loss.name is None and output.activation not in _SHARES
 
-    Under a loss of one's own, numbers may be distances: which of them mean 1 is unknown.
-    """
+
+def cut_where_best(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Class numbers from the best threshold, in the better direction: which distances mean 1 is unknown."""
     limits = np.unique(np.quantile(values, np.linspace(0.02, 0.98, 25)))
     ways = [(values > limit) == above for limit in limits for above in (True, False)]
     return max(ways, key=lambda one: float(np.mean(one == (wanted > 0)))).astype(int)
@@ -96,10 +102,26 @@ def _of_classes(answers: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     if len(kinds) < 2:
         return right.mean(axis=1)
     weights, chance = np.ones(wanted.shape), counts.max() / counts.sum()
-    if counts.min() < _RARE * counts.mean():
+    if rare_class(counts) is not None:
         share = dict(zip(kinds.tolist(), counts.sum() / (len(kinds) * counts), strict=True))
         weights, chance = np.vectorize(share.get)(wanted).astype(np.float64), 1 / len(kinds)
     return ((weights * right).mean(axis=1) - chance) / (1 - chance)
+
+
+def _of_ranks(predicted: np.ndarray, wanted: np.ndarray) -> np.ndarray | None:
+    """How each row ranks against those of the other class: the mean is 2 AUC - 1. None without a rare class.
+
+    ``predicted``: one number a row, or one for each of two classes.
+    """
+    counts = np.bincount(wanted.ravel(), minlength=2)
+    if wanted.shape[1] != 1 or len(counts) != 2 or predicted.shape[1] > 2 or rare_class(counts) is None:
+        return None
+    positive = wanted[:, 0] == 1
+    score = predicted[:, -1] - (predicted[:, 0] if predicted.shape[1] == 2 else 0)
+    above = np.sign(score[positive][:, None] - score[~positive])
+    found = np.empty(len(score))
+    found[positive], found[~positive] = above.mean(axis=1), above.mean(axis=0)
+    return found * len(score) / (2 * counts[wanted[:, 0]])
 
 
 def features(context: Context, x: Any) -> np.ndarray | None:
@@ -149,8 +171,13 @@ def _pooled(series: np.ndarray) -> np.ndarray:
 
 
 def baseline(context: Context, x_val: Any, y_val: list[np.ndarray]) -> float:
-    """The better skill of nearest neighbours and ridge regression on the output; NaN where it is unknown."""
+    """The better skill of nearest neighbours and ridge regression on the output.
+
+    NaN where it is unknown, and for targets that are the inputs.
+    """
     if len(context.outputs) != 1 or len(y_val) != 1 or context.outputs[0].targets is None:
+        return math.nan
+    if are_inputs(context.inputs, context.outputs[0].targets):
         return math.nan
     output, wanted = context.outputs[0], y_val[0]
     rows, held = features(context, context.x), features(context, x_val)
@@ -169,13 +196,21 @@ def baseline(context: Context, x_val: Any, y_val: list[np.ndarray]) -> float:
         if len(np.unique(known)) < 2:
             return math.nan
         made = [KNeighborsClassifier(near), RidgeClassifier()]
-        return max(
-            float(_of_classes(one.fit(rows, known).predict(held)[:, None], right[:, None]).mean())
-            for one in made
-        )
+        return max(_of_learner(one.fit(rows, known), held, right[:, None]) for one in made)
     flat = targets.reshape(len(targets), -1).astype(np.float64)
     skills = [
         row_skill(output, one.fit(rows, flat).predict(held).reshape(wanted.shape), wanted)
         for one in (KNeighborsRegressor(near), Ridge())
     ]
     return max((float(one.mean()) for one in skills if one is not None), default=math.nan)
+
+
+def _of_learner(fitted: Any, held: np.ndarray, wanted: np.ndarray) -> float:
+    """The mean skill of a classifier's answers, measured as a network's."""
+    skill = float(_of_classes(fitted.predict(held)[:, None], wanted).mean())
+    if len(fitted.classes_) > 2:
+        return skill
+    shares = hasattr(fitted, "predict_proba")
+    scores = fitted.predict_proba(held)[:, 1] if shares else fitted.decision_function(held)
+    ranked = _of_ranks(scores[:, None], wanted)
+    return skill if ranked is None else (skill + float(ranked.mean())) / 2

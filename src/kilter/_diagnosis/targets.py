@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -79,3 +80,22 @@ def labels(targets: np.ndarray | None) -> np.ndarray | None:
     if facts.one_hot:
         return rows.argmax(axis=1)
     return rows[:, 0].astype(np.int64) if facts.classes else None
+
+
+def are_inputs(inputs: Sequence[np.ndarray], targets: np.ndarray) -> bool:
+    """Whether targets are the inputs, or these with noise, as an autoencoder's are.
+
+    Simple learners copy them, which says nothing about what a network with a bottleneck can reach: the inputs
+    explain at least half of the targets' variance.
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(50, 4))
+        >>> are_inputs([x + 0.1], x), are_inputs([x], x[:, ::-1]), are_inputs([x], x[:, :1])
+        (True, False, False)
+    """
+    if len(inputs) != 1 or inputs[0].shape != targets.shape or inputs[0][:1].size < 2:
+        return False
+    if inputs[0].dtype.kind not in "fiub" or targets.dtype.kind not in "fiub":
+        return False
+    given, wanted = inputs[0].astype(np.float64), targets.astype(np.float64)
+    return bool(np.square(given - wanted).mean() <= 0.5 * wanted.var(axis=0).mean())

@@ -50,7 +50,7 @@ class Thresholds:
     stability: float = sourced(2.0, "Cohen et al. 2021: gradient descent is stable below 2")
     signal_left: float = sourced(0.02, OWN)
     # speed
-    slow_seconds: float = sourced(20.0, "shorter trainings are not worth a change")
+    slow_seconds: float = sourced(20.0, "shorter training runs are not worth a change")
     waiting: float = sourced(0.3, OWN)
     compiling: float = sourced(0.5, OWN)
     recompiling: float = sourced(0.1, OWN)
@@ -112,6 +112,7 @@ class Thresholds:
     forget_steps: float = sourced(30, OWN)
     continued: float = sourced(0.5, "rows that continue each other differ less than unrelated ones")
     unread: float = sourced(0.3, OWN)
+    padding_read: float = sourced(0.7, "sound networks read the content of every row; limit by kilter")
     order_gain: float = sourced(0.15, OWN)
     order_change: float = sourced(5e-5, "float32 sums in another order differ by less")
     shifted: float = sourced(0.95, OWN)
@@ -123,6 +124,7 @@ class Thresholds:
     attention_rate: float = sourced(3e-3, "Liu et al. 2020; Keras's default of Adam is 1e-3")
     post_norm_depth: float = sourced(8, "Xiong et al. 2020, figure 4: 6 blocks of 2 need a warm-up")
     attention_entropy: float = sourced(0.15, "Zhai et al. 2023: entropy collapse; limit by kilter")
+    rows_change: float = sourced(0.01, "float32 sums in another order differ by less; limit by kilter")
     logits: float = sourced(
         5.0, "Zhai et al. 2023: a softmax of such logits reads one token; limit by kilter"
     )
@@ -147,7 +149,12 @@ class Thresholds:
     window_share: float = sourced(0.2, "windows cut after the split share none; limit by kilter")
     padding: float = sourced(0.3, "a third of the steps after the last token; limit by kilter")
     padding_average: float = sourced(0.5, "the average is halved; limit by kilter")
+    effective_rows: float = sourced(0.05, "Kish 1965: (sum of weights)² / sum of squares; limit by kilter")
     loss_ratio: float = sourced(100.0, "Kendall et al. 2018: equal shares learn best; limit by kilter")
+    skill_possible: float = sourced(0.5, "half of what there is to learn is lost; limit by kilter")
+    distinct_rows: float = sourced(0.05, "rows of 16 and more numbers hardly ever repeat; limit by kilter")
+    bright_pixels: float = sourced(0.03, "drawings and masks have 5 % and more; limit by kilter")
+    cut_to_zero: float = sourced(0.5, "68 % of normal values cut to whole numbers are 0; limit by kilter")
     leakage: float = sourced(0.99, "Kaufman et al. 2012; limit by kilter")
     neighbour_rows: float = sourced(200, "fewer rows cannot tell chance from a weak relation")
     neighbour_score: float = sourced(2.0, "normal approximation: 2.3 % of shuffled labels exceed it")

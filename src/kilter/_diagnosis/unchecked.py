@@ -1,4 +1,4 @@
-"""What a diagnosis does not look at: losses and layers of one's own, and parts that were skipped."""
+"""What a diagnosis does not look at: custom losses and layers, and parts that were skipped."""
 
 from __future__ import annotations
 

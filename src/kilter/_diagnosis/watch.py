@@ -29,7 +29,7 @@ _ROWS: Final = 128
 
 @dataclass(frozen=True)
 class Place:
-    """Where in a training: epoch from 0, batch of the epoch from 0, and steps taken."""
+    """Where in a training run: epoch from 0, batch of the epoch from 0, and steps taken."""
 
     epoch: int
     batch: int

@@ -212,7 +212,7 @@ class _Iterated:
             self._running = None
 
     def pass_over(self, epoch: int, most: int | None) -> None:
-        """Read the batches of an epoch where the next one goes on after them; nothing for whole passes."""
+        """Read the batches of an epoch where the next one continues after them; nothing for whole passes."""
         if most is not None:
             collections.deque(self.epoch(epoch, most, room), maxlen=0)
 
@@ -303,7 +303,7 @@ class BatchFeed:
             self._source = replace(self._source, restarts=True)
 
     def pass_over(self, epoch: int) -> None:
-        """Leave the source as it is after an epoch, for a training that begins with a later one."""
+        """Leave the source as it is after an epoch, for a training run that begins with a later one."""
         self._source.pass_over(epoch, self.most)
 
     def blocks(self, epoch: int) -> Iterator[Block]:

@@ -148,7 +148,7 @@ class TargetCheck:
             return
         if self._outputs is None:
             with fitting(self.model, data):
-                self._outputs = output_specs(self.model, data[0])
+                self._outputs = _in_order(self.model, output_specs(self.model, data[0]))
         targets = _targets(compiled, data[1])
         if not len(losses) == len(targets) == len(self._outputs):
             return
@@ -163,9 +163,19 @@ def _reads_classes(loss: Any) -> bool:
     return getattr(loss, "fn", None) in SPARSE
 
 
+def _in_order(model: keras.Model, outputs: list[Any]) -> list[Any]:
+    """Declared outputs in the order of the losses: a dict's by the paths of these."""
+    named: Any = getattr(model, "_outputs_struct", None)
+    paths = [entry.path for entry in model._compile_loss._flat_losses]  # type: ignore[attr-defined]
+    known = isinstance(named, Mapping) and all(len(path) == 1 and path[0] in named for path in paths)
+    return [named[path[0]] for path in paths] if known else outputs
+
+
 def _targets(compiled: Any, y: Any) -> list[Any]:
     """The arrays of ``y`` in the order of the losses; a dict is matched by name, as in Keras."""
-    names = compiled.output_names
+    paths, names = [entry.path for entry in compiled._flat_losses], compiled.output_names
+    if isinstance(y, Mapping) and all(len(path) == 1 and path[0] in y for path in paths):
+        return [y[path[0]] for path in paths]
     if isinstance(y, Mapping) and names and set(names) == set(y):
         return [y[name] for name in names]
     return keras.tree.flatten(y)

@@ -1,4 +1,4 @@
-"""The devices of a training, and how its arrays lie on them.
+"""The devices of a training run, and how its arrays lie on them.
 
 Over several devices a program is one program: XLA runs it on all of them, each with its share of every batch,
 and adds up what they found (gradients, batch statistics, metrics). So the numbers are those of one device, to

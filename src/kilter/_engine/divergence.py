@@ -1,9 +1,9 @@
-"""The divergence guard: a training that breaks goes back to its last good state, at a lower rate.
+"""The divergence guard: a training run that breaks goes back to its last good state, at a lower rate.
 
 A segment is a block of the feed, or :data:`SEGMENT_STEPS` steps of a longer one. After every chunk the guard
 looks whether the loss and the weights are finite, and after every segment whether its mean loss has jumped.
 If not, the first bad step is found by running the segment again in parts, kept for
-:func:`kilter.runs.replay`, and the segment begins anew at a tenth of the learning rate. Where chunks are cut
+:func:`kilter.runs.replay`, and the segment starts again at a tenth of the learning rate. Where chunks are cut
 depends on the speed of the machine, segments do not: the same training breaks and recovers in the same way.
 """
 
@@ -88,7 +88,7 @@ class Segment:
 
 @dataclass
 class DivergenceGuard:
-    """Watches the chunks of a training of ``model``; ``report`` gets every :class:`Broken` step.
+    """Watches the chunks of a training run of ``model``; ``report`` gets every :class:`Broken` step.
 
     ``scheduled``: a schedule sets the learning rate, of which ``rate`` is a factor; else it is a number in
     the state. ``numbered``: blocks know the numbers of their rows.
@@ -263,7 +263,7 @@ def _given_up(event: Event, attempts: int, *, can_lower: bool) -> ModelError:
     )
     what = "a loss or weights that are not finite" if event.kind == "not finite" else "a loss that jumps"
     return ModelError(
-        expected="a training that does not diverge",
+        expected="a training run that does not diverge",
         received=f"{what} after step {event.step + 1} of epoch {event.epoch + 1}, {why}",
         remedy=f"kilter replay RUN --step {event.iteration} names the layer and operation; check the data "
         "of that batch, lower the learning rate or clip the gradients",

@@ -1,4 +1,4 @@
-"""Progress of a training: the current epoch, its metrics, the time left.
+"""Progress of a training run: the current epoch, its metrics, the time left.
 
 Keras callbacks that report to a :class:`~kilter._progress.Progress`, for ``fit``, the command line and
 treatments.

@@ -261,7 +261,7 @@ def mapped_ahead(
     read: Callable[[Part], Any], parts: Sequence[Part], buffered: int, threads: int = 1
 ) -> Iterator[Any]:
     """``read(part)`` for every part in order, up to ``buffered`` of them ahead; None is left out."""
-    import grain  # with orbax, which a training on arrays does without
+    import grain  # with orbax, which a training run on arrays does without
 
     if not parts:
         return iter(())

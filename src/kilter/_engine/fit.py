@@ -122,7 +122,7 @@ def watching(
     history: History,
     start: Start | None,
 ) -> DivergenceGuard:
-    """The divergence guard of a training; ``history`` and callbacks with ``kilter_broken`` get its finds."""
+    """The divergence guard of a run; ``history`` and callbacks with ``kilter_broken`` get what it finds."""
 
     def report(broken: Broken) -> None:
         history.events.append(broken.event)
@@ -143,7 +143,7 @@ def forward(feed: AnyFeed, validation: AnyFeed | None, validates: Callable[[int]
         if isinstance(feed, BatchFeed):
             feed.pass_over(epoch)
         if isinstance(validation, BatchFeed) and validates(epoch):
-            validation.pass_over(0)  # each validation begins anew
+            validation.pass_over(0)  # each validation starts again
 
 
 def training_feed(

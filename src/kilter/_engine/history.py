@@ -1,4 +1,4 @@
-"""The result of a training: Keras's History with times, measurements, findings and a plot."""
+"""The result of a training run: Keras's History with times, measurements, findings and a plot."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class Interrupt:
 def interruptible(work: Callable[[], Made]) -> Made:
     """The result of ``work``; KeyboardInterrupt as soon as Ctrl-C is pressed.
 
-    For long work outside of Python without side effects, such as a compilation. It runs in another thread,
+    For long work outside of Python that may be left undone, such as a compilation. It runs in another thread,
     because Python handles signals between two instructions of the main thread. After Ctrl-C it finishes there
     and its result is dropped.
     """
@@ -74,7 +74,7 @@ def interruptible(work: Callable[[], Made]) -> Made:
         except BaseException as error:  # noqa: BLE001  (raised by result.result() in the main thread)
             result.set_exception(error)
 
-    threading.Thread(target=run, name="kilter-compile").start()
+    threading.Thread(target=run, name="kilter-work").start()
     while True:
         try:
             return result.result(_PAUSE_SECONDS)

@@ -26,9 +26,9 @@ from kilter._engine.feed import Order, ResidentFeed, single_steps
 from kilter._engine.loop import training
 from kilter._engine.padding import padded
 from kilter._engine.program_cache import owners, shelf
-from kilter._engine.step import Schedule, training_loss
+from kilter._engine.step import Schedule, training_loss, without_optimizer
 from kilter._models.arrays import some_rows
-from kilter._models.layers import Saturation, saturation
+from kilter._models.layers import CONVOLUTIONS, Saturation, saturation
 from kilter._models.tracing import LayerCall, fixed_batch_size, floats_in, watch_calls
 from kilter._models.variables import State, build, fitting, pull, view
 from kilter._progress import SILENT, Progress
@@ -65,7 +65,8 @@ class Measured:
 class Reader:
     """Reads a compiled, built model's layers on a fixed sample of rows, or one batch of a fixed size.
 
-    Compiled on first use, fast if it is to read ``once``. Changes neither the model nor the state.
+    Compiled on first use: fast if it is to read ``once``, or a few times, and the model has no convolutions.
+    Changes neither the model nor the state.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Reader:
         self.model = model
         self.batch = chosen.data
         self.rows = chosen.count
-        self.once = once
+        self.once = once and not any(isinstance(one, CONVOLUTIONS) for one in model._flatten_layers())
         self.work = 0.0  # of one reading, in multiply-adds, once there is its program
         self._read: Any = None
         with fitting(model, self.batch):
@@ -99,6 +100,7 @@ class Reader:
 
     def read(self, state: State) -> dict[str, np.ndarray]:
         """``loss``, shape (), and the values of :class:`~kilter._records.Measurements`, shape (l,)."""
+        state = without_optimizer(self.model, state)
         if self._read is None:
             self._read = self._program(state)
         return {
@@ -107,7 +109,7 @@ class Reader:
 
     def _program(self, state: State) -> Callable[..., Any]:
         """The compiled reading, which models of one structure share."""
-        programs, name = shelf(self.model), f"reading of {self.rows} rows"
+        programs, name = shelf(self.model), ("reading", self.rows)
 
         def make() -> Callable[..., Any]:
             reading = _reading(self.model, self.outputs)
@@ -122,7 +124,7 @@ class Reader:
 
         with quick_compilation() if self.once else contextlib.nullcontext():
             found = programs.get(name, owners(self.model), make, (state, self.batch))
-        cost = programs.cost(name)
+        cost = programs.cost("reading")
         self.work = 0.0 if cost is None else cost.work
         return found
 

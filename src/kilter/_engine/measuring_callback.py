@@ -17,8 +17,8 @@ from kilter.errors import OptionError
 
 # "auto" spends at most this share of the training's work on readings.
 SHARE = 0.03
-# "auto" reads nothing in shorter trainings (multiply-adds, about 20 s on two cores): compiling the reader's
-# program would take most of the time.
+# "auto" reads nothing in shorter runs (multiply-adds, about 20 s on two cores): compiling the reader would
+# take most of the time.
 LEAST_WORK = 2e11
 
 

@@ -2,7 +2,7 @@
 
 A second program for the last batch would take as long to compile as the first. Rows that repeat others and
 count for nothing give the same numbers, to rounding, if every layer, loss and metric works row by row. This
-is known of Keras's own only. Random numbers are those of the smaller batch: JAX draws each from its place in
+is known only for Keras's own. Random numbers are those of the smaller batch: JAX draws each from its place in
 the array, so the first rows of a larger array are the smaller one.
 """
 
@@ -26,9 +26,9 @@ from kilter._models.copying import is_graph
 from kilter._models.layers import CONVOLUTIONS, POOLINGS
 from kilter._models.tracing import replace_attribute
 
-# More padding than one row for each so many would cost more than it saves,
-_ROWS_A_PADDED_ONE: Final = 16
-# unless it costs less than to call a second program does: weights times rows of padding in dense layers.
+# Padding beyond one row in this many would cost more than it saves,
+_ROWS_PER_PADDED_ROW: Final = 16
+# unless it costs less than calling a second program: weights times rows of padding, in dense layers.
 _FEW_PRODUCTS: Final = 1 << 19
 
 # fmt: off
@@ -97,7 +97,7 @@ def padded(model: keras.Model, feed: Any, kind: Literal["train", "test"]) -> Any
 def _is_cheap(model: keras.Model, count: int, order: Order) -> bool:
     rest = count % order.batch_size
     fill = order.batch_size - rest
-    few = fill * _ROWS_A_PADDED_ONE <= count
+    few = fill * _ROWS_PER_PADDED_ROW <= count
     return (
         rest > 0
         and count > rest
@@ -106,13 +106,11 @@ def _is_cheap(model: keras.Model, count: int, order: Order) -> bool:
 
 
 def _is_flat(model: Any) -> bool:
-    """Whether each layer of a graph gives a row of numbers, so that a weight is used once a row."""
-    return all(
-        _is_flat(layer)
-        if is_graph(layer)
-        else all(len(tensor.shape) == 2 for tensor in keras.tree.flatten(layer.output))
-        for layer in model.layers
-    )
+    """Whether inputs and layers of a graph give a row of numbers each, so that a weight is used once a row."""
+    parts = [layer for layer in model.layers if is_graph(layer)]
+    outputs = [layer.output for layer in model.layers if not is_graph(layer)]
+    flat = all(len(tensor.shape) == 2 for tensor in keras.tree.flatten([model.inputs, outputs]))
+    return flat and all(map(_is_flat, parts))
 
 
 def works_by_row(model: keras.Model, kind: Literal["train", "test"]) -> bool:

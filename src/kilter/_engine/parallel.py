@@ -1,6 +1,6 @@
-"""Several trainings of one model in one program, each with its own initial state and row order.
+"""Several training runs of one model in one program, each with its own initial state and row order.
 
-For accelerators. On a CPU, trainings run faster one after another (docs/decisions/016-batched-trainings.md).
+For accelerators. On a CPU, one run after another is faster (docs/decisions/016-batched-trainings.md).
 """
 
 from __future__ import annotations

@@ -7,87 +7,19 @@ it for ever.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import os
 import re
-import signal
-import sys
 from collections.abc import Generator
 from typing import Any, Final
 
 import jax
 import numpy as np
 
-from kilter._system import BAD_INPUT, BY_SIGNAL
 from kilter._text import first_line
-from kilter.errors import DataError, KilterError, OptionError, RunError
+from kilter.errors import DataError, RunError
 
-AUTO: Final = "auto"
-_LOST_SECONDS: Final = 10  # without a sign of life from a process
 _OF_COLLECTIVES: Final = re.compile("gloo|nccl|coordination|barrier|heartbeat|connection", re.IGNORECASE)
 _MEETING_MILLISECONDS: Final = 900_000
-
-
-@contextlib.contextmanager
-def together(coordinator: str | None, processes: int | None, rank: int | None) -> Generator[None]:
-    """Join the other processes; the devices of all are then those of this process too.
-
-    ``coordinator``: host:port of process 0, or "auto": Slurm, Open MPI or Kubernetes say all three. Must be
-    entered before JAX computes anything. Nothing happens if all are None.
-    """
-    given = (coordinator, processes, rank)
-    if given == (None, None, None):
-        yield
-        return
-    _check(*given)
-    found = (None, None, None) if coordinator == AUTO else given
-    # A CPU has no collectives of its own.
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    try:
-        jax.distributed.initialize(*found, heartbeat_timeout_seconds=_LOST_SECONDS)
-    except (ValueError, RuntimeError) as error:
-        raise OptionError(
-            expected=f"{processes or 'the'} processes that find each other at {coordinator}",
-            received=first_line(error),
-            remedy="start every process with the same --coordinator and --processes, and ranks from 0",
-        ) from error
-    try:
-        yield
-    except BaseException as error:
-        # Leaving politely would wait for the others, who may be gone.
-        atexit.register(_leave, _code(error))
-        raise
-    jax.distributed.shutdown()
-
-
-def _check(coordinator: str | None, processes: int | None, rank: int | None) -> None:
-    host, _, port = (coordinator or "").rpartition(":")
-    alone = coordinator == AUTO and processes is None and rank is None
-    counted = isinstance(processes, int) and isinstance(rank, int) and 0 <= rank < processes
-    if not alone and not (host and port.isdecimal() and counted):
-        raise OptionError(
-            expected="--coordinator HOST:PORT --processes N --rank R with R from 0 to N - 1, or "
-            "--coordinator auto under Slurm, Open MPI or Kubernetes",
-            received=f"coordinator={coordinator}, processes={processes}, rank={rank}",
-            remedy="give all three",
-        )
-
-
-def _code(error: BaseException) -> int:
-    """The exit code that the command line gives for an error."""
-    if isinstance(error, KeyboardInterrupt):
-        return BY_SIGNAL + getattr(error, "signal", signal.SIGINT)
-    if isinstance(error, SystemExit) and isinstance(error.code, int):
-        return error.code
-    return BAD_INPUT if isinstance(error, KilterError) else 1
-
-
-def _leave(code: int) -> None:
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(code)
 
 
 def count() -> int:

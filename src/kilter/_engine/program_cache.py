@@ -21,12 +21,13 @@ import keras
 from jax import lax
 
 from kilter._engine.devices import Kept, kept_in_place
-from kilter._engine.fingerprint import Fingerprints, reference_to, structure
+from kilter._engine.fingerprint import Fingerprints, reference_to
 from kilter._engine.interrupt import interruptible
 from kilter._engine.padding import Padded
 from kilter._engine.stable_losses import is_from_logits, losses_used
 from kilter._engine.step import Step
 from kilter._engine.step_cost import StepCost, cost_of
+from kilter._engine.structure import structure
 from kilter._models.layers import CONVOLUTIONS
 from kilter._models.variables import State
 from kilter._xla.compilation import compares_floats, compile_options, is_quick, quick_compilation
@@ -180,7 +181,7 @@ _shared: ContextVar[_Shared | None] = ContextVar("kilter_shared_programs", defau
 
 @contextlib.contextmanager
 def shared_programs() -> Generator[None]:
-    """Context in which models of equal :func:`~kilter._engine.fingerprint.structure` share programs.
+    """Context in which models of equal :func:`~kilter._engine.structure.structure` share programs.
 
     Within another such context it is that one.
     """
@@ -194,11 +195,31 @@ def shared_programs() -> Generator[None]:
         _shared.reset(token)
 
 
-def for_short_training(model: keras.Model, most_weights: int) -> contextlib.AbstractContextManager[None]:
-    """Fast compilation for small networks without convolutions: a short training gains more than it loses."""
+QUICK_WEIGHTS: Final = 50_000
+QUICK_STEPS: Final = 4_000
+_decided: ContextVar[bool] = ContextVar("kilter_compilation_decided", default=False)
+
+
+@contextlib.contextmanager
+def compiled_for(
+    model: keras.Model, steps: int, most_weights: float = QUICK_WEIGHTS, most_steps: int = QUICK_STEPS
+) -> Generator[None]:
+    """Context for trainings of ``steps`` steps of models like this one, whose programs compile alike.
+
+    They compile fast for few steps of small networks without convolutions, which gain more than they lose.
+    Within another such context it is that one: programs that compile in two ways are compiled twice.
+    """
+    if _decided.get():
+        yield
+        return
     convolves = any(isinstance(layer, CONVOLUTIONS) for layer in model._flatten_layers())
-    large = convolves or model.count_params() > most_weights
-    return contextlib.nullcontext() if large else quick_compilation()
+    slow = convolves or steps > most_steps or (model.built and model.count_params() > most_weights)
+    token = _decided.set(True)
+    try:
+        with contextlib.nullcontext() if slow else quick_compilation():
+            yield
+    finally:
+        _decided.reset(token)
 
 
 @dataclass
@@ -279,7 +300,9 @@ class Shelf:
         if _shared.get() is None or (parts := structure(model)) is None:
             return None
         own = {id(one): place for place, one in enumerate(owners(model))}
-        return parts, key._replace(owners=tuple(own.get(one, one) for one in map(id, owned)), read=0)
+        name = key.name[0] if isinstance(key.name, tuple) else key.name
+        owned_by = tuple(own.get(one, one) for one in map(id, owned))
+        return parts.of(str(name)), key._replace(owners=owned_by, read=0)
 
     def reading(self, owners: tuple[Any, ...]) -> int:
         """The number of the values that a trace would read now."""

@@ -1,4 +1,4 @@
-"""A training: run the epochs, call the callbacks, stop on request."""
+"""A training run: run the epochs, call the callbacks, stop on request."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Session:
         return None if self.divergence is None else self.divergence.record()
 
     def _start_of(self, epoch: int) -> Start | None:
-        """Where the epoch begins, if it is the one that a resumed training goes on in."""
+        """Where the epoch begins, if it is the one that a resumed training continues in."""
         if self.start is None or self.start.metrics is None or epoch != self.initial_epoch:
             return None
         self.start.enter(self.model)

@@ -145,6 +145,12 @@ def training_loss(model: keras.Model, state: State, batch: Batch) -> tuple[jax.A
         )
 
 
+def without_optimizer(model: keras.Model, state: State) -> State:
+    """The state as :func:`training_loss` needs it: without the optimiser unless it scales losses."""
+    scales = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    return state if scales else state._replace(optimizer=[])
+
+
 def global_norm(values: list[jax.Array]) -> jax.Array:
     """√(Σ ‖value‖²) over all arrays together, in float32; NaN or infinity if any of them has one.
 

@@ -66,6 +66,12 @@ DROP_RATES: Final[Mapping[type, tuple[str, ...]]] = {
 DROPOUTS: Final = tuple(kind for kind, rates in DROP_RATES.items() if rates == ("rate",))
 """Layers that drop units and do nothing else."""
 
+AUGMENTATIONS: Final = tuple(
+    kind
+    for name, kind in vars(kinds).items()
+    if name.startswith(("Random", "RandAug", "AugMix", "MixUp", "CutMix"))
+)
+"""Layers that change pictures at random, in training only."""
 SHAPING: Final = (kinds.Flatten, kinds.Reshape, kinds.Permute, kinds.RepeatVector, kinds.Identity)
 """Layers that change at most the shape."""
 PASSING: Final = (*SHAPING, kinds.ActivityRegularization, *DROPOUTS, kinds.GaussianNoise)

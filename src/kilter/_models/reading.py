@@ -19,6 +19,7 @@ from kilter._models.layers import (
     NORMALIZATIONS,
     PASSING,
     POOLINGS,
+    RECURRENT,
     SCALINGS,
     SHAPING,
     WEIGHTED,
@@ -233,6 +234,8 @@ def _activation_before(calls: list[LayerCall], sources: list[list[int]], at: int
             return (
                 own if own == "linear" or not scaled else None
             )  # scaled: no longer in the activation's range
+        if isinstance(layer, (*RECURRENT, keras.layers.Bidirectional)):
+            return None if scaled else own_activation(getattr(layer, "forward_layer", layer))
         if isinstance(layer, NORMALIZATIONS):
             return "linear"
         if not isinstance(layer, (*PASSING, *SCALINGS)):

@@ -220,6 +220,14 @@ def check_compiled(model: keras.Model, *, training: bool = True) -> None:
             received=f"model {model.name!r} with optimizer=None",
             remedy="call model.compile(optimizer=..., loss=...)",
         )
+    compiled: Any = getattr(model, "_compile_loss", None)
+    weights = keras.tree.flatten(None if compiled is None else compiled._user_loss_weights)
+    if any(isinstance(one, str | keras.Metric) for one in weights):
+        raise ModelError(
+            expected="numbers as loss_weights, the third argument of compile()",
+            received=f"loss_weights={weights}",
+            remedy="pass metrics by name: model.compile(optimizer, loss, metrics=[...])",
+        )
 
 
 @contextlib.contextmanager

@@ -110,7 +110,7 @@ class ReuseStudy:
 
 @dataclass(frozen=True)
 class StudyProgress:
-    """How far a study is: ``done`` of ``total`` trainings on labels, and the last one that ended."""
+    """How far a study is: ``done`` of ``total`` training runs on labels, and the last one that ended."""
 
     done: int
     total: int

@@ -119,7 +119,7 @@ def search_reuse(
             layers at a third of ``learning_rate``. The baseline trains all layers for as many epochs.
         pairs: at least 2; by default 6, or more if a verdict needs them. Warns if there are too few.
         level: the probability of any false claim, over all numbers of layers.
-        progress: called with the number of trainings done, and of all.
+        progress: called with the number of training runs done, and of all.
         verbose: as of :func:`kilter.diagnose`.
 
     Raises a :class:`~kilter.errors.KilterError` before anything is trained.

@@ -99,7 +99,7 @@ def fine_tune(
             one-hot rows; binary cross-entropy for columns of 0 and 1, one or several (multi-label); mean
             squared error for other numbers. Outputs are logits unless they end in a softmax or sigmoid.
         metrics: as for ``compile``, with a ``loss`` or for a compiled model.
-        callbacks: called for each stage as for a training, with consecutive epochs. One that stops the
+        callbacks: called for each stage as for a training run, with consecutive epochs. One that stops the
             training stops all stages.
         freeze_batch_norm: keep reused batch normalisations in inference mode in all stages, for batches that
             are small or differ from those of the original training.

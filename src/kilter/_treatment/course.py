@@ -1,4 +1,4 @@
-"""The course of a treatment: candidates, full trainings, proof, fewest changes, and a second round.
+"""The course of a treatment: candidates, full training runs, proof, fewest changes, and a second round.
 
 Every step is a function of the records before it; :class:`Steps` has those that train.
 """
@@ -12,10 +12,13 @@ from functools import cached_property
 from typing import Final
 
 from kilter._compare.looks import Spending
+from kilter._diagnosis.diagnose import Examined
+from kilter._diagnosis.outcome import skill_of
+from kilter._diagnosis.thresholds import Thresholds
 from kilter._records import Diagnosis, ranked
 from kilter._treatment.full_training import AsGiven, Trained, train_in_full
-from kilter._treatment.minimal import Minimal, minimal
-from kilter._treatment.plan import sibling_of, symptom
+from kilter._treatment.minimal import UNSEEN, Minimal, minimal
+from kilter._treatment.plan import sibling_of, symptom, wanted
 from kilter._treatment.proof import proven
 from kilter._treatment.result import Trial, Trials
 from kilter._treatment.scoring import Scoring
@@ -25,13 +28,25 @@ from kilter._treatment.search import (
     Tools,
     fewest,
     further_changes,
+    lengthen,
     persist,
     planned_search,
 )
+from kilter._treatment.sound_sibling import OPTIMIZER
 from kilter._treatment.subject import Subject
 
 # Findings that an output cannot fit its targets, whatever the training.
+_LEARNT: Final = Thresholds().learnt_least
 STRUCTURAL: Final = ("output-activation-loss", "targets-loss")
+# Remedies that the sibling's optimiser includes.
+OPTIMIZING: Final = (
+    "change-optimizer",
+    "find-learning-rate",
+    "warm-up",
+    "clip-gradients",
+    "ease-clipping",
+    "one-cycle",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,10 +70,11 @@ class Steps:
     minimal: Callable[..., Minimal] = minimal
     sibling: Callable[..., Subject | None] = sibling_of
     planned: Callable[..., Search] = planned_search
+    lengthen: Callable[..., None] = lengthen
 
 
 def unchanged(original: Subject, given: AsGiven, tools: Tools) -> Round:
-    """The original model, trained as it came, and no trials."""
+    """The original model, trained unchanged, and no trials."""
     return Round(original, given.best, Trials(tools.scoring.measure, 0, 0))
 
 
@@ -70,16 +86,18 @@ def course(
     spending: Spending,
     steps: Steps | None = None,
     *,
-    tried: bool = False,
+    examined: Examined | None = None,
 ) -> Round:
     """The best subject, trained: of one round, or of two if the first falls short of the sound sibling.
 
-    The second round goes on from what the first one proved, with longer trials, and takes warnings as severe.
-    ``tried``: whether the diagnosis has tried the whole training beside the sibling's; then a network without
-    any finding is not held against it again.
+    The second round continues from what the first one proved, with longer trials, and takes warnings as
+    severe.
+    ``examined``: what the diagnosis knows of the sibling. If it has tried the whole training, a network
+    without any finding is not compared with it again, and the sibling is trained only if it gets further.
     """
     begin = unchanged(original, given, tools)
-    return _Course(begin, diagnosis, tools, spending, steps or Steps(), tried).run()
+    known = examined or Examined(diagnosis)
+    return _Course(begin, diagnosis, tools, spending, steps or Steps(), known).run()
 
 
 @dataclass(eq=False)
@@ -89,7 +107,7 @@ class _Course:
     tools: Tools
     spending: Spending
     steps: Steps
-    tried: bool = False
+    examined: Examined
 
     def run(self) -> Round:
         first = self.unchanged if self.diagnosis.ok else self._first_round()
@@ -98,7 +116,8 @@ class _Course:
         sound = not self.diagnosis.codes("severe") and not self.diagnosis.codes("warning")
         if first.trials.reason:
             return Round(first.subject, done, first.trials)
-        if not self._falls_short(done, sound=sound) or self._stops("a second search"):
+        settled = first.trials.proven and not self._has_other_causes
+        if settled or not self._falls_short(done, sound=sound) or self._stops("a second search"):
             return Round(first.subject, done, first.trials)
         found = _shortfall(self.diagnosis, done.diagnosis)
         choice = self.steps.further_changes(first.subject, found, self.tools)
@@ -117,8 +136,23 @@ class _Course:
         """The sound sibling, trained in full; None if there is none, or no time for it."""
         if self._stops("the sound sibling"):
             return None
-        subject = self.steps.sibling(self.unchanged.subject, self.diagnosis, self.tools.remedy_set)
+        subject = self._sibling_subject
         return None if subject is None else self.steps.train(subject, self.tools)
+
+    @property
+    def _sibling_subject(self) -> Subject | None:
+        """The sibling; with its optimiser only, if the diagnosis has seen that this is what it takes."""
+        outcome = self.examined.outcome
+        alone = outcome is not None and outcome.is_of_rate
+        original, remedy_set = self.unchanged.subject, self.tools.remedy_set
+        return self.steps.sibling(original, self.diagnosis, remedy_set, optimizer_alone=alone)
+
+    def _may_gain(self, done: Trained) -> bool:
+        """Whether the sibling may get further than this training, as far as the diagnosis knows."""
+        outcome, rows = self.examined.outcome, self.examined.rows
+        if outcome is None or rows is None or done.failed:
+            return True
+        return outcome.is_behind_sibling(skill_of(rows, done.restored()))
 
     @property
     def _scoring(self) -> Scoring:
@@ -127,11 +161,21 @@ class _Course:
         scoring = self.tools.scoring
         return scoring if known is None else replace(scoring, sibling=known.score)
 
+    @property
+    def _has_other_causes(self) -> bool:
+        """Whether a finding asks for more than another optimiser or rate."""
+        found = [one for one in self.diagnosis.findings if one.severity != "note" and one.remedies]
+        return any(one.remedies[0] not in OPTIMIZING for one in found)
+
     def _falls_short(self, done: Trained, *, sound: bool) -> bool:
         """Whether a training ends a margin behind the baselines or the sibling, which is trained for that."""
         if self._scoring.falls_short(done.score, sound=sound):
             return True
-        if self._scoring.leaves_little(done.score) or (sound and self.tried) or self._is_long(done.subject):
+        outcome = self.examined.outcome
+        tried = outcome is not None and outcome.is_whole
+        if self._scoring.leaves_little(done.score) or (sound and tried) or self._is_long(done.subject):
+            return False
+        if not self._may_gain(done):
             return False
         return self._sibling is not None and self._scoring.falls_short(done.score, sound=sound)
 
@@ -139,6 +183,11 @@ class _Course:
         """The fewest changes that suffice, or the sound sibling if that gets further."""
         if self._stops("the search for changes"):
             return self.unchanged
+        outcome = self.examined.outcome
+        if outcome is not None and outcome.is_of_rate and not self._has_other_causes:
+            found = self._by_optimizer()
+            if found is not None:
+                return found
         choice = self.steps.fewest(self.unchanged.subject, self.diagnosis, self.tools)
         if choice.search is not None and _is_long(choice.search):  # one full training: of what is proven
             choice = self.steps.persist(choice, self.diagnosis, self.tools.remedy_set)
@@ -146,11 +195,19 @@ class _Course:
             return self.unchanged
         return self._settled(choice)
 
+    def _by_optimizer(self) -> Round | None:
+        """The original with the sibling's optimiser, which the diagnosis suggests; None if not proven."""
+        subject = self._sibling_subject
+        if subject is None or self._is_long(subject) or self._sibling is None:
+            return None
+        found = self._settled(Choice(self.unchanged.subject, math.nan, None))
+        return found if found.trials.proven else None
+
     def _settled(self, choice: Choice) -> Round:
         """The chosen subject, or the sibling if that gets clearly further; unchanged if neither is proven.
 
-        A choice that has learnt nothing in its short trial is trained in full only if there is no sibling.
-        If a training is long, both are held against each other in short trials, and nothing is trained here.
+        A choice that has learnt nothing in its short trial is trained in full only if the sibling learns
+        nothing either. If training is long, both are compared in short trials, and nothing is trained here.
         """
         search, scoring = choice.search, self.tools.scoring
         if search is not None and _is_long(search):
@@ -158,24 +215,46 @@ class _Course:
         trained: list[Trained] = []
         if search is not None and not scoring.learnt_nothing(choice.score):
             trained = [self.steps.train(choice.subject, self.tools)]
-        if not (trained and scoring.leaves_little(trained[0].score)) and self._sibling is not None:
+        enough = trained and (scoring.leaves_little(trained[0].score) or not self._may_gain(trained[0]))
+        hopeless = search is not None and self._sibling_learns_nothing
+        if not enough and not hopeless and self._sibling is not None:
             search = search or self.steps.planned(self._sibling.subject, self.tools)
             search.tried.append(_trial(self._sibling))
             trained.append(self._sibling)
         assert search is not None
-        if not trained:
+        if choice.search is not None and all(scoring.learnt_nothing(one.score) for one in trained):
             choice = self.steps.persist(choice, self.diagnosis, self.tools.remedy_set)
-            trained = [self.steps.train(choice.subject, self.tools)]
-        one, *others = _ranked(trained, self._scoring)
-        trials = self._tested(one.subject, search)
-        if others and not trials.proven:
-            (one,) = others
-            trials = self._tested(one.subject, search, before=trials)
+            trained.insert(0, self.steps.train(choice.subject, self.tools))
+        return self._proven(trained, search)
+
+    @property
+    def _sibling_learns_nothing(self) -> bool:
+        """Whether the diagnosis has tried the whole sibling, and it has learnt nothing."""
+        outcome = self.examined.outcome
+        return outcome is not None and outcome.is_whole and outcome.sibling < outcome.least(_LEARNT)
+
+    def _proven(self, trained: Sequence[Trained], search: Search) -> Round:
+        """The best of what was trained, or the next if that is not proven, with the fewest changes.
+
+        Nothing is tested that got no further than the original in full. Trials get as long as the best one
+        needs to learn something in them.
+        """
+        before = self._trained(self.unchanged)
+        ranked = _ranked(trained, self._scoring)
+        trials = Trials(search.scoring.measure, search.epochs, search.rows, tuple(search.tried))
+        tested = [one for one in ranked if self._scoring.better_by(one.score, before.score) > 0]
+        one = ranked[0]
+        for number, one in enumerate(tested):
+            if not number and not search.scoring.learnt_nothing(one.score):
+                self.steps.lengthen(search, one.subject)
+            trials = self._tested(one.subject, search, before=trials if number else None)
+            if trials.proven:
+                break
         return self._fewest(Round(one.subject, one, trials), search)
 
     def _settled_by_trials(self, choice: Choice, search: Search) -> Round:
         best = choice.subject
-        sibling = self.steps.sibling(self.unchanged.subject, self.diagnosis, self.tools.remedy_set)
+        sibling = self._sibling_subject
         if sibling is not None and not self._stops("the sound sibling"):
             reached = search.run(sibling, "sound sibling")
             if search.scoring.better_by(reached, choice.score) > search.scoring.clear:
@@ -189,9 +268,10 @@ class _Course:
         """
         if not found.trials.proven:
             unchanged = Round(self.unchanged.subject, self.unchanged.trained, found.trials)
-            return self._by_reason(found.trials) or unchanged
+            return self._by_reason(found.trials) or self._by_length(found) or unchanged
         original, tools = self.unchanged.subject, self.tools
-        made = self.steps.minimal(original, found.subject, search, found.trials, tools.remedy_set)
+        asked = [OPTIMIZER, *(code for code, _ in wanted(self.diagnosis))]
+        made = self.steps.minimal(original, found.subject, search, found.trials, tools.remedy_set, asked)
         trials = replace(found.trials, parts=made.parts)
         if not made.dropped:
             return Round(found.subject, found.trained, trials)
@@ -201,7 +281,7 @@ class _Course:
         trained = self.steps.train(made.subject, tools)
         lost = tools.scoring.better_by(found.trained.score, trained.score)
         if lost > tools.scoring.clear + tools.scoring.noise:
-            kept = tuple(replace(one, kept=True) for one in made.parts)
+            kept = tuple(one if one.kept else replace(one, kept=True, loss=math.nan) for one in made.parts)
             return Round(found.subject, found.trained, replace(found.trials, parts=kept))
         return Round(made.subject, trained, fewer)
 
@@ -221,6 +301,27 @@ class _Course:
             return None
         reason = f"{original.rows} rows prove nothing, but {wrong[0].code} keeps the network from fitting any"
         return Round(treated, None, replace(trials, reason=reason))
+
+    def _by_length(self, found: Round) -> Round | None:
+        """The original, trained longer, if a full training shows that it needs it; None otherwise.
+
+        Short trainings of one length cannot: the same rows and the same seed, twice as long, decide.
+        """
+        steps = [one for one in found.subject.steps if one.code in UNSEEN]
+        longer = self.tools.remedy_set.again(self.unchanged.subject, steps) if steps else None
+        if longer is None or self._stops("the longer training"):
+            return None
+        only = len(found.subject.steps) == len(steps) and found.trained is not None
+        trained = found.trained if only else self.steps.train(longer, self.tools)
+        assert trained is not None
+        assert self.unchanged.trained is not None
+        scoring, before = self.tools.scoring, self.unchanged.trained.score
+        gain = scoring.gain(trained.score, before)
+        if gain <= scoring.policy.least_gain or scoring.better_by(trained.score, before) <= scoring.noise:
+            return None
+        gained = f"{scoring.measure} {before:.4g} → {trained.score:.4g}"
+        reason = f"too few epochs were planned; full training runs: {gained}"
+        return Round(longer, trained, replace(found.trials, reason=reason))
 
     def _trained(self, best: Round) -> Trained:
         return self.steps.train(best.subject, self.tools) if best.trained is None else best.trained

@@ -1,4 +1,4 @@
-"""The size of an effect over paired trainings, and whether it matters."""
+"""The size of an effect over paired training runs, and whether it matters."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Trainings for all epochs: of a treated model, and of the original one as the user would train it."""
+"""Training runs for all epochs: of a treated model, and of the original one as the user would train it."""
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +14,6 @@ from kilter._diagnosis.diagnose import diagnose
 from kilter._engine.epochs import EpochStages
 from kilter._engine.fit import fit
 from kilter._engine.history import History
-from kilter._engine.program_cache import for_short_training
 from kilter._engine.training_spec import EarlyStopping
 from kilter._models.variables import State, pull, push
 from kilter._records import Diagnosis
@@ -67,7 +65,7 @@ class AsGiven:
 
 
 class _BestWeights(keras.callbacks.Callback):
-    """Keeps the state of the best validation loss; the training goes on."""
+    """Keeps the state of the best validation loss; training continues."""
 
     def __init__(self, trained: keras.Model) -> None:
         super().__init__()
@@ -109,7 +107,7 @@ def train_as_given(original: Subject, tools: Tools) -> AsGiven:
 def _train(subject: Subject, tools: Tools, stage: str) -> tuple[Trained, Trained]:
     """The training at its end, and at the best validation loss.
 
-    A training of few steps runs in the program of the trials, which has whole batches only. If the rows are
+    A run of few steps uses the program of the trials, which has whole batches only. If the rows are
     shuffled and an epoch has many batches, the rest of the rows is left out, others each time: a program for
     them would take longer to compile than the training takes.
     """
@@ -117,25 +115,23 @@ def _train(subject: Subject, tools: Tools, stage: str) -> tuple[Trained, Trained
     few = spec.epochs * subject.steps_per_epoch <= policy.short_training_steps
     whole = few and spec.shuffle and subject.rows >= policy.many_batches * spec.batch_size
     model = subject.copy()
-    short = for_short_training(subject.model, policy.quick_parameters) if few else contextlib.nullcontext()
     best, options = _BestWeights(model), subject.fit_arguments()
     own = () if spec.early_stopping else (best,)
     stages = EpochStages(tools.progress, stage)
     options["callbacks"] = (*options["callbacks"], *own, *tools.deadline.callbacks(), stages)
     try:
-        with short:
-            history = fit(
-                model,
-                **options,
-                steps_per_epoch=subject.rows // spec.batch_size if whole else None,
-                goes_on=not whole,
-                validation_batch_size=judged_in(subject),
-            )
-            last = Trained(subject, model, pull(model), history, tools.scoring.score(subject, model))
-            if best.state is None:  # early stopping has put the best weights back, or no loss was finite
-                return last, last
-            push(best.state, model)
-            return last, Trained(subject, model, best.state, history, tools.scoring.score(subject, model))
+        history = fit(
+            model,
+            **options,
+            steps_per_epoch=subject.rows // spec.batch_size if whole else None,
+            goes_on=not whole,
+            validation_batch_size=judged_in(subject),
+        )
+        last = Trained(subject, model, pull(model), history, tools.scoring.score(subject, model))
+        if best.state is None:  # early stopping has put the best weights back, or no loss was finite
+            return last, last
+        push(best.state, model)
+        return last, Trained(subject, model, best.state, history, tools.scoring.score(subject, model))
     except KilterError:  # data that the model cannot take: the diagnosis says so, and no remedy helped
         nothing = Trained(subject, model, pull(model), History(), math.nan, failed=True)
         return nothing, nothing

@@ -1,19 +1,23 @@
-"""The fewest changes: after the proof each is taken out in turn, and what does not earn its place goes.
+"""The fewest changes: after the proof each is removed in turn, and what does not earn its place goes.
 
-In short trainings, paired with those of the proof: the same seeds, rows and length.
+In short training runs, paired with those of the proof: the same seeds, rows and length.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from kilter._compare.comparison import PairedRun
 from kilter._treatment.plan import RemedySet
 from kilter._treatment.result import Part, Trials
 from kilter._treatment.search import Search
-from kilter._treatment.subject import Step, Subject
+from kilter._treatment.subject import Subject
+
+# Of trainings of one length these change nothing, or nothing that a short one shows.
+UNSEEN: Final = ("train-longer", "stop-early")
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +27,7 @@ class Minimal:
     subject: Subject
     parts: tuple[Part, ...] = ()
     score: float = math.nan
-    """The mean of its short trainings."""
+    """The mean of its short training runs."""
 
     @property
     def dropped(self) -> bool:
@@ -32,16 +36,22 @@ class Minimal:
 
 
 def minimal(
-    original: Subject, chosen: Subject, search: Search, trials: Trials, remedy_set: RemedySet
+    original: Subject,
+    chosen: Subject,
+    search: Search,
+    trials: Trials,
+    remedy_set: RemedySet,
+    asked: Collection[str] = (),
 ) -> Minimal:
     """The changes of ``chosen``, proven in ``trials``, without those that gain less than what matters.
 
-    The last change is tried first. Within the work that the policy allows; changes that were not tried stay.
+    Those that no finding ``asked`` for are first taken out together. Of the others the last one is tried
+    first. Within the work that the policy allows; changes that were not tried stay.
     """
     if trials.proof is None or len(chosen.changes) < 2:
         return Minimal(chosen)
     runs = trials.proof.candidates[1].runs[: search.policy.part_pairs]
-    return _Removal(original, search, remedy_set, chosen, runs).run()
+    return _Removal(original, search, remedy_set, chosen, runs).run(asked)
 
 
 @dataclass(eq=False)
@@ -53,26 +63,34 @@ class _Removal:
     runs: Sequence[PairedRun]
     spent: float = 0.0
     parts: list[Part] = field(default_factory=list)
+    known: dict[tuple[str, ...], list[PairedRun]] = field(default_factory=dict)
 
-    def run(self) -> Minimal:
+    def run(self, asked: Collection[str]) -> Minimal:
+        extra = [one.code for one in self.now.steps if one.code not in (*asked, *UNSEEN)]
+        if 1 < len(extra) < len(self.now.steps):
+            self._try_without(*extra)
         for step in reversed(self.now.steps):
             if len(self.now.changes) < 2 or self._is_over():
                 break
-            self._try_without(step)
+            self._try_without(step.code)
         if len(self.now.changes) > 1:
             self.parts = [self._alone(one) for one in self.parts]
         return Minimal(self.now, tuple(reversed(self.parts)), _mean(self.runs))
 
-    def _try_without(self, step: Step) -> None:
-        rest = [one for one in self.now.steps if one.code != step.code]
+    def _try_without(self, *codes: str) -> None:
+        """Take these out together if they do not earn their place; one that does is a part of its own."""
+        if codes[0] in UNSEEN:
+            self.parts.append(Part(codes[0], True, math.nan, math.nan, math.nan, 0))
+            return
+        rest = [one for one in self.now.steps if one.code not in codes]
         fewer = self.remedy_set.again(self.original, rest)
         if fewer is None:
             return
-        runs = self._trained(fewer, f"without {step.code}")
+        runs = self._trained(fewer, f"without {', '.join(codes)}")
         loss, without = self._loss(runs), _mean(runs)
         kept = loss > self.search.scoring.policy.least_gain
-        count = len(runs)
-        self.parts.append(Part(step.code, kept, loss, without, math.nan, count))
+        if not kept or len(codes) == 1:
+            self.parts += [Part(code, kept, loss, without, math.nan, len(runs)) for code in reversed(codes)]
         if not kept:
             self.now, self.runs = fewer, runs
 
@@ -86,7 +104,7 @@ class _Removal:
     def _alone(self, part: Part) -> Part:
         """The part with the score of the original with this change only."""
         step = next((one for one in self.now.steps if one.code == part.remedy), None)
-        if step is None or self._is_over():
+        if step is None or not part.pairs or self._is_over():
             return part
         only = self.remedy_set.again(self.original, [step])
         if only is None:
@@ -95,11 +113,15 @@ class _Removal:
         return Part(part.remedy, part.kept, part.loss, part.without, _mean(runs), part.pairs)
 
     def _trained(self, subject: Subject, name: str) -> list[PairedRun]:
+        codes = tuple(one.code for one in subject.steps)
+        if codes in self.known:
+            return self.known[codes]
         self.search.progress.stage(f"Taking changes out: {name}")
         runner = self.search.runner(subject)
         self.spent += self.search.cost.compilation
         self.spent += len(self.runs) * self.search.epochs * runner.steps * self.search.cost.work
-        return [runner.run(one.seed, self.search.epochs) for one in self.runs]
+        self.known[codes] = [runner.run(one.seed, self.search.epochs) for one in self.runs]
+        return self.known[codes]
 
     def _is_over(self) -> bool:
         policy = self.search.policy

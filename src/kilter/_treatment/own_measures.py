@@ -17,10 +17,11 @@ from scipy.special import expit, softmax
 
 from kilter import _measures
 from kilter._diagnosis.checks.output import SQUARES
+from kilter._diagnosis.skill import are_distances, cut_where_best
 from kilter._diagnosis.targets import labels, target_facts
 from kilter._engine.inference import predict_unchanged, whole_batches
 from kilter._measures import Answers, Direction, Kind
-from kilter._models.layers import OutputFacts, output_names
+from kilter._models.layers import LossFacts, OutputFacts, output_names
 from kilter._models.reading import paired_targets
 from kilter._models.tracing import fixed_batch_size
 from kilter._treatment.policy import Policy, ScoringPolicy
@@ -165,7 +166,7 @@ def predictions(subject: Subject, model: keras.Model) -> Any:
 
 
 def own_answers(original: Subject, subject: Subject, outputs: Sequence[np.ndarray]) -> list[OwnAnswers]:
-    """The answers of every output with a loss and targets, on the validation rows of ``subject``.
+    """The answers of every output with targets, on the validation rows of ``subject``; () if none has a loss.
 
     What an output is to learn is read from the ``original`` model: the treated one may have another loss.
     """
@@ -173,8 +174,11 @@ def own_answers(original: Subject, subject: Subject, outputs: Sequence[np.ndarra
     if not len(original.facts[1]) == len(subject.facts[1]) == len(outputs) == len(targets):
         return []
     found: list[OwnAnswers] = []
+    learns = any(one.loss is not None for one in original.facts[1])
     for index, name in enumerate(names_of(original.model, len(outputs))):
         came = original.facts[1][index]
+        if learns and came.loss is None:
+            came = replace(came, loss=LossFacts(""))  # a treated model may have one: its targets decide
         kind = kind_of(came)
         if kind is not None:
             given = np.asarray(outputs[index], dtype=np.float64)
@@ -265,7 +269,10 @@ def _answered(
         shares = _shares(outputs.reshape(-1, units), now)
         # Each position of a sequence or an image has a class of its own.
         places = _places(targets, len(shares) // count)
-        wanted, given = class_numbers(places), shares.argmax(axis=1)
+        wanted = class_numbers(places)
+        if units == 1 and are_distances(now) and len(wanted) == len(shares) and finite.all():
+            shares = np.eye(2)[cut_where_best(outputs.ravel(), wanted)]
+        given = shares.argmax(axis=1)
         known = class_numbers(_places(np.asarray(came.targets), len(shares) // count))
         rare = _measures.rare_class(np.bincount(known)) is not None
         return OwnAnswers(name, kind, wanted.reshape(count, -1), given.reshape(count, -1),

@@ -10,13 +10,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from kilter._engine.program_cache import for_short_training
 from kilter._models.copying import FOREIGN_ERRORS
 from kilter._models.editing import can_be_cut
 from kilter._records import Diagnosis, Finding
 from kilter._text import first_line
 from kilter._treatment.remedies import Remedy
-from kilter._treatment.sound_sibling import CODES, sound_sibling
+from kilter._treatment.sound_sibling import CODES, OPTIMIZER, sound_sibling
 from kilter._treatment.subject import Step, Subject
 from kilter.errors import KilterError
 
@@ -33,6 +32,11 @@ ORDER: Final = (
     "shuffle",
     "stateless",
     "rescale-targets",
+    "realign-masks",
+    "swap-pair-labels",
+    "invert-mask",
+    "add-loss",
+    "drop-augmentation",
     "remove-first-activation",
     "softmax-last-axis",
     "fix-from-logits",
@@ -43,7 +47,6 @@ ORDER: Final = (
     "rescale-each-output",
     "balance-losses",
     "weigh-reconstruction",
-    "non-saturating-loss",
     "focal-loss",
     "dice-loss",
     "output-bias-prior",
@@ -117,8 +120,7 @@ class RemedySet:
             return None
         remedy = self.remedies[code]
         try:
-            with for_short_training(subject.model, subject.policy.search.quick_parameters):
-                treated = remedy.apply(subject, finding)
+            treated = remedy.apply(subject, finding)
         except KilterError as problem:
             self.skipped[code] = f"expected {problem.expected}; received {problem.received}"
             return None
@@ -204,10 +206,16 @@ def _place(code: str) -> int:
     return ORDER.index(code) if code in ORDER else len(ORDER)
 
 
-def sibling_of(original: Subject, diagnosis: Diagnosis, remedy_set: RemedySet) -> Subject | None:
-    """The original's sound sibling, on data and with a training that are treated for all findings."""
+def sibling_of(
+    original: Subject, diagnosis: Diagnosis, remedy_set: RemedySet, *, optimizer_alone: bool = False
+) -> Subject | None:
+    """The original's sound sibling, on data and with training options that are treated for all findings.
+
+    ``optimizer_alone``: the original network with the sibling's optimiser.
+    """
     own = dict(wanted(diagnosis.raised(), symptoms=False))
     ground = cumulative(
         original, in_order({code: own[code] for code in GROUNDWORK if code in own}), remedy_set
     )
-    return sound_sibling(ground[-1] if ground else original, remedy_set.keep, remedy_set.parts())
+    parts = [one for one in remedy_set.parts() if one == OPTIMIZER or not optimizer_alone]
+    return sound_sibling(ground[-1] if ground else original, remedy_set.keep, parts)

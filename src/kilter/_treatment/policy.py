@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
+from kilter._engine.program_cache import QUICK_STEPS, QUICK_WEIGHTS
+
 BY_HAND: Final = "chosen by hand"
 
 
@@ -18,7 +20,7 @@ def _work(default: float, reason: str, seconds: str) -> Any:
 
 @dataclass(frozen=True)
 class SearchPolicy:
-    """The lengths of trials, searches and full trainings.
+    """The lengths of trials, searches and full training runs.
 
     *Work* is counted from the traced training step, in multiply-adds: about 1e10 a second on two cores.
     """
@@ -36,13 +38,13 @@ class SearchPolicy:
     somewhat_longer: int = _number(2, "times", "a search that is still behind the baselines")
     sibling_work: float = _work(2e11, "a longer full training is made once, of what is proven", "20 s")
     few_rows: int = _number(
-        30, "rows", "so few prove nothing: an output that cannot fit is repaired by reason"
+        30, "rows", "so few prove nothing: an output that cannot fit is repaired without a proof"
     )
-    part_pairs: int = _number(3, "paired seeds", "for each change that is taken out")
-    part_share: float = _number(0.3, "share of the full training", "trainings without one of the changes")
-    part_work: float = _work(6e10, "trainings without one of the changes may always do this much", "6 s")
+    part_pairs: int = _number(3, "paired seeds", "for each change that is removed")
+    part_share: float = _number(0.3, "share of the full training", "runs without one of the changes")
+    part_work: float = _work(6e10, "runs without one of the changes may always do this much", "6 s")
     short_training_steps: int = _number(
-        4_000,
+        QUICK_STEPS,
         "steps",
         "a shorter full training shares the program of the trials: compiling its own costs more",
     )
@@ -50,14 +52,14 @@ class SearchPolicy:
         16, "batches an epoch", "from this number on, the last partial batch may be left out"
     )
     quick_parameters: int = _number(
-        10_000, "weights", "in larger networks, XLA's optimisations save more time than they cost",
+        QUICK_WEIGHTS, "weights", "in larger networks, XLA's optimisations save more time than they cost",
         "10 networks on 2 cores: equal at 5,000 steps of 500 weights, at 1,700 steps of 50,000",
     )  # fmt: skip
     small_data: int = _number(64 * 2**20, "bytes", "copying this much to the device is faster than compiling")
     patience_share: float = _number(
         0.5, "share of the epochs", "networks may stay on a plateau for a long time"
     )
-    least_patience: int = _number(10, "epochs", "patience in short trainings")
+    least_patience: int = _number(10, "epochs", "patience in short training runs")
 
 
 @dataclass(frozen=True)

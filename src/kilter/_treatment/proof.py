@@ -169,7 +169,7 @@ def _is_harm(one: Difference, own: OwnMeasure, policy: ScoringPolicy) -> bool:
 
 
 def _counter(progress: Progress, name: str, total: int) -> Callable[[], None]:
-    """A function to call at the start of each of ``total`` trainings."""
+    """A function to call at the start of each of ``total`` training runs."""
     numbers = count(1)
     return lambda: progress.stage(name, next(numbers), total)
 
@@ -192,7 +192,7 @@ def _is_settled(judged: Comparison, scoring: Scoring) -> bool:
 def _median(original: Candidate) -> Trial:
     """The original model's runs in the proof, as one line of the trials."""
     seconds = statistics.median(run.seconds for run in original.runs)
-    return Trial((), original.median, seconds, f"{_ORIGINAL}: median of {len(original.runs)} short trainings")
+    return Trial((), original.median, seconds, f"{_ORIGINAL}: median of {len(original.runs)} short runs")
 
 
 def _marked(tried: list[Trial], chosen: tuple[str, ...]) -> list[Trial]:

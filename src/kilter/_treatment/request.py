@@ -13,12 +13,13 @@ from kilter._compare.statistics import least_pairs, smallest_p
 from kilter._diagnosis.diagnose import check_rows, checked_training, targets_of
 from kilter._engine.arrays import pick, row_count
 from kilter._engine.training_spec import TrainingSpec
+from kilter._models.compiling import compiled_like
 from kilter._models.editing import as_graph
 from kilter._models.optimizers import optimizer_facts
 from kilter._models.tracing import fixed_batch_size
 from kilter._treatment.policy import Policy
 from kilter._treatment.remedies import Remedy
-from kilter._treatment.subject import Subject, compiled_like
+from kilter._treatment.subject import Subject
 from kilter._validation import number, whole_number
 from kilter.data.splitting import row_keys
 from kilter.errors import OptionError

@@ -54,14 +54,15 @@ class Trial:
 
 @dataclass(frozen=True)
 class Part:
-    """One of several changes, in short paired trainings.
+    """One of several changes, in short paired training runs.
 
     Attributes:
         remedy: its code; kept: whether it earned its place.
-        loss: what is lost without it, in shares of the way from a constant prediction to perfection.
+        loss: what is lost without it, in shares of the way from a constant prediction to perfection; NaN if
+            it is needed in full trainings, and short ones do not show why.
         without: the mean score of all changes but this one.
         alone: the mean score with this change only; NaN if that was not tried.
-        pairs: the number of trainings of each.
+        pairs: the number of training runs of each.
     """
 
     remedy: str
@@ -74,8 +75,10 @@ class Part:
 
 def said(part: Part) -> str:
     """A change's own effect in words: what is lost without it, and whether it stayed."""
+    if math.isnan(part.loss):
+        return "short training runs do not show its effect"
     fewer = f"{100 * abs(part.loss):.2g} % {'less' if part.loss >= 0 else 'more'} of the way to perfect"
-    return f"{fewer} without it ({part.pairs} pairs)" + ("" if part.kept else "; taken out")
+    return f"{fewer} without it ({part.pairs} pairs)" + ("" if part.kept else "; removed")
 
 
 @dataclass(frozen=True)
@@ -91,8 +94,9 @@ class Trials:
         effect: of the chosen set, in shares of the way from a constant prediction to perfection; None without
             a proof.
         parts: what each of the changes does by itself, where there were several.
-        reason: why changes are made without a proof: there are too few rows for one, and the output cannot
-            fit the targets; "" otherwise.
+        reason: why changes are made without a proof: there are too few rows for one and the output cannot fit
+            the targets, or the change is more epochs, which full training runs have shown to help; ""
+            otherwise.
     """
 
     measure: str
@@ -230,7 +234,7 @@ class Treatment:
             lines.append(f"nothing to learn here, so no remedy was tried: {self.noise}")
         lines += [f"not possible: {code}: {reason}" for code, reason in self.skipped.items()]
         if trials.proof is not None:
-            lines.append(f"proof in short trainings ({trials.length}): {trials.in_words}")
+            lines.append(f"proof in short training runs ({trials.length}): {trials.in_words}")
             median = f"median {trials.measure} of these"
             before, after = (
                 f"{one.median:.4g}" if math.isfinite(one.median) else "a run diverged"
@@ -239,9 +243,9 @@ class Treatment:
             lines.append(f"{median}: original model {before}, with the changes {after}")
         lines += [f"{one.remedy}: {said(one)}" for one in trials.parts if one.kept]
         if trials.reason:
-            lines.append(f"changed by reason, without a proof: {trials.reason}")
+            lines.append(f"changed without a proof: {trials.reason}")
         if self.kept:
-            lines.append(f"kept the given model: {self.kept}")
+            lines.append(f"kept the original model: {self.kept}")
         if self.stopped:
             lines.append(f"stopped early: {self.stopped}")
         lines += [f"{one} (full training without the changes → with them)" for one in self.checks]

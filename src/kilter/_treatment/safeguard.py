@@ -8,7 +8,9 @@ more training makes it worse, it is returned untrained.
 A model is worse if the measure that decides is worse at all: what gains nothing there is not worth a change.
 It is worse too if any other measure is worse by more than one standard error of the paired difference, or by
 as many more as several measures need (:func:`errors_allowed`). The standard error is that of a delete-a-group
-jackknife over 20 groups of rows, left out of both models' measures.
+jackknife over 20 groups of rows, left out of both models' measures. Of several outputs, each has a measure
+that decides: it may lose no more than the smallest gain that matters. Between the last and the best weights
+of the original model no such measure may lose anything.
 """
 
 from __future__ import annotations
@@ -71,6 +73,7 @@ def safest(
     policy = original.policy.scoring
     rows = original if treated is None else treated.subject
     also = [measure for _, measure, _ in scoring.outputs]
+    deciding = tuple(f"{measure} of {output}" for output, measure, _ in scoring.outputs if output)
     last, before = (_measured(original, rows, one, *also) for one in (given.last, given.before))
     references = [last]
     if original.trained or any(one.learnt for one in before):
@@ -78,32 +81,44 @@ def safest(
     kept, checks = "", ()
     if treated is not None:
         own = _measured(original, treated.subject, treated, *also)
-        checks = compared(last, own, policy)
-        kept = _against(own, references, policy)
+        checks = compared(last, own, policy, deciding)
+        kept = _against(own, references, policy, deciding)
         kept = kept or ("" if by_reason else _gained_nothing(treated, given, scoring))
         if not kept:
             return Returned(treated, "", checks, _values(last), _values(own))
         kept = f"with the changes, {kept}"
     choices = [(given.best, _measured(original, rows, given.best, *also)), (given.last, last)]
-    if scoring.better_by(given.last.score, given.best.score) > 0:
+    if scoring.better_by(given.last.score, given.best.score) > 0 or _loses(choices[0][1], last, deciding):
         choices.reverse()
     worse = ""
     for one, found in choices:
-        worse = _against(found, references, policy)
+        worse = _against(found, references, policy, deciding)
         if not worse:
             return Returned(one, kept, checks, _values(last), _values(found))
     kept = kept or f"after more training, {worse}"
     return Returned(given.before, kept, checks, _values(last), _values(before))
 
 
+def _loses(found: Sequence[Measured], other: Sequence[Measured], deciding: Sequence[str]) -> bool:
+    """Whether one of the measures that decide is less good than another model's."""
+    theirs = {one.name: one for one in other if one.name in deciding}
+    signed = (
+        (one, theirs[one.name], 1 if one.direction == "max" else -1) for one in found if one.name in theirs
+    )
+    return any(sign * (one.value - their.value) < 0 for one, their, sign in signed)
+
+
 def _against(
-    found: Sequence[Measured], references: Sequence[Sequence[Measured]], policy: ScoringPolicy
+    found: Sequence[Measured],
+    references: Sequence[Sequence[Measured]],
+    policy: ScoringPolicy,
+    deciding: Sequence[str],
 ) -> str:
     """What is worse than in one of the references, in words; "" if nothing is."""
     for reference in references:
         if reference and not found:
             return "the model cannot be evaluated on the validation rows"
-        worse = [one for one in compared(reference, found, policy) if one.verdict == "worse"]
+        worse = [one for one in compared(reference, found, policy, deciding) if one.verdict == "worse"]
         if worse:
             listed = "; ".join(map(str, worse))
             return f"this got worse by more than chance: {listed}"
@@ -158,9 +173,12 @@ def measured(original: Subject, subject: Subject, model: keras.Model, *also: str
 
 
 def compared(
-    given: Sequence[Measured], other: Sequence[Measured], policy: ScoringPolicy = _POLICY
+    given: Sequence[Measured],
+    other: Sequence[Measured],
+    policy: ScoringPolicy = _POLICY,
+    deciding: Sequence[str] = (),
 ) -> tuple[MeasureCheck, ...]:
-    """A check for every measure that both have.
+    """A check for every measure that both have; those that decide may lose no more than what matters.
 
     If the ``given`` model has learnt nothing of an output, its compiled metrics are left out: a constant
     answer may have a perfect recall.
@@ -169,7 +187,12 @@ def compared(
     idle = {one.output for one in given if one.learnt is False} - {one.output for one in given if one.learnt}
     chosen = [one for one in given if one.name in theirs and not (one.learnt is None and one.output in idle)]
     errors = errors_allowed(len(chosen), policy.harm_errors)
-    return tuple(_check(one, theirs[one.name], errors) for one in chosen)
+    return tuple(
+        _check(
+            one, theirs[one.name], errors, policy.least_gain * one.way if one.name in deciding else math.inf
+        )
+        for one in chosen
+    )
 
 
 def errors_allowed(measures: int, alone: float) -> float:
@@ -184,14 +207,15 @@ def errors_allowed(measures: int, alone: float) -> float:
     return float(stats.norm.ppf(stats.norm.cdf(alone) ** (1 / max(measures, 1))))
 
 
-def _check(given: Measured, other: Measured, errors: float) -> MeasureCheck:
+def _check(given: Measured, other: Measured, errors: float, most: float) -> MeasureCheck:
+    """``errors``: the standard errors that the other may lose, but no more than ``most``."""
     sign = 1.0 if given.direction == "max" else -1.0
     gain = sign * (other.value - given.value)
     error = _jackknife_error(other.without - given.without)
     if not math.isfinite(given.value) or not math.isfinite(other.value):
         gain, error = float(math.isfinite(other.value)) - float(math.isfinite(given.value)), math.nan
     allowed = errors * error if math.isfinite(error) else 0.0
-    verdict = "better" if gain > allowed else "worse" if gain < -allowed else "alike"
+    verdict = "better" if gain > allowed else "worse" if gain < -min(allowed, most) else "alike"
     return MeasureCheck(given.name, given.value, other.value, error, verdict)
 
 

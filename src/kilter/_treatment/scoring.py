@@ -15,6 +15,7 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 from kilter import _measures
 from kilter._compare.comparison import OwnMeasure
+from kilter._diagnosis.targets import are_inputs
 from kilter._engine.inference import evaluate
 from kilter._measures import Answers
 from kilter._models.layers import OutputFacts
@@ -145,7 +146,7 @@ class Scoring:
     def gain(self, score: float, other: float) -> float:
         """How much further than ``other`` on the way from a constant prediction (0) to perfection (1).
 
-        A training that diverged counts as an error as far below a constant prediction as perfection is above
+        A run that diverged counts as an error as far below a constant prediction as perfection is above
         it, or as a share of 0. The share of the error saved if the constant prediction's measure is unknown.
         """
         constant = self.constant if math.isfinite(self.constant) else self.chance
@@ -270,12 +271,14 @@ def _of_one(subject: Subject, one: OwnAnswers, measure: str, constant: Constant)
 def baseline(subject: Subject, one: OwnAnswers, measure: str) -> float:
     """What the better of nearest neighbours and ridge regression reaches by a measure of a single output.
 
-    On samples of the rows. NaN if the inputs are not one array of numbers, for masks, and for too many
-    targets a row.
+    On samples of the rows. NaN if the inputs are not one array of numbers, for masks, for too many targets a
+    row, and for targets that are the inputs.
     """
     if one.output or one.kind == "masks" or one.wanted.shape[1] > subject.policy.scoring.baseline_targets:
         return math.nan
     y, y_val = np.asarray(subject.y), np.asarray(subject.y_val)
+    if are_inputs([np.asarray(leaf) for leaf in jax.tree.leaves(subject.x)], y):
+        return math.nan
     if one.kind == "classes":
         if one.wanted.shape[1] > 1:
             return math.nan

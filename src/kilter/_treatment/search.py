@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from kilter._engine.fingerprint import Structure, structure
 from kilter._engine.step_cost import StepCost
+from kilter._engine.structure import Structure, structure
 from kilter._progress import SILENT, Progress
 from kilter._records import Diagnosis, Finding
 from kilter._treatment.deadline import Deadline
@@ -85,7 +85,7 @@ class Search:
         if self.deadline.stops("the rest of the search"):
             return True
         short = self.scoring.falls_short(score)
-        if self.scoring.learnt_nothing(score) or (self.thorough and short):
+        if self.scoring.learnt_nothing(score):
             return self.spent > self.allowed * self.policy.longer
         return self.spent > self.allowed * (self.policy.somewhat_longer if short else 1)
 
@@ -191,19 +191,28 @@ def _fewest(sets: list[Subject], score: float, search: Search) -> tuple[Subject,
 
 
 def persist(choice: Choice, diagnosis: Diagnosis, remedy_set: RemedySet) -> Choice:
-    """The choice with further changes, one at a time; if it has learnt nothing, with longer trials, once."""
+    """The choice with further changes, one at a time; in longer trials if it has learnt nothing."""
     best, score, search = choice.subject, choice.score, choice.search
     assert search is not None
-    for longer in (1, search.policy.longer):
-        if longer > 1:
-            if search.deadline.stops("longer trials"):
-                break
-            search.epochs = min(search.epochs * longer, best.training.epochs)
-            score = search.run(best, "tried for longer")
-        best, score = _more(best, score, diagnosis, remedy_set, search)
-        if not search.scoring.learnt_nothing(score) or search.epochs >= best.training.epochs:
+    longer = min(search.epochs * search.policy.longer, best.training.epochs)
+    if search.scoring.learnt_nothing(score) and longer > search.epochs:
+        if search.deadline.stops("longer trials"):
+            return choice
+        search.epochs = longer
+        score = search.run(best, "tried for longer")
+    return Choice(*_more(best, score, diagnosis, remedy_set, search), search)
+
+
+def lengthen(search: Search, subject: Subject) -> None:
+    """Make the trials as long as a subject that learns in full training needs to learn something in them."""
+    known = [one.score for one in search.tried if one.remedies == subject.remedies and "short" in one.outcome]
+    if known and not search.scoring.learnt_nothing(known[-1]):
+        return
+    while search.scoring.learnt_nothing(search.run(subject)):
+        longer = min(search.epochs * search.policy.somewhat_longer, subject.training.epochs)
+        if longer == search.epochs or search.deadline.stops("longer trials"):
             break
-    return Choice(best, score, search)
+        search.epochs = longer
 
 
 def _more(
@@ -211,8 +220,8 @@ def _more(
 ) -> tuple[Subject, float]:
     """Adds each further change that helps: the optimiser and the rate, and more while nothing is learnt.
 
-    A subject that reaches the baselines after so short a training is tried with another optimiser only. One
-    that still falls short of them in a thorough search is tried with everything.
+    A subject that reaches the baselines after so short a run is tried with another optimiser only. One that
+    still falls short of them in a thorough search is tried with everything.
     """
     scoring, worth = search.scoring, search.scoring.policy.worth
     codes = FURTHER if scoring.falls_short(score) else FURTHER[:1]

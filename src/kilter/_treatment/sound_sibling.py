@@ -9,31 +9,29 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-import keras
+import numpy as np
 
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.diagnose import read_context
 from kilter._diagnosis.sibling import (
-    ATTENTION_RATE,
     PARTS,
-    RATE,
     Cleaning,
     cleaning_of,
     configuration,
+    sound_optimizer,
 )
+from kilter._models.compiling import compiled_like
 from kilter._models.copying import FOREIGN_ERRORS
 from kilter._models.editing import can_be_cut
-from kilter._models.layers import ATTENTION
 from kilter._models.variables import draw_weights
 from kilter._records import Change
 from kilter._treatment.own_measures import kind_of
 from kilter._treatment.remedies.base import counted
-from kilter._treatment.subject import Step, Subject, compiled_like, copy_of
+from kilter._treatment.subject import Step, Subject, copy_of
 from kilter.errors import KilterError
 
 OPTIMIZER: Final = "change-optimizer"
 CODES: Final = (*PARTS, OPTIMIZER)
-_CLIP: Final = 1.0
 _NAMES: Final = {"units": "width", "filters": "width", "negative_slope": "slope"}
 
 
@@ -66,11 +64,12 @@ def _sibling(subject: Subject, keep: Collection[str], codes: Sequence[str]) -> S
             draw_weights(free, subject.seed)
     treated = subject
     if OPTIMIZER in codes and "optimizer" not in keep:
-        rate = ATTENTION_RATE if _attends(model) else RATE
+        optimizer = sound_optimizer(model, subject.model)
+        rate = round(float(np.asarray(optimizer.learning_rate)), 6)
         # Regression benefits from a high learning rate to the end, classification from one that falls to 0.
         cycled = any(kind_of(one) != "numbers" for one in subject.facts[1])
-        changes.append(_optimizer_change(subject, rate, cycled=cycled))
-        options["optimizer"] = keras.optimizers.Adam(rate, clipnorm=_CLIP)
+        changes.append(_optimizer_change(subject, rate, optimizer.clipnorm, cycled=cycled))
+        options["optimizer"] = optimizer
         treated = replace(subject.with_training(schedule=None), cycle=rate if cycled else None)
     if not changes:
         return None
@@ -81,10 +80,6 @@ def _sibling(subject: Subject, keep: Collection[str], codes: Sequence[str]) -> S
         changes=(*subject.changes, *changes),
         steps=(*subject.steps, *steps),
     )
-
-
-def _attends(model: keras.Model) -> bool:
-    return any(isinstance(one, ATTENTION) for one in model._flatten_layers())
 
 
 def _change(context: Context, cleaning: Cleaning, code: str) -> Change | None:
@@ -145,23 +140,23 @@ def _snippet(code: str, after: str) -> str:
     return f"{made[code]}  # {after}" if code in made else f"# {after}"
 
 
-def _optimizer_change(subject: Subject, rate: float, *, cycled: bool) -> Change:
+def _optimizer_change(subject: Subject, rate: float, clip: float | None, *, cycled: bool) -> Change:
     facts = subject.optimizer
     now = "" if facts.learning_rate is None else f", learning rate {facts.learning_rate:.3g}"
     course = f"up to a rate of {rate:g} and down again (1cycle)" if cycled else f"learning rate {rate:g}"
     cycle = f"\nkilter.fit(..., schedule=kilter.schedules.one_cycle({rate:g}, length=steps))"
+    given = f"{rate:g}" if clip is None else f"{rate:g}, clipnorm={clip:g}"
     return Change(
         remedy=OPTIMIZER,
         where=("optimizer",),
         before=f"{facts.name}{now}",
-        after=f"adam, gradient norm at most {_CLIP:g}, {course}",
-        snippet=f"optimizer = keras.optimizers.Adam({rate:g}, clipnorm={_CLIP:g})"
-        + (cycle if cycled else ""),
+        after="adam, " + ("" if clip is None else f"gradient norm at most {clip:g}, ") + course,
+        snippet=f"optimizer = keras.optimizers.Adam({given})" + (cycle if cycled else ""),
         recipe=(
             "optimizer.name=adam",
             "optimizer.momentum=none",
             f"optimizer.learning_rate={rate:g}",
-            f"optimizer.clipnorm={_CLIP:g}",
+            *(() if clip is None else (f"optimizer.clipnorm={clip:g}",)),
             *(("schedule.name=one_cycle",) if cycled else ()),
         ),
     )

@@ -16,16 +16,14 @@ from kilter import schedules
 from kilter._engine.arrays import collect, pick, row_count
 from kilter._engine.feed import Order
 from kilter._engine.training_spec import TrainingSpec
-from kilter._models.copying import FOREIGN_ERRORS, ModelCopy, copy_model, copy_written, is_graph
-from kilter._models.duplicate import duplicate
+from kilter._models.compiling import compiled_like
+from kilter._models.copying import ModelCopy, copy_model, copy_written, is_graph
 from kilter._models.layers import LayerFacts, OutputFacts
-from kilter._models.optimizers import OptimizerFacts, inner_optimizer, optimizer_facts, optimizer_slot
+from kilter._models.optimizers import OptimizerFacts, optimizer_facts
 from kilter._models.reading import paired_targets, read_model
 from kilter._models.variables import build
 from kilter._records import Change, Finding
 from kilter._treatment.policy import Policy
-from kilter._validation import errors_as
-from kilter.errors import ModelError
 from kilter.schedules import Performance
 
 _TRAINING, _POLICY = TrainingSpec(), Policy()
@@ -138,7 +136,7 @@ class Subject:
         return model
 
     def fit_arguments(self, epochs: int | None = None, *, validated: bool = True) -> dict[str, Any]:
-        """The arguments of :func:`kilter.fit` for a training of ``epochs``, by default all of them.
+        """The arguments of :func:`kilter.fit` for a training run of ``epochs``, by default all of them.
 
         Callbacks are copies, since Keras's keep state. A 1cycle is fitted to ``epochs`` and never stopped
         early. ``validated``: False leaves validation data and early stopping out, unless a callback or
@@ -197,66 +195,3 @@ def copied_with_layers(model: keras.Model) -> ModelCopy:
 def copy_of(model: keras.Model) -> keras.Model:
     """An uncompiled copy of any built model with the same weights."""
     return copied_with_layers(model).model
-
-
-def compiled_like(like: keras.Model, model: keras.Model, **changes: Any) -> keras.Model:
-    """``model``, compiled as ``like`` is, with its own optimiser in its initial state.
-
-    ``changes``: other arguments of ``compile``: optimizer, loss, metrics or loss_weights.
-    """
-    given: Any = like._compile_config  # type: ignore[attr-defined]
-    if "metrics" in changes:
-        changes["weighted_metrics"] = None
-    if "optimizer" not in changes:
-        changes["optimizer"] = fresh_optimizer(like)
-    config = {**given.config, **changes}
-    # Metrics have state: two models may not share one.
-    for name in ("metrics", "weighted_metrics"):
-        config[name] = keras.tree.map_structure(_fresh_metric, config[name])
-    # Keras's own compile(): a class that overrides it may need more arguments, and a copy has the result.
-    keras.Model.compile(model, **config)
-    return model
-
-
-def _fresh_metric(metric: Any) -> Any:
-    if not isinstance(metric, keras.Metric):
-        return metric
-    fresh = duplicate(metric)
-    fresh.reset_state()
-    return fresh
-
-
-def fresh_optimizer(model: keras.Model, **changes: Any) -> keras.optimizers.Optimizer:
-    """An optimiser like the model's in its initial state, with ``changes`` of its configuration.
-
-    Raises :class:`ModelError` if its class cannot make one.
-    """
-    optimizer = inner_optimizer(model)  # compile() wraps it again
-    rate = optimizer_slot(model, "learning_rate")
-    if rate is not None and rate.is_scheduled:
-        changes = {"learning_rate": rate.value, **changes}
-    with errors_as(
-        ModelError,
-        *FOREIGN_ERRORS,
-        expected="an optimiser that can be made from its configuration",
-        received=type(optimizer).__name__,
-        remedy="give its class get_config",
-    ):
-        config = {**optimizer.get_config(), **changes}
-        try:
-            return type(optimizer).from_config(config)
-        except FOREIGN_ERRORS:
-            return _as_keras_makes_it(optimizer, config)
-
-
-def _as_keras_makes_it(optimizer: Any, config: dict[str, Any]) -> Any:
-    """An optimiser whose own class does not take its configuration: made by Keras's class that it extends."""
-    own = type(optimizer)
-    fresh: Any = next(one for one in own.__mro__ if one.__module__.startswith("keras.")).from_config(config)
-    fresh.__class__ = own
-    made = set(vars(fresh))
-    for name, value in vars(optimizer).items():
-        # Slots, which hold variables, are made when it is built.
-        if name not in made and not any(isinstance(one, keras.Variable) for one in keras.tree.flatten(value)):
-            setattr(fresh, name, value)
-    return fresh

@@ -6,6 +6,7 @@ The steps, from top to bottom: diagnosis → candidates and short trials (:mod:`
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -18,7 +19,7 @@ from kilter._compare.looks import Spending
 from kilter._diagnosis.diagnose import Asked, Examined, examined
 from kilter._engine.augmenting import Augment
 from kilter._engine.measuring import probe
-from kilter._engine.program_cache import shared_programs
+from kilter._engine.program_cache import compiled_for, shared_programs
 from kilter._engine.scheduling import Schedule
 from kilter._engine.training_spec import TrainingSpec
 from kilter._progress import Verbose, shown
@@ -67,11 +68,11 @@ def treat(
     """Find what is wrong with a model, change it, prove the changes, and train the result.
 
     The model and its planned training are diagnosed (:func:`kilter.diagnose`). If nothing can be learnt from
-    the rows, no remedy is tried. Sets of remedies for the severe findings are tried in short trainings,
+    the rows, no remedy is tried. Sets of remedies for the severe findings are tried in short training runs,
     causes before symptoms. The smallest set that suffices is trained for ``epochs``, stopped early at the
     best validation loss. If much is left to learn, so is the sound sibling: the same network with everything
     sound. The better one is tested on paired seeds against the original model, and has to be better by a
-    difference that matters. Then each change is taken out in turn, and what does not earn its place goes.
+    difference that matters. Then each change is removed in turn, and what does not earn its place goes.
     Changes that are not proven, or that make any output's own measure worse, are dropped. A model without
     severe findings is trained as it is; it is treated only if it then falls short of its sibling or of the
     baselines.
@@ -93,8 +94,8 @@ def treat(
         validation_data: (x, y) or (x, y, sample_weight). Without it a fifth of the rows, drawn with
             ``seed``, is held out.
         batch_size, epochs, shuffle, class_weight, sample_weight, callbacks, schedule, augment: as for
-            :func:`kilter.fit`; every training uses them, short trials too. Callbacks are copied for each
-            training. A model made for one batch size is trained and scored with whole batches of that size.
+            :func:`kilter.fit`; every run uses them, short trials too. Callbacks are copied for each run. A
+            model made for one batch size is trained and scored with whole batches of that size.
         budget: scales the work of trials, as a multiple of the full training's.
         pairs: the number of paired seeds of a proof, at least 6: fewer cannot reach a p of 0.05.
         seed: of weights, orders and searches.
@@ -129,11 +130,11 @@ def treat(
         seed=seed,
     )
     asked = replace(subject_of(model, x, y, spec, policy), features=tuple(features))
-    with shown(verbose) as progress, shared_programs():
+    remedy_set = RemedySet(remedies, kept(model, keep, remedies))
+    with shown(verbose) as progress, shared_programs(), _compiled(asked):
         found = examined(model, asked.x, asked.y, asked.training, progress, Asked(features=asked.features))
         original = readable(asked)
         scoring = scoring_of(original, metric)
-        remedy_set = RemedySet(remedies, kept(model, keep, remedies))
         progress.stage("Treating: measuring what nearest neighbours and ridge regression reach")
         tools = Tools(remedy_set, scoring, budget, progress, deadline)
         given = train_as_given(original, tools)
@@ -145,18 +146,19 @@ def treat(
         return replace(result, noise=noise)
 
 
+def _compiled(subject: Subject) -> contextlib.AbstractContextManager[None]:
+    """How all programs of the treatment are compiled: as suits the steps of a full training."""
+    policy, steps = subject.policy.search, subject.training.epochs * subject.steps_per_epoch
+    return compiled_for(subject.model, steps, policy.quick_parameters, policy.short_training_steps)
+
+
 def _best(
     original: Subject, found: Examined, given: AsGiven, tools: Tools, spending: Spending
 ) -> tuple[Round, str]:
     """The best subject; on noise the original one, with the finding that says so in words, else ""."""
     if found.noise and tools.scoring.learnt_nothing(given.best.score):
         return unchanged(original, given, tools), _noise(found.diagnosis)
-    return course(original, found.diagnosis, given, tools, spending, tried=_was_tried(found)), ""
-
-
-def _was_tried(found: Examined) -> bool:
-    """Whether the diagnosis has tried the whole training."""
-    return found.outcome is not None and found.outcome.steps >= found.outcome.planned
+    return course(original, found.diagnosis, given, tools, spending, examined=found), ""
 
 
 def _noise(diagnosis: Diagnosis) -> str:

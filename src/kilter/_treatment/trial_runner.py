@@ -1,8 +1,7 @@
-"""Short trainings of one subject from the weights of one seed after another, in one compiled program."""
+"""Short training runs of one subject from the weights of one seed after another, in one compiled program."""
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +16,7 @@ from kilter._engine.arrays import pick
 from kilter._engine.feed import Order, must_stream
 from kilter._engine.fit import fit
 from kilter._engine.parallel import Logs, fit_together
-from kilter._engine.program_cache import for_short_training, shelf
+from kilter._engine.program_cache import shelf
 from kilter._engine.step_cost import StepCost
 from kilter._models.tracing import fixed_batch_size
 from kilter._models.variables import State, draw_weights, pull, push
@@ -62,11 +61,10 @@ class TrialRunner:
     def cost(self) -> StepCost:
         """The cost of a training step, from its trace; from the weights alone if it cannot be traced."""
         try:
-            with self._compilation():
-                model = self._start(self.subject.seed)
-                options = self.subject.fit_arguments(1, validated=False)
-                fit(model, **{**options, "callbacks": ()}, steps_per_epoch=1)
-                found = shelf(model).cost("train")
+            model = self._start(self.subject.seed)
+            options = self.subject.fit_arguments(1, validated=False)
+            fit(model, **{**options, "callbacks": ()}, steps_per_epoch=1)
+            found = shelf(model).cost("train")
         except KilterError:
             found = None
         weights = self.subject.model.count_params()
@@ -123,22 +121,18 @@ class TrialRunner:
         ``own``: also take each output's own measures.
         """
         try:
-            with self._compilation():
-                model = self._start(seed)
-                options = {**self.subject.fit_arguments(epochs, validated=False), "seed": seed}
-                judged = judged_in(self.subject)
-                options |= {"steps_per_epoch": self.steps, "goes_on": False, "validation_batch_size": judged}
-                history = fit(model, **options)
-                score = self.scoring.score(self.subject, model)
-                measures = self.scoring.own(self.subject, model) if own else {}
+            model = self._start(seed)
+            options = {**self.subject.fit_arguments(epochs, validated=False), "seed": seed}
+            judged = judged_in(self.subject)
+            options |= {"steps_per_epoch": self.steps, "goes_on": False, "validation_batch_size": judged}
+            history = fit(model, **options)
+            score = self.scoring.score(self.subject, model)
+            measures = self.scoring.own(self.subject, model) if own else {}
         except KilterError:
             return _run(seed, math.nan)
         lines = zip(*history.history.values(), strict=True)
         logs = tuple(dict(zip(history.history, map(float, line), strict=True)) for line in lines)
         return _run(seed, score, measures, sum(history.seconds) / max(len(logs), 1), logs)
-
-    def _compilation(self) -> contextlib.AbstractContextManager[None]:
-        return for_short_training(self.subject.model, self.subject.policy.search.quick_parameters)
 
     def _start(self, seed: int) -> keras.Model:
         """The model to train, with the weights of ``seed`` in it."""
@@ -171,7 +165,7 @@ def _part(subject: Subject, rows: int) -> Subject:
     """The subject with the rows and validation rows of a trial.
 
     Where it shuffles small data, it keeps all rows: an epoch takes some of them, others each time, in the
-    program of a training on all. Else rows are drawn with the subject's seed, and stay in their order.
+    program of a training run on all. Else rows are drawn with the subject's seed, and stay in their order.
     """
     most = subject.policy.search.trial_validation_rows
     judged = slice(most - most % (fixed_batch_size(subject.model) or 1))

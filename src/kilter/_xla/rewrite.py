@@ -109,7 +109,7 @@ def rewritten(
     try:
         layout = carry_layout(traced, batch_size=batch_size) if carries else ()
         return use(rewrite(traced, batch_size=batch_size, layout=layout), layout)
-    except Exception as problem:  # noqa: BLE001  (whatever a rule raises, training goes on)
+    except Exception as problem:  # noqa: BLE001  (whatever a rule raises, training continues)
         warn_once(
             f"A step could not be rewritten for the CPU, so the plain one is used, which may be slower. "
             f"JAX {jax.__version__}; {type(problem).__name__}: {first_line(problem)}. "

@@ -58,13 +58,13 @@ def read_folder(path: Path, options: LoadOptions) -> Source:
     return frames_source(frames, options, about, lambda label: _classes(folders["train"], label))
 
 
-def first_schema(path: Path) -> pl.Schema:
-    """The columns of the training part of a folder."""
+def first_rows(path: Path) -> pl.DataFrame:
+    """The first rows of the training part of a folder."""
     folder = path
     if (path / _PARTS).is_file():
         names = [str(name) for name in _json(path / _PARTS)["splits"]]
         folder = path / next((name for name in names if name.lower() in TRAIN_NAMES), names[0])
-    return _frame(_files(folder)[:1]).schema
+    return _frame(_files(folder)[:1])
 
 
 def _files(folder: Path) -> list[Path]:

@@ -58,6 +58,7 @@ class About:
     notes: tuple[str, ...] = ()
     losses: tuple[str, ...] = ()
     image_size: tuple[int, int] | None = None
+    target: str | None = None
 
 
 def assemble(
@@ -103,6 +104,7 @@ def assemble(
         shifts,
         about.losses + lost + _lost_targets(train, task),
         held_out(validation, "validation"),
+        about.target,
     )
 
 

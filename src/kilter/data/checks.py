@@ -55,6 +55,9 @@ def find_nonfinite(values: np.ndarray) -> NonFinite | None:
     return NonFinite(nan, infinite, np.concatenate(bad_rows), tuple(sorted(bad_columns)))
 
 
+_ONE_CLASS = "add rows of another class, or name another target"
+
+
 def check(dataset: Dataset, *, part: str = "training data", training: bool = True) -> None:
     """Raise DataError that lists every problem of ``dataset``; do nothing if there is none.
 
@@ -75,7 +78,9 @@ def check(dataset: Dataset, *, part: str = "training data", training: bool = Tru
         raise DataError(
             expected=f"{part} with rows, finite values and valid labels ({dataset.name})",
             received="; ".join(problems),
-            remedy="correct the source (training leaves out rows that are not finite with skip_bad=True), or "
+            remedy=_ONE_CLASS
+            if problems[-1].startswith("one class only")
+            else "correct the source (training leaves out rows that are not finite with skip_bad=True), or "
             "choose another target or split",
         )
 

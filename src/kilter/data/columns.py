@@ -20,6 +20,7 @@ from kilter.data.entries import (
     plain_text,
     without_markers,
 )
+from kilter.data.label_lists import label_counts, separator_of
 from kilter.data.number_formats import Writing, mostly_numbers, numbers_in, writing_of
 from kilter.data.paths import quote
 from kilter.data.precision import NO_SHIFT, find_compression, find_shift, median
@@ -68,6 +69,11 @@ class Aside:
 NO_VALUES = Aside("no values")
 
 
+def names_rows(name: str) -> bool:
+    """Whether a column of this name says which person or thing a row is of."""
+    return bool(name) and _NAMES_ROWS.fullmatch(name) is not None
+
+
 def reason_to_set_aside(series: pl.Series) -> Aside | None:
     """Why a training column is not a feature; None if it is one."""
     if not is_number(series) and not is_text(series) and not is_date(series):
@@ -105,6 +111,8 @@ def _reason_of_text(text: pl.Series, count: int, distinct: int) -> Aside | None:
         return None
     different = text.drop_nulls().unique()
     if find_pattern(different) or _are_numbers(different) or _are_nearly_numbers(different):
+        return None
+    if separator_of(different):
         return None
     one_word = distinct == count == len(text) and not different.str.contains(r"\s").any()
     is_id = one_word or bool(_NAMES_ROWS.fullmatch(text.name) or _NAMES_SOMEONE.fullmatch(text.name))
@@ -172,13 +180,17 @@ def _text_column(text: pl.Series, precise: bool, kind: str | None, how: Literal[
     if kind == "text":
         words = () if how == "hash" else frequent_words(text, WORD_FEATURES)
         return Column(name, "text", words, indicator=missing, buckets=0 if words else WORD_FEATURES)
+    separator = separator_of(text) if kind is None and len(text) >= _FEWEST_NAMED_ROWS else ""
+    if separator:
+        text = label_counts(text, separator)
+        different = text.unique()
     kept, rare = _grouped(text)
     if not rare:
         kept = sorted(different.to_list())
     if len(kept) > MAX_CATEGORIES:
         counts = text.drop_nulls().value_counts(sort=True)[text.name].to_list()
         kept, rare = sorted(counts[: MAX_CATEGORIES - 1]), sorted(counts[MAX_CATEGORIES - 1 :])
-    return Column(name, "category", tuple(kept), rare=tuple(rare), indicator=missing)
+    return Column(name, "category", tuple(kept), rare=tuple(rare), indicator=missing, separator=separator)
 
 
 def _mostly_common(text: pl.Series) -> bool:

@@ -11,16 +11,17 @@ from typing import Any
 import polars as pl
 
 from kilter._validation import errors_as
-from kilter.data.assembling import About
 from kilter.data.charsets import national, utf8
 from kilter.data.csv_layout import arranged, first_uneven, require_table, sample_of
-from kilter.data.dataset import LoadOptions, Source
+from kilter.data.dataset import LoadOptions
 from kilter.data.encoding import Column
-from kilter.data.entries import are_codes, plain_text
+from kilter.data.entries import are_codes, is_text, plain_text
 from kilter.data.number_formats import mark_of, mostly_numbers, with_point
 from kilter.data.packed import plain_name
 from kilter.data.paths import first_named, quote, require_file
-from kilter.data.tables import UNREADABLE, table_source
+from kilter.data.plain_frame import require_short_names
+from kilter.data.rows import file_rows, typed
+from kilter.data.tables import UNREADABLE
 from kilter.data.usage import signs_by_column
 from kilter.errors import DataError
 
@@ -40,6 +41,7 @@ def require_header(frame: pl.DataFrame, path: Path, known: tuple[Column, ...]) -
     value of its column. A line of numbers only is always a row.
     """
     names = [_REPEATED.sub("", name) for name in frame.columns]
+    frame = frame.with_columns(typed(plain_text(one)) for one in frame.get_columns() if is_text(one))
     if known and {column.name for column in known} <= set(frame.columns):
         return ()
     numbers = [name for name in names if _is_number(name)]
@@ -59,6 +61,14 @@ def require_header(frame: pl.DataFrame, path: Path, known: tuple[Column, ...]) -
         received=f"{'what reads like a row' if len(numbers) < len(names) else 'only numbers'} "
         f"({first_named(names)})",
         remedy="add a line with the names of the columns at the top",
+    )
+
+
+def _repeated(names: list[str]) -> tuple[str, ...]:
+    """A sentence on columns of one name, which polars tells apart."""
+    again = [quote(name) for name in names if _REPEATED.sub("", name) not in ("", name)]
+    return (
+        (f"several columns have one name; the further ones are called {first_named(again)}",) if again else ()
     )
 
 
@@ -111,7 +121,7 @@ def with_points(
         names, value = first_named(quote(one.name) for one in grouped), float(example.replace(".", ""))
         read = f"{quote(example.strip())} is {value:g}"
         notes.append(f"the point is read as the mark of thousands in column {names}: {read}")
-    return frame.with_columns(_as_numbers(one) for one in turned.values()), tuple(notes)
+    return frame.with_columns(typed(one) for one in turned.values()), tuple(notes)
 
 
 def _groups_by_points(raw: pl.Series) -> bool:
@@ -120,14 +130,11 @@ def _groups_by_points(raw: pl.Series) -> bool:
     return bool(known.str.contains(_THOUSANDS).all() and known.str.contains(".", literal=True).any())
 
 
-def _as_numbers(text: pl.Series) -> pl.Series:
-    """The column as numbers if all entries are, else unchanged."""
-    numbers = text.cast(pl.Float64, strict=False)
-    return numbers if numbers.null_count() == text.null_count() else text
-
-
 # Common spellings of "missing", besides an empty field.
-NULL_VALUES = ["NA", "N/A", "null", "NULL", "?"]
+NULL_VALUES = [
+    *("NA", "N/A", "n/a", "null", "NULL", "?", "NaN", "nan", "<NA>", "\\N"),
+    *("#N/A", "#NA", "#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!"),  # of spreadsheets
+]
 _BLANK_LINE = re.compile(rb"(?:\A|\n)(?:[ \r]*\n|[ \r]+\Z)")
 _BLANK_BEGINS = (b"\n", b"\r", b" ")
 
@@ -166,14 +173,9 @@ def frame(path: Path, options: LoadOptions) -> tuple[pl.DataFrame, tuple[str, ..
             content, found = national(content)
             notes += found
             table, found = _read(content, options)
-    notes += found
+    table, odd = file_rows(table)
+    notes += found + odd + _repeated(table.columns)
     return table, (*notes, *require_header(table, path, options.known_columns))
-
-
-def read(path: Path, options: LoadOptions) -> Source:
-    """Read a CSV file as :func:`frame` does."""
-    table, notes = frame(path, options)
-    return table_source(table, None, options, About("csv table", str(path), path.stem, notes=notes))
 
 
 def _read(content: Path | bytes, options: LoadOptions) -> tuple[pl.DataFrame, tuple[str, ...]]:
@@ -181,6 +183,7 @@ def _read(content: Path | bytes, options: LoadOptions) -> tuple[pl.DataFrame, tu
     layout = arranged(content)
     content, separator = _lines(layout.content), layout.separator
     names = pl.read_csv(content, separator=separator, n_rows=0).columns
+    require_short_names(names)
     encoding = options.encoding
     known = options.known_columns
     # A category "01" must not become the number 1 because a new file has no other text in that column.
@@ -204,6 +207,11 @@ def _read(content: Path | bytes, options: LoadOptions) -> tuple[pl.DataFrame, tu
     try:
         table = read(schema_overrides=dict.fromkeys(texts, pl.String))
     except pl.exceptions.ComputeError as error:
+        if "could not parse" in str(error):  # polars takes the wide digits of Chinese texts for numbers
+            plain = read(infer_schema=False)
+            return plain.with_columns(
+                typed(one) for one in plain.get_columns() if one.name not in texts
+            ), layout.notes
         uneven = first_uneven(content, separator) if "more fields" in str(error) else ""
         if not uneven:
             raise
@@ -212,9 +220,9 @@ def _read(content: Path | bytes, options: LoadOptions) -> tuple[pl.DataFrame, tu
             received=uneven,
             remedy="correct the line: put quotes around a field with a separator in it",
         ) from error
-    if not known:
-        codes = _codes(table, lambda columns: read(columns, infer_schema=False), content)
-        table = table.with_columns(codes)
+    # As in training, or as they are: the ids 007 and 010 stand beside the answers.
+    free = table.drop({*(one.name for one in known), encoding.target if encoding else ""}, strict=False)
+    table = table.with_columns(_codes(free, lambda columns: read(columns, infer_schema=False), content))
     table = _without_nulls_but(table, kept) if kept else table
     if separator != ";":
         return table, layout.notes + (() if known else _ambiguous(table, content, separator))

@@ -22,7 +22,29 @@ _PREAMBLE: Final = 30  # lines above the names of the columns, at most
 _QUOTED: Final = re.compile(r'"[^"]*(?:"|$)')
 _NUMBER: Final = re.compile(r"[-+(]?[$€£]?\s*[\d.,' ]*\d[\d.,]*\s*[%€)]?(?:[eE][-+]?\d+)?")
 _SEPARATOR_LINE: Final = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
+_WORD: Final = re.compile(r'"[^"]*"|\S+')
 _AGREEING: Final = 0.8  # of the lines must have the same number of fields
+
+
+# How other texts begin, what they are, and what to do.
+_NO_TABLES: Final = (
+    (("<table",), "a table of HTML", "open it with a spreadsheet program and save it as CSV"),
+    (
+        ("<!doctype", "<html", "<?xml", "<head"),
+        "a web page, such as a page to log in",
+        "download the file itself, or save its table as CSV",
+    ),
+    (
+        ("version https://git-lfs",),
+        "a pointer of Git LFS instead of the file",
+        "fetch the file with git lfs pull",
+    ),
+    (
+        ("@relation",),
+        "an ARFF file of Weka",
+        "convert it: pandas.DataFrame(scipy.io.arff.loadarff(FILE)[0]).to_csv('table.csv', index=False)",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -49,16 +71,22 @@ def arranged(content: Path | bytes) -> Layout:
         return found if found.separator == declared[1] else Layout(rest, declared[1])
     lines = sample.splitlines(keepends=True)
     lines = lines if is_whole or len(lines) < 2 else lines[:-1]
-    separator = _by_header(lines)
+    separator, spaced = _by_header(lines), _spaced(lines)
+    if spaced is not None and separator in ("", "\t") and any(" " in line.strip() for line in lines):
+        tabs = _width(_records(lines, "\t"))
+        if spaced > tabs:  # a tab among spaces is one of them
+            return arranged(_with_tabs(_whole(content)))
     if separator and _is_plain(_records(lines[:_LINES], separator)):
         return Layout(content, separator)
     tables = {one: _records(lines, one) for one in _SEPARATORS}
     separator = max(_SEPARATORS, key=lambda one: _agreement(tables[one]))
     records = tables[separator]
     if _agreement(records)[0] < _AGREEING or _width(records) < 2:
-        spaced = _spaced(lines)
         if spaced is not None:
             return arranged(_with_tabs(_whole(content)))
+        places = _aligned(lines)
+        if places:
+            return arranged(_cut_at(_whole(content), places))
         separator = _by_header(lines) or ","
         return Layout(content, separator)
     return _cut(content, separator, records)
@@ -67,18 +95,11 @@ def arranged(content: Path | bytes) -> Layout:
 def require_table(content: Path | bytes, path: Path) -> None:
     """Raise DataError for a web page or a pointer of Git LFS, which some downloads are."""
     first = _sample(content)[0].lstrip("\ufeff \t\r\n").lower()
-    if first.startswith(("<!doctype", "<html", "<?xml", "<head")):
-        raise DataError(
-            expected=f"a table in {path}",
-            received="a web page, such as a page to log in",
-            remedy="download the file itself",
-        )
-    if first.startswith("version https://git-lfs"):
-        raise DataError(
-            expected=f"a table in {path}",
-            received="a pointer of Git LFS instead of the file",
-            remedy="fetch the file with git lfs pull",
-        )
+    if "\n@relation" in first:  # below comments
+        first = "@relation"
+    for beginnings, received, remedy in _NO_TABLES:
+        if first.startswith(beginnings):
+            raise DataError(expected=f"a table in {path}", received=received, remedy=remedy)
 
 
 def is_table(path: Path) -> bool:
@@ -228,7 +249,8 @@ def _cut(content: Path | bytes, separator: str, records: list[_Record]) -> Layou
     rest = lines[-1] if len(lines) > records[place].lines else b""
     notes = ()
     if place:
-        shown = next(field.strip() for field in records[0].fields if field.strip())
+        above = (field.strip() for one in records[:place] for field in one.fields)
+        shown = next((field for field in above if field), "")
         were = "line" if place == 1 else "lines"
         notes = (f"{place} {were} above the names of the columns left out, such as {quote(shown)}",)
     return Layout(first.getvalue().encode() + rest, separator, notes)
@@ -236,9 +258,7 @@ def _cut(content: Path | bytes, separator: str, records: list[_Record]) -> Layou
 
 def _spaced(lines: Sequence[str]) -> int | None:
     """The number of columns if they are separated by spaces, as many in every line; None if they are not."""
-    if any('"' in line for line in lines):
-        return None
-    counts = Counter(len(line.split()) for line in lines if line.strip())
+    counts = Counter(len(_WORD.findall(line)) for line in lines if line.strip())
     if len(counts) != 1 or sum(counts.values()) < 3:
         return None
     width = next(iter(counts))
@@ -246,4 +266,34 @@ def _spaced(lines: Sequence[str]) -> int | None:
 
 
 def _with_tabs(content: bytes) -> bytes:
-    return b"\n".join(b"\t".join(line.split()) for line in content.split(b"\n"))
+    text = content.decode("utf-8", errors="surrogateescape")
+    lines = ("\t".join(_WORD.findall(line)) for line in text.split("\n"))
+    return "\n".join(lines).encode("utf-8", errors="surrogateescape")
+
+
+def _aligned(lines: Sequence[str]) -> list[int]:
+    """Where the columns of lines of fixed width begin; none if there are no such columns.
+
+    A column begins after places that are blank in every line, where the first line has a name.
+    """
+    filled = [line.rstrip() for line in lines if line.strip()]
+    if len(filled) < _LINES or any("\t" in line for line in filled):
+        return []
+    width = max(map(len, filled))
+    blank = [all(line[i : i + 1] in ("", " ") for line in filled) for i in range(width)]
+    starts = [i for i in range(width) if not blank[i] and (not i or blank[i - 1])]
+    ends = [*starts[1:], width]
+    named = [start for start, end in zip(starts, ends, strict=True) if filled[0][start:end].strip()]
+    return named if len(named) > 1 and named[0] == starts[0] else []
+
+
+def _cut_at(content: bytes, starts: Sequence[int]) -> bytes:
+    """Lines of fixed width with tabs between the columns."""
+    text = content.decode("utf-8", errors="replace")
+    ends = [*starts[1:], None]
+    cut = (
+        "\t".join(line[start:end].strip() for start, end in zip(starts, ends, strict=True))
+        for line in text.splitlines()
+        if line.strip()
+    )
+    return "\n".join(cut).encode()

@@ -100,6 +100,7 @@ class Source:
             unchanged, and for tables, because their encoding has them.
         losses: a sentence for each column in which float32 makes different values equal.
         validation: the source's own validation part, or None.
+        target: the column of the labels of images, or None; the encoding of a table has its target.
     """
 
     train: Dataset
@@ -112,6 +113,7 @@ class Source:
     shifts: tuple[Shift, ...] = ()
     losses: tuple[str, ...] = ()
     validation: Dataset | None = None
+    target: str | None = None
 
     @property
     def parts(self) -> dict[str, Dataset]:

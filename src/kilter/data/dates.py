@@ -72,6 +72,9 @@ NUMBERS: Final = {
 
 YEAR_FIRST: Final = "%Y%m%d"  # also of whole numbers, such as 20251231
 
+# Names of zones, such as "GMT+2" and "CET": the time is read as the local one.
+_ZONE: Final = r" (?:(?:GMT|UTC)(?:[+-]\d{1,2}(?::?\d\d)?)?|(?:CE|EE|WE|B|[ECMP])[SD]?T)$"
+
 _LIKE_A_DATE: Final = (
     r"^(?:\d{4}[-/.]\d{1,2}(?:[-/.]\d{1,2})?|\d{8}(?:\d{6})?|\d{1,2}[-/.]\d{1,2}[-/.](?:\d{4}|\d{2})"
     r"|\d{1,2}/\d{4})(?:[ T,]|$)"
@@ -117,11 +120,11 @@ def _likely(sample: pl.Series) -> list[str]:
     """The patterns whose marks the texts have: trying one takes a quarter of a millisecond."""
     has = {
         mark: bool(sample.str.contains(mark).any())
-        for mark in (":", r"\dT\d", ",", "(?i)[ap]m$", r"\p{L}", "-", "/")
+        for mark in (":", r"\dT\d", ",", r"(?i)[ap]m\b", r"\p{L}", "-", "/")
     }
     needed = (
         ("%H:%M", ":"),
-        ("%I", "(?i)[ap]m$"),
+        ("%I", r"(?i)[ap]m\b"),
         ("T%H", r"\dT\d"),
         (", ", ","),
         ("%B", r"\p{L}"),
@@ -198,6 +201,9 @@ def _parsed(text: pl.Series, pattern: str) -> pl.Series:
 
 
 def _moments(text: pl.Series, pattern: str) -> pl.Series:
+    if "%p" in pattern or "%H" in pattern:
+        named = pattern.endswith(("GMT", "UTC", "%z", "%#z"))
+        text = text if named else text.str.replace(_ZONE, "")
     if pattern in _OF_MONTHS:
         found = ("1 " + text).str.to_date(f"%d {pattern}", strict=False)
     elif "%H" in pattern or "%I" in pattern:

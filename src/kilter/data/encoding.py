@@ -1,4 +1,4 @@
-"""How a table's columns become features: the record of a training, as JSON."""
+"""How a table's columns become features: the record of a training run, as JSON."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from kilter.errors import DataError
 if TYPE_CHECKING:
     from kilter._array_types import Numbers
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 # Version 1 had no center and no scale; version 2 no dates, and missing values were errors; version 3 no
-# compressed numbers, groups, texts and ranges; version 4 no mark and unit.
-_READABLE = (1, 2, 3, 4, 5)
+# compressed numbers, groups, texts and ranges; version 4 no mark and unit;
+# version 5 no separator.
+_READABLE = (1, 2, 3, 4, 5, 6)
 Kind = Literal["number", "category", "date", "text"]
 
 
@@ -41,6 +42,7 @@ class Column:
         signs: entries that the user declared to mean "missing".
         buckets: the number of features that the words of a text are hashed into; 0: they are counted.
         mark, unit: of numbers written as text, the decimal mark and the unit after them.
+        separator: between the categories of one entry, each of which has a feature; "": an entry is one.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Column:
     buckets: int = 0
     mark: str = ""
     unit: str = ""
+    separator: str = ""
 
     @property
     def shift(self) -> Shift:
@@ -104,7 +107,7 @@ class TableEncoding:
     A new file read with it has the same features in the same order: extra columns are ignored, an absent
     column counts as missing, missing values are filled as in training, and an unknown category is among the
     rare ones, or has only zeros in the one-hot columns. ``ids``: columns that name the rows, which are no
-    features but stand beside the answers.
+    features but stand beside the answers. ``signs``: entries of the target that mean "missing".
     """
 
     columns: tuple[Column, ...]
@@ -112,6 +115,7 @@ class TableEncoding:
     task: Literal["classification", "regression"]
     classes: tuple[str, ...] = ()
     ids: tuple[str, ...] = ()
+    signs: tuple[str, ...] = ()
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -145,8 +149,9 @@ def _from_mapping(content: dict[str, Any]) -> TableEncoding:
         raise ValueError(f"version={content['version']}, this kilter reads version {FORMAT_VERSION}")
     columns = tuple(map(_column, content["columns"]))
     task = _one_of(content["task"], "classification", "regression")
-    classes, ids = _texts(content["classes"]), _texts(content.get("ids", []))
-    return TableEncoding(columns, _text(content["target"]), task, classes, ids)
+    classes = _texts(content["classes"])
+    ids, signs = (_texts(content.get(key, [])) for key in ("ids", "signs"))
+    return TableEncoding(columns, _text(content["target"]), task, classes, ids, signs)
 
 
 def _column(entry: dict[str, Any]) -> Column:
@@ -170,6 +175,7 @@ def _column(entry: dict[str, Any]) -> Column:
         int(entry.get("buckets", 0)),
         _text(entry.get("mark", "")),
         _text(entry.get("unit", "")),
+        _text(entry.get("separator", "")),
     )
 
 

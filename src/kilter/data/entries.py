@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import numpy as np
 import polars as pl
 
-from kilter.data.number_formats import Writing, like_numbers, numbers_in
+from kilter.data.number_formats import Writing, like_numbers, numbers_in, without_bounds
 from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, quote
 from kilter.errors import DataError
 
 _WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
 _SHORTEST_CODE = 3  # "05" is a month as often as a code
 # Entries of a column of numbers that mean "missing", in any case.
-MARKERS = ("", "?", "-", "--", ".", "na", "n/a", "#n/a", "nan", "nil", "none", "null", "missing", "unknown")
+MARKERS = (
+    *("", "?", "-", "--", ".", "na", "n/a", "n.a.", "nan", "nil", "none", "null", "missing", "unknown"),
+    *("<na>", "\\n", "\u2013", "\u2014", "tbd", "not available", "#n/a", "#na", "#null!", "#div/0!"),
+    *("#value!", "#ref!", "#name?", "#num!"),
+)
+_LONGEST_CLASS: Final = 1000
 
 
 def without_markers(text: pl.Series) -> pl.Series:
@@ -67,13 +72,13 @@ def as_numbers(
         whole = isinstance(series.dtype, _WHOLE)
         plain = series if whole else series.cast(pl.Float64)
         return (plain.fill_null(0 if whole else float("nan")) if missing.any() else plain).to_numpy(), missing
-    text = without_markers(plain_text(series))
+    text = without_bounds(without_markers(plain_text(series)))
     numbers = numbers_in(text, writing)
     strays = text.filter(numbers.is_null() & text.is_not_null())
     if len(strays) and (
         targets or like_numbers(strays).any() or len(strays) == len(text) - text.null_count()
     ):
-        refuse_text_among_numbers(text)
+        refuse_text_among_numbers(text, targets=targets)
     values = numbers.fill_null(float("nan")).to_numpy()
     return values, np.isnan(values)
 
@@ -101,12 +106,25 @@ def raw_targets(series: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     if is_text(series):
         text = plain_text(series)
         missing = text.is_null().to_numpy()
+        _require_names(text)
         return np.array(text.fill_null("").to_list(), dtype=str), missing
     raise DataError(
         expected=f"numbers or text in the target column {quote(series.name)}",
         received=f"values of type {series.dtype}",
         remedy="name another column with target=",
     )
+
+
+def _require_names(text: pl.Series) -> None:
+    """Raise DataError if an entry is no name of a class: NumPy gives each row the room of the longest."""
+    sizes = text.str.len_chars()
+    row = sizes.arg_max()
+    if row is not None and sizes[row] > _LONGEST_CLASS:
+        raise DataError(
+            expected=f"names of at most {_LONGEST_CLASS:,} characters in target column {quote(text.name)}",
+            received=f"{sizes[row]:,} characters in row {row} (rows count from 0): {quote(text[row])}",
+            remedy="name another column with target=, or replace the texts by classes or numbers",
+        )
 
 
 def is_number(series: pl.Series) -> bool:
@@ -125,15 +143,19 @@ def plain_text(series: pl.Series) -> pl.Series:
     return text.set(text == "", None)
 
 
-def refuse_text_among_numbers(text: pl.Series) -> NoReturn:
+def refuse_text_among_numbers(text: pl.Series, *, targets: bool = False) -> NoReturn:
     """Raise DataError that counts and names the entries of ``text`` that are not numbers."""
     bad = np.flatnonzero((numbers_in(text).is_null() & text.is_not_null()).to_numpy())
-    shown = first_named(quote(text[int(row)]) for row in bad[:3])
+    shown = first_named(quote(entry) for entry in text.gather(bad).unique(maintain_order=True)[:3])
+    aside = (
+        LEAVE_ROWS_OUT
+        if targets
+        else f"leave the column out: --ignore {quote(text.name)} (in Python ignore=)"
+    )
     raise DataError(
         expected=f"numbers in column {quote(text.name)}",
         received=f"{len(bad)} other entries, such as {shown}, {name_rows(bad)} (rows count from 0)",
-        remedy="write plain numbers (a decimal point, at most one unit in the whole column), or "
-        f"{LEAVE_ROWS_OUT}",
+        remedy=f"write plain numbers (a decimal point, at most one unit in the whole column), or {aside}",
     )
 
 

@@ -14,6 +14,7 @@ from kilter._validation import errors_as
 from kilter.data.csv_layout import find_header
 from kilter.data.dataset import LoadOptions
 from kilter.data.paths import first_named, quote, require_file, require_room
+from kilter.data.rows import file_rows
 from kilter.errors import DataError
 
 ENDINGS: Final = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
@@ -48,11 +49,14 @@ def frame(path: Path, options: LoadOptions) -> tuple[pl.DataFrame, tuple[str, ..
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 require_room(sum(entry.file_size for entry in archive.infolist()), path)
-        sheets = pl.read_excel(path, sheet_id=0, engine=engine, raise_if_empty=False)
+        # With blank rows, which count in header_row; the table goes without them.
+        sheets = pl.read_excel(path, sheet_id=0, engine=engine, raise_if_empty=False, drop_empty_rows=False)
         tables = [name for name, sheet in sheets.items() if sheet.height and sheet.width > 1]
         rows = [name for name, sheet in sheets.items() if sheet.height]
         name = next(iter([*tables, *rows, *sheets]))
         table, notes = _from_header(sheets[name], path, name, engine)
+        table, odd = file_rows(table)
+        notes += odd
     rest = [quote(other) for other in sheets if other != name]
     notes += (f"the sheet {quote(name)} is read, and not {first_named(rest)}",) if rest else ()
     return table, notes
@@ -74,7 +78,14 @@ def _from_header(
         text = [one for one in found.get_columns() if one.dtype == pl.String]
         found = found.with_columns(one.str.strip_chars() for one in text)
     else:
-        found = pl.read_excel(path, sheet_name=name, engine=engine, raise_if_empty=False, read_options=how)
+        found = pl.read_excel(
+            path,
+            sheet_name=name,
+            engine=engine,
+            raise_if_empty=False,
+            read_options=how,
+            drop_empty_rows=False,
+        )
     shown = next((one for one in first if one), "")
     rows = "row" if place == 1 else "rows"
     return found, (f"{place} {rows} above the names of the columns left out, such as {quote(shown)}",)

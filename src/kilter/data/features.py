@@ -20,6 +20,7 @@ from kilter.data.entries import (
     with_signs,
     without_markers,
 )
+from kilter.data.label_lists import label_features
 from kilter.data.number_formats import Writing, numbers_in
 from kilter.data.paths import first_named, name_rows, quote
 from kilter.data.texts import word_features
@@ -187,6 +188,8 @@ def shown(value: float, column: Column) -> str:
 def _codes(series: pl.Series, column: Column) -> Values:
     text = _as_codes(plain_text(as_whole(series)), series, column)
     missing = text.is_null().to_numpy()
+    if column.separator:
+        return _label_lists(text, column)
     _require_categories(text, column)
     # Rare categories come after the others: all of them are at one place.
     ordered = pl.Enum([*column.categories, *column.rare])
@@ -201,6 +204,16 @@ def _codes(series: pl.Series, column: Column) -> Values:
         places[missing] = len(column.features) - 1
     bad = np.zeros(len(text), bool)
     return Values(places, bad, filled=int(missing.sum()), unknown=len(unknown), example=example)
+
+
+def _label_lists(text: pl.Series, column: Column) -> Values:
+    values, unknown = label_features(text, column.separator, column.categories, column.rare)
+    missing = text.is_null().to_numpy()
+    if column.indicator:
+        values = np.column_stack([values, missing])
+    example = str(unknown[0]) if len(unknown) else ""
+    bad = np.zeros(len(text), bool)
+    return Values(values, bad, filled=int(missing.sum()), unknown=len(unknown), example=example)
 
 
 def _as_codes(text: pl.Series, series: pl.Series, column: Column) -> pl.Series:

@@ -19,8 +19,11 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff",
 TRAIN_NAMES = ("train", "training")
 VALIDATION_NAMES = ("val", "valid", "validation", "dev")
 TEST_NAMES = ("test", "testing")
+_DEEPEST = 4  # folders below one another
+_OF_IMAGES = {"images", "image", "imgs", "img", "jpegimages", "frames"}
+_OF_ANSWERS = {"masks", "mask", "labels", "annotations", "labelme", "segmentation", "segmentationclass", "gt"}
 # How files of the formats that are decoded begin.
-_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"P5", b"P6")
+_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 
 
 def recognises(path: Path) -> bool:
@@ -39,17 +42,22 @@ def is_picture(path: Path) -> bool:
             first = file.read(12)
     except OSError:
         return False
-    return first.startswith(_BEGINNINGS[:6]) or (first[:4] == b"RIFF" and first[8:] == b"WEBP")
+    return begins_as_picture(first)
+
+
+def begins_as_picture(first: bytes) -> bool:
+    """Whether at least 12 bytes are the beginning of a picture."""
+    return first.startswith(_BEGINNINGS) or (first[:4] == b"RIFF" and first[8:12] == b"WEBP")
 
 
 def read(path: Path, options: LoadOptions) -> Source:
-    """Read the images in the class folders, in order of class and file name (code points).
+    """Read the images in the class folders and the folders in them, in order of class and path (code points).
 
-    Only files directly in a class folder count. Folders called train, val and test (or TRAIN_NAMES,
-    VALIDATION_NAMES, TEST_NAMES) are these parts. With ``unlabelled``, a folder without class folders is read
-    as images without labels.
+    A folder that contains nothing but the folder of the classes is passed through. Folders called
+    train, val and test (or TRAIN_NAMES, VALIDATION_NAMES, TEST_NAMES) are these parts. With ``unlabelled``,
+    a folder without class folders is read as images without labels.
     """
-    inside = _subfolders(path)
+    path, inside = _innermost(path)
     by_name = {name.lower(): folder for name, folder in inside.items()}
     train_folder = next((by_name[name] for name in TRAIN_NAMES if name in by_name), None)
     if train_folder is None:
@@ -77,8 +85,36 @@ def _about(path: Path, classes: tuple[str, ...], notes: tuple[str, ...], decoded
     )
 
 
+def _innermost(path: Path) -> tuple[Path, dict[str, Path]]:
+    """The folder with several folders or files, below folders with a single folder, and its folders."""
+    inside = _subfolders(path)
+    for _ in range(_DEEPEST):
+        only = next(iter(inside.values()), path)
+        deeper = _subfolders(only)
+        if len(inside) != 1 or len(deeper) < 2 or any(map(is_picture, _files(path) + _files(only))):
+            break
+        path, inside = only, deeper
+    return path, inside
+
+
+def _files(folder: Path) -> list[Path]:
+    return [entry for entry in _entries(folder) if entry.is_file()]
+
+
+def _all_files(folder: Path, depth: int = 0) -> list[Path]:
+    """The files in a folder and, up to a depth, in its folders."""
+    entries = _entries(folder)
+    inside = [one for one in entries if one.is_dir() and one.name[0] != "." and depth < _DEEPEST]
+    found = [entry for entry in entries if entry.is_file()]
+    return sorted([*found, *(file for one in inside for file in _all_files(one, depth + 1))])
+
+
 def _subfolders(path: Path) -> dict[str, Path]:
-    return {entry.name: entry for entry in _entries(path) if entry.is_dir() and entry.name[0] != "."}
+    return {
+        entry.name: entry
+        for entry in _entries(path)
+        if entry.is_dir() and entry.name[0] != "." and entry.name != "__MACOSX"
+    }
 
 
 def _entries(path: Path) -> list[Path]:
@@ -93,6 +129,7 @@ def _part(
 ) -> tuple[Part, Decoded, tuple[str, ...], tuple[str, ...]]:
     """Images and labels (text) of one part, the images as decoded, the classes, and notes."""
     classes = _subfolders(folder)
+    _refuse_masks(folder, classes)
     if not classes and options.unlabelled:
         classes = {"": folder}
     files: list[Path] = []
@@ -100,20 +137,23 @@ def _part(
     others: list[str] = []
     empty: list[str] = []
     for class_name, class_folder in classes.items():
-        inside = _entries(class_folder)
+        inside = _all_files(class_folder) if class_name else _files(class_folder)
         pictures = [is_picture(entry) for entry in inside]
         images = [entry for entry, good in zip(inside, pictures, strict=True) if good]
         strange = (entry for entry, good in zip(inside, pictures, strict=True) if not good)
-        others += [in_utf8(f"{class_name}/{entry.name}".lstrip("/")) for entry in strange]
+        others += [in_utf8(str(entry.relative_to(folder))) for entry in strange]
         files += images
         labels += [in_utf8(class_name)] * len(images)
-        empty += [] if images else [quote(in_utf8(class_name))]
-    if empty or not files:
+        empty += [] if images else [class_name]
+    if not files:
         raise _without_images(folder, empty)
+    classes = {name: one for name, one in classes.items() if name not in empty}
+    without = first_named(quote(in_utf8(name)) for name in empty)
     names = [in_utf8(str(file.relative_to(folder))) for file in files]
     encoded = Encoded(len(files), lambda i: content_of(files[i]), lambda i: in_utf8(str(files[i])))
     decoded = decode_images(encoded, options, like)
     notes = (f"not images, so not read: {first_named(others)} in {folder}",) if others else ()
+    notes += (f"no images in folder {without}, so it is no class",) if empty else ()
     notes += decoded.notes
     inputs = None
     if options.keep_inputs:
@@ -127,17 +167,36 @@ def _part(
     return part, decoded, tuple(map(in_utf8, classes)), notes
 
 
+def _refuse_masks(folder: Path, classes: dict[str, Path]) -> None:
+    """Raise DataError for folders of images and of their masks or boxes, which are no classes."""
+    names = {name.lower() for name in classes}
+    if names & _OF_IMAGES and names & _OF_ANSWERS and names <= _OF_IMAGES | _OF_ANSWERS:
+        raise DataError(
+            expected=f"folders named for the classes in {folder}",
+            received=f"{first_named(map(quote, classes))}: images and their masks or boxes",
+            remedy="the command line trains on one class for each image; for masks, read both folders into "
+            "arrays and call kilter.fit or kilter.treat",
+        )
+
+
 def _without_images(folder: Path, empty: list[str]) -> DataError:
     """The error for class folders without images, or a folder without class folders that may hold a table."""
     entries = _entries(folder)
     loose = sum(is_picture(entry) for entry in entries if entry.is_file())
-    table = next((entry for entry in entries if entry.suffix.lower() in (".csv", ".tsv")), None)
+    places = [folder, folder.parent] if folder.name.lower() in (*TRAIN_NAMES, *TEST_NAMES) else [folder]
+    beside = (entry for one in places for entry in _entries(one))
+    table = next((entry for entry in beside if entry.suffix.lower() in (".csv", ".tsv")), None)
     received = f"no class folders in {folder}" + (f", and {loose} images directly in it" if loose else "")
-    remedy = "put each class's images directly into a folder named for the class, and remove other folders"
-    if table is not None and not empty:
+    remedy = (
+        "put each class's images into a folder named for the class, or write a .csv table with a column of "
+        "file names and one of labels, and name it"
+    )
+    if table is not None and loose:
         remedy = f"if {table} has a column of file names and one of labels, name it instead"
+    if empty:
+        received = f"no images in {first_named(quote(in_utf8(name)) for name in empty)}"
     return DataError(
         expected=f"folders named for the classes in {folder}, each with images ({', '.join(EXTENSIONS)})",
-        received=f"no images directly in {first_named(empty)}" if empty else received,
+        received=received,
         remedy=remedy,
     )

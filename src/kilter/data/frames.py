@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -12,21 +11,16 @@ import polars as pl
 from kilter.data.assembling import About, Part, assemble
 from kilter.data.dataset import LoadOptions, Source
 from kilter.data.entries import raw_targets
+from kilter.data.folders import begins_as_picture
 from kilter.data.images import FILE, Encoded, Size, content_of, decode_images
-from kilter.data.labels import if_usable, label_name, lost_labels
+from kilter.data.labels import combined_labels_note, if_usable, label_name, lost_labels
 from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, quote
+from kilter.data.picture_paths import Pictures
 from kilter.data.tables import choose_target, table_source
 from kilter.errors import DataError
 
 _IMAGE_NAMES = ("image", "img", "picture", "x")
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """A column of names of picture files, and the folder that they are relative to."""
-
-    column: str
-    folder: Path
+_LOOKED_AT = 16  # rows
 
 
 def frames_source(
@@ -38,12 +32,12 @@ def frames_source(
 ) -> Source:
     """The source of the frames of the parts "train", "validation" and "test".
 
-    A column of ``{bytes, path}`` structs or bytes, or ``pictures``, makes the data images; else they are a
+    A column of images, or ``pictures``, makes the data images; else they are a
     table.
     ``declared(label)``: the names of the classes of a label column, if the source says them.
     """
     train = frames["train"]
-    image_columns = [name for name, dtype in train.schema.items() if is_image_type(dtype)]
+    image_columns = columns_of_images(train)
     if pictures is not None:
         image_columns = [pictures.column]
         frames = {name: _with_paths(frame, pictures) for name, frame in frames.items()}
@@ -63,22 +57,33 @@ def frames_source(
     }
     notes = (*about.notes, *notes, *found, *(note for other in others.values() for note in other[2]))
     kind = about.kind.replace("table", "images")
-    about = replace(about, kind=kind, classes=classes, notes=notes, image_size=size)
+    about = replace(about, kind=kind, classes=classes, notes=notes, image_size=size, target=label)
     test, validation = (others[name][0] if name in others else None for name in ("test", "validation"))
-    return assemble(part, test, options, about, validation)
+    source = assemble(part, test, options, about, validation)
+    combined = combined_labels_note(source.train.classes) if options.for_training else ()
+    return replace(source, notes=source.notes + combined)
 
 
-def is_image_type(dtype: pl.DataType) -> bool:
-    """Whether a column of this type contains encoded images."""
+def columns_of_images(frame: pl.DataFrame) -> list[str]:
+    """The columns of encoded images: ``{bytes, path}``, or bytes that begin so or are named for images."""
+    return [one.name for one in frame.get_columns() if _has_images(one)]
+
+
+def _has_images(column: pl.Series) -> bool:
+    dtype = column.dtype
     if isinstance(dtype, pl.Struct):
         return any(field.name == "bytes" and field.dtype == pl.Binary for field in dtype.fields)
-    return dtype == pl.Binary
+    if dtype != pl.Binary:
+        return False
+    first = column.head(_LOOKED_AT).drop_nulls().to_list()
+    return column.name in _IMAGE_NAMES or any(map(begins_as_picture, first))
 
 
 def _label_column(
     frame: pl.DataFrame, image: str, options: LoadOptions, origin: str
 ) -> tuple[str | None, tuple[str, ...]]:
-    columns = [name for name, dtype in frame.schema.items() if name != image and not is_image_type(dtype)]
+    images = columns_of_images(frame)
+    columns = [name for name in frame.columns if name != image and name not in images]
     if not columns and options.target is None:
         return None, ()
     label, notes = choose_target(columns, options.target, origin)
@@ -126,7 +131,7 @@ def _image_part(
 def _with_paths(frame: pl.DataFrame, pictures: Pictures) -> pl.DataFrame:
     """The frame with structs of the name and the path of each picture in its column."""
     names = frame[pictures.column].cast(pl.String)
-    paths = pl.Series("file", [None if name is None else str(pictures.folder / name) for name in names])
+    paths = pl.Series("file", [None if name is None else str(pictures.path_of(name)) for name in names])
     return frame.with_columns(pl.DataFrame([names.alias("path"), paths]).to_struct(pictures.column))
 
 
@@ -141,7 +146,7 @@ def _encoded(column: pl.Series) -> Encoded:
 
 
 def _names(frame: pl.DataFrame, image: str, kept: np.ndarray) -> pl.DataFrame:
-    """What stands beside the images of the rows ``kept``, with the names of their files or their numbers."""
+    """What is next to the images of the rows ``kept``, with the names of their files or their numbers."""
     column, others = frame[image], frame.drop(image)
     name = pl.Series(FILE, [f"row {i}" for i in range(frame.height)])
     if isinstance(column.dtype, pl.Struct) and "path" in column.struct.fields:

@@ -15,8 +15,10 @@ from collections.abc import Callable, Iterable
 from typing import Literal, TypeVar
 
 import numpy as np
+import polars as pl
 
 from kilter.data.dataset import LoadOptions, Task
+from kilter.data.label_lists import separator_of
 from kilter.data.paths import first_named, name_rows, nearest_name, quote
 from kilter.errors import DataError
 
@@ -103,6 +105,23 @@ def lost_labels(targets: np.ndarray, kept: np.ndarray) -> tuple[str, ...]:
     if is_one_hot(targets):
         targets = targets.argmax(axis=1)
     return () if targets.ndim != 1 else class_names(np.setdiff1d(targets[~kept], targets[kept]))
+
+
+def combined_labels_note(classes: tuple[str, ...]) -> tuple[str, ...]:
+    """A sentence if the classes are combinations of labels, such as "music;news".
+
+    Example:
+        >>> len(combined_labels_note(("music", "music;news", "news", "news;sport", "sport")))
+        1
+    """
+    separator = separator_of(pl.Series(classes, dtype=pl.String))
+    if not separator:
+        return ()
+    example = next(one for one in classes if separator in one)
+    return (
+        f"the targets are lists of labels, such as {quote(example)}, and each combination is a class of its "
+        "own; for an answer for each label, make a column of yes and no for each, and train once for each",
+    )
 
 
 def is_one_hot(targets: np.ndarray) -> bool:

@@ -29,7 +29,8 @@ from kilter.data.assembling import About
 from kilter.data.csv_layout import is_table
 from kilter.data.dataset import LoadOptions, Source
 from kilter.data.encoding import Column, TableEncoding
-from kilter.data.frames import frames_source, is_image_type
+from kilter.data.file_kinds import conversion, ending_by_content, is_text
+from kilter.data.frames import columns_of_images, frames_source
 from kilter.data.named import NAMED_SETS, read_named
 from kilter.data.paths import nearest_name, quote, sibling_names
 from kilter.data.precision import Shift
@@ -114,7 +115,14 @@ FORMATS = (
         resizes=True,
         is_table=True,
     ),
-    Format("csv", "a .csv or .tsv table", csv.recognises, csv.read, frame=csv.frame, is_table=True),
+    Format(
+        "csv",
+        "a .csv or .tsv table",
+        csv.recognises,
+        picture_table.read_without,
+        frame=csv.frame,
+        is_table=True,
+    ),
     _table_file("json", "a .jsonl or .json table", json_lines),
     _table_file("excel", "an .xlsx spreadsheet", excel),
     _table_file("arrow", "a .feather or .arrow table", arrow),
@@ -138,8 +146,11 @@ FORMATS = (
     Format("picture", "a picture", picture_file.recognises, picture_file.read, resizes=True),
     Format("images", "a folder of images in class folders", folders.recognises, folders.read, resizes=True),
 )
+# A file of these formats, or of none, may have the wrong ending.
+_BY_CONTENT = ("csv", "json", "excel", "arrow", "parquet")
+_OF_ENDINGS = {".png": "picture", ".jpg": "picture"}  # which are recognised in files alone
 # Formats that contain a table or images: which, a look at the columns tells.
-_EITHER = {"parquet": parquet.first_schema, "datasets": arrow.first_schema}
+_EITHER = {"parquet": parquet.first_rows, "datasets": arrow.first_rows}
 
 
 def load(
@@ -254,13 +265,22 @@ def contents(source: str | Path) -> Literal["table", "images"] | None:
     try:
         chosen = None if str(source) in NAMED_SETS else _known_format(source)
         if chosen is not None and chosen.name in _EITHER:
-            schema = _EITHER[chosen.name](Path(source).expanduser())
-            return "images" if any(map(is_image_type, schema.values())) else "table"
+            return "images" if columns_of_images(_EITHER[chosen.name](at_home(source))) else "table"
     except (*UNREADABLE, DataError, IndexError, KeyError, TypeError):  # reported when the data are read
         return None
     if chosen is None or not (chosen.is_table or chosen.resizes):
         return None
     return "images" if chosen.resizes else "table"
+
+
+def label_columns(source: str | Path) -> list[str]:
+    """The columns of a table of images, of which one may be the labels; [] for other sources."""
+    chosen = _known_format(source)
+    if chosen is not None and chosen.name == "pictures":
+        return picture_table.column_names(at_home(source))
+    return (
+        _EITHER[chosen.name](at_home(source)).columns if chosen is not None and chosen.name in _EITHER else []
+    )
 
 
 def absolute(source: str) -> str:
@@ -284,7 +304,16 @@ def _known_format(source: str | Path) -> Format | None:
     if not path.exists():
         return None
     recognised = next((known for known in FORMATS if known.recognises(path)), None)
-    if recognised is None and path.is_file() and is_table(path):
+    if not path.is_file() or (recognised is not None and recognised.name not in _BY_CONTENT):
+        return recognised
+    ending = ending_by_content(path)
+    if ending:
+        kind = _OF_ENDINGS.get(ending, "")
+        return next(
+            known for known in FORMATS if known.name == kind or known.recognises(path.with_suffix(ending))
+        )
+    misnamed = recognised is not None and recognised.name == "excel" and is_text(path)
+    if misnamed or (recognised is None and is_table(path)):
         return next(known for known in FORMATS if known.name == "csv")
     return recognised
 
@@ -315,7 +344,7 @@ def _format_of(source: str | Path) -> Format:
     raise DataError(
         expected=f"one of: {'; '.join(known.looks_like for known in FORMATS)}",
         received=f"{quote(str(path))}, of unknown kind (extension {path.suffix or 'none'})",
-        remedy=f"convert it, or correct its name{_near_extension(path)}",
+        remedy=conversion(path) or f"convert it, or correct its name{_near_extension(path)}",
     )
 
 

@@ -14,6 +14,7 @@ from kilter.data.paths import first_named, quote, require_room
 from kilter.errors import DataError
 
 ENDINGS: Final = (".gz", ".bz2", ".xz", ".zst", ".zip")
+TABLES: Final = (".csv", ".tsv", ".tab", ".dat", ".data")  # of a text beside it, a table is meant
 _ZIP: Final = b"PK\x03\x04"
 _ZSTANDARD: Final = b"\x28\xb5\x2f\xfd"
 _CHUNK: Final = 1 << 24
@@ -64,9 +65,9 @@ def _stream(file: IO[bytes], first: bytes, path: Path) -> IO[bytes] | None:
 
 
 def _only_member(archive: zipfile.ZipFile, path: Path) -> IO[bytes]:
-    names = [
-        one.filename for one in archive.infolist() if not one.is_dir() and "__MACOSX" not in one.filename
-    ]
+    names = [one.filename for one in archive.infolist() if not one.is_dir() and not _is_hidden(one.filename)]
+    tables = [name for name in names if name.lower().endswith(TABLES)]
+    names = tables if len(tables) == 1 else names
     if len(names) != 1:
         raise DataError(
             expected=f"one file in {path}",
@@ -74,6 +75,10 @@ def _only_member(archive: zipfile.ZipFile, path: Path) -> IO[bytes]:
             remedy="unpack it, and name the file to read",
         )
     return archive.open(names[0])
+
+
+def _is_hidden(name: str) -> bool:
+    return "__MACOSX" in name or name.rsplit("/", 1)[-1].startswith(".")
 
 
 def _bounded(stream: IO[bytes], path: Path) -> bytes:

@@ -46,9 +46,9 @@ def read(path: Path, options: LoadOptions) -> Source:
     return frames_source(frames, options, about, lambda label: _declared_classes(first, label))
 
 
-def first_schema(path: Path) -> pl.Schema:
-    """The columns of the first file of the training part."""
-    return pl.Schema(pl.read_parquet_schema(_shards(path)[0]["train"][0]))
+def first_rows(path: Path) -> pl.DataFrame:
+    """A few rows of the first file of the training part."""
+    return pl.read_parquet(_shards(path)[0]["train"][0], n_rows=16)
 
 
 def frame(path: Path, options: LoadOptions) -> tuple[pl.DataFrame, tuple[str, ...]]:
@@ -81,13 +81,13 @@ def _frame(files: list[Path]) -> pl.DataFrame:
         remedy="the file is truncated, damaged or of another format: download or write it again",
     ):
         for file in files:
-            require_sound_headers(file)
-            require_room(_unpacked(file), file)
+            unpacked = require_sound_headers(file)
+            require_room(max(unpacked, _in_rows(file)), file)
         frames = [pl.read_parquet(file, hive_partitioning=False) for file in files]
         return frames[0] if len(frames) == 1 else pl.concat(frames, how="vertical_relaxed")
 
 
-def _unpacked(file: Path) -> int:
+def _in_rows(file: Path) -> int:
     """About the bytes of the rows in memory; of texts and lists, which have any length, their places."""
     types = map(type, pl.Schema(pl.read_parquet_schema(file)).dtypes())
     rows = pl.scan_parquet(file, hive_partitioning=False).select(pl.len()).collect().item()

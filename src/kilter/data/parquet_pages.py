@@ -23,8 +23,8 @@ _PAGE_UNPACKED, _PAGE_PACKED, _PAGE_KINDS = 2, 3, (5, 7, 8)
 _DATA_PAGES = (5, 8)
 
 
-def require_sound_headers(path: Path) -> None:
-    """Raise ValueError if a size or count in the headers of a Parquet file is impossible."""
+def require_sound_headers(path: Path) -> int:
+    """The bytes of a Parquet file's pages after unpacking; ValueError if a size or count is impossible."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
         if size < 12:
@@ -35,8 +35,10 @@ def require_sound_headers(path: Path) -> None:
             raise ValueError("no footer at its end")
         file.seek(size - 8 - footer_bytes)
         try:
-            for chunk in _column_chunks(_Compact(file.read(footer_bytes)).struct()):
+            chunks = _column_chunks(_Compact(file.read(footer_bytes)).struct())
+            for chunk in chunks:
                 _check_chunk(file, chunk, size)
+            return sum(chunk[_UNPACKED] for chunk in chunks)
         except (IndexError, KeyError, TypeError, AttributeError, RecursionError, struct.error) as error:
             raise ValueError(f"a header is damaged ({type(error).__name__})") from error
 

@@ -81,7 +81,7 @@ def size_of(content: bytes | None) -> Size | None:
 def _opened(content: bytes | None) -> Image.Image | Bad:
     """Open an image: only its header is read."""
     if not content:
-        return Bad("no bytes")
+        return Bad("no bytes: missing or empty")
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
     except (*DAMAGE, Image.DecompressionBombError) as error:

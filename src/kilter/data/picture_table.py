@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv as lines_of_csv
+import re
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -11,17 +12,22 @@ from kilter.data import csv
 from kilter.data.assembling import About
 from kilter.data.csv_layout import arranged
 from kilter.data.dataset import LoadOptions, Source
-from kilter.data.folders import EXTENSIONS
-from kilter.data.frames import Pictures, frames_source
+from kilter.data.frames import frames_source
 from kilter.data.paths import quote
+from kilter.data.picture_paths import Pictures, are_pictures, locate
+from kilter.data.tables import table_source
+from kilter.errors import DataError
 
 _ENDINGS: Final = (".csv", ".tsv")
 _LOOKED_AT: Final = 1 << 16  # bytes at the beginning of the file
 _ROWS: Final = 20
+_NAMES_PICTURES: Final = re.compile(
+    r"(?i)(?:.*[_ -])?(?:ids?|images?|img|files?|file_?names?|pictures?|photos?|paths?)(?:[_ -].*)?"
+)
 
 
 def recognises(path: Path) -> bool:
-    """Whether a column names pictures, in each of the first rows, and the first of them exists."""
+    """Whether a column names pictures in its first rows, most of which exist."""
     return path.name.lower().endswith(_ENDINGS) and path.is_file() and find_pictures(path) is not None
 
 
@@ -35,29 +41,56 @@ def read(path: Path, options: LoadOptions) -> Source:
     return frames_source({"train": table}, options, about, pictures=found)
 
 
-def find_pictures(path: Path) -> Pictures | None:
-    """The column of picture files of a CSV file, and the folder that the names are relative to.
+def read_without(path: Path, options: LoadOptions) -> Source:
+    """Read a CSV file as a table; if a column names pictures that do not exist, that is said.
 
-    That is the folder of the table or, with the same file names, one of the folders in it.
+    Raises DataError if there is no other column to train on.
     """
+    table, notes = csv.frame(path, options)
+    columns = _named_columns(path) if path.name.lower().endswith(_ENDINGS) else {}
+    named = next((one for one, names in columns.items() if are_pictures(names)), None)
+    if named is not None and named not in options.ignore and options.encoding is None:
+        others = [one for one in table.columns if one not in (named, options.target)]
+        absent = (
+            f"column {quote(named)} names pictures, such as {quote(columns[named][0])}, which are not there"
+        )
+        if len(others) < (1 if options.target else 2):
+            raise DataError(
+                expected=f"the pictures that column {quote(named)} of {path} names, beside or below it",
+                received=f"no {columns[named][0]}",
+                remedy="put the pictures into a folder beside the table, or correct their names",
+            )
+        notes += (f"{absent}: the other columns are the inputs",)
+    return table_source(table, None, options, About("csv table", str(path), path.stem, notes=notes))
+
+
+def column_names(path: Path) -> list[str]:
+    """The names of the columns of a table."""
+    return list(_named_columns(path))
+
+
+def find_pictures(path: Path) -> Pictures | None:
+    """The column of picture files of a CSV file, and where they are; None without one."""
+    columns = _named_columns(path)
+    certain = [one for one, names in columns.items() if are_pictures(names)]
+    likely = [one for one in columns if one not in certain and _NAMES_PICTURES.fullmatch(one)]
+    candidates = (one for one in (*certain, *likely) if columns[one])
+    found = (locate(one, columns[one], path.parent) for one in candidates)
+    return next((one for one in found if one is not None), None)
+
+
+def _named_columns(path: Path) -> dict[str, list[str]]:
+    """The entries of the first rows of each column; {} if the file cannot be read, which is said later."""
     try:
         with path.open("rb") as file:
             layout = arranged(file.read(_LOOKED_AT))
         assert isinstance(layout.content, bytes)
         text = layout.content.decode("utf-8-sig", errors="replace")
         header, *first = islice(lines_of_csv.reader(text.splitlines(), delimiter=layout.separator), _ROWS + 1)
-    except (OSError, ValueError, lines_of_csv.Error):  # reported when the table is read
-        return None
+    except (OSError, ValueError, lines_of_csv.Error):
+        return {}
     full = [row for row in first if len(row) == len(header)]
-    for position, column in enumerate(header):
-        names = [row[position] for row in full if row[position]]
-        if names and all(name.lower().endswith(EXTENSIONS) for name in names):
-            folder = _folder_of(names[0], path.parent)
-            if folder is not None:
-                return Pictures(column, folder)
-    return None
-
-
-def _folder_of(name: str, parent: Path) -> Path | None:
-    inside = (entry for entry in sorted(parent.iterdir()) if entry.is_dir())
-    return next((folder for folder in (parent, *inside) if (folder / name).is_file()), None)
+    return {
+        column: [row[position].strip() for row in full if row[position].strip()]
+        for position, column in enumerate(header)
+    }

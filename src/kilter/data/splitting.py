@@ -22,6 +22,7 @@ from kilter._validation import is_whole, one_of
 from kilter.data.checks import check
 from kilter.data.dataset import Dataset, Source, Splits
 from kilter.data.filling import filled_by
+from kilter.data.groups import draw_groups, groups_of
 from kilter.data.loading import contents, load
 from kilter.data.paths import first_named, quote
 from kilter.errors import DataError, OptionError
@@ -62,6 +63,14 @@ def draw_share(labels: np.ndarray | None, keys: np.ndarray, share: Fraction) -> 
     return np.sort(np.concatenate(taken)) if taken else np.zeros(0, np.int64)
 
 
+def can_draw(whole: Dataset, part: Part) -> bool:
+    """Whether there are rows to hold out for a share, and to train on."""
+    if not _is_share(part) or len(whole) < 2:
+        return not _is_share(part)
+    single = whole.task == "classification" and whole.y is not None
+    return not single or bool((np.bincount(whole.y) > 1).any())  # type: ignore[arg-type]
+
+
 def share_counts(sizes: list[int], share: Fraction, *, spare_single: bool = True) -> list[int]:
     """The rows that each class of the given size gives for a share, by the rules of this module.
 
@@ -95,6 +104,7 @@ def split(
     test: Part = None,
     seed: int = 0,
     by: Literal["random", "time"] = "random",
+    group: str | None = None,
 ) -> Splits:
     """Divide the training rows of ``source`` into training, validation and test part.
 
@@ -107,6 +117,8 @@ def split(
         seed: a whole number from 0, for shares.
         by: "time" takes the latest rows, by the table's first column of dates, instead of drawing them or
             counting from the front: the very last ones for the test part, those before for validation.
+        group: a column of a table that was loaded with ``keep_inputs=True``: shares are drawn by its entries,
+            and all rows with the same one, such as the visits of a patient, are in the same part.
 
     A source with its own validation part keeps it instead of a share; for a number of rows, a file or None it
     is left out. Missing values of a table are filled with the medians of the training part. Both shares are
@@ -131,7 +143,7 @@ def split(
     if by == "time":
         rows, taken = _latest(source, validation, test)
     else:
-        rows, taken = _drawn(whole, validation, test, seed)
+        rows, taken = _drawn(whole, validation, test, seed, groups_of(whole, group))
     parts = {
         "validation": _loaded(source, validation, "validation") or own_validation,
         "test": _loaded(source, test, "test") or own_test,
@@ -153,15 +165,15 @@ def split(
 
 
 def _drawn(
-    whole: Dataset, validation: Part, test: Part, seed: int
+    whole: Dataset, validation: Part, test: Part, seed: int, groups: np.ndarray | None
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """(rows left, rows taken by name) for numbers of rows and shares."""
     rows = np.arange(len(whole))
     rows, front = _cut(rows, validation, "validation", front=True)
     rows, end = _cut(rows, test, "test", front=False)
     keys = row_keys(len(whole), seed)
-    rows, drawn_test = _draw(rows, whole, keys, test, "test")
-    rows, drawn_validation = _draw(rows, whole, keys, validation, "validation")
+    rows, drawn_test = _draw(rows, whole, keys, test, "test", groups)
+    rows, drawn_validation = _draw(rows, whole, keys, validation, "validation", groups)
     return rows, {
         "validation": front if len(front) else drawn_validation,
         "test": end if len(end) else drawn_test,
@@ -221,7 +233,7 @@ def _cut(rows: np.ndarray, part: Part, name: str, *, front: bool) -> tuple[np.nd
 
 
 def _draw(
-    rows: np.ndarray, whole: Dataset, keys: np.ndarray, part: Part, name: str
+    rows: np.ndarray, whole: Dataset, keys: np.ndarray, part: Part, name: str, groups: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """(rows left, rows taken) for a part given as a share of all rows of ``whole``."""
     if not _is_share(part):
@@ -233,6 +245,9 @@ def _draw(
             received=f"{len(whole)} rows in all, {len(rows)} of them not in the other part",
             remedy="use smaller shares, or more data",
         )
+    if groups is not None:
+        taken = rows[draw_groups(groups[rows], keys[rows], share)]
+        return np.setdiff1d(rows, taken, assume_unique=True), taken
     stratified = whole.task == "classification" and whole.y is not None
     taken = rows[draw_share(whole.y[rows] if stratified else None, keys[rows], share)]  # type: ignore[index]
     if not len(taken):

@@ -62,7 +62,7 @@ def read(source: str, options: LoadOptions) -> Source:
             raise DataError(
                 expected=f"one of the tables of {path}: {first_named(map(quote, names)) or 'it has none'}",
                 received=f"table={wanted}" if wanted else "no name of a table",
-                remedy=f"name it: {SCHEME}///{path}?table={names[0] if names else 'NAME'}{near}",
+                remedy=f"name it: '{SCHEME}///{path}?table={names[0] if names else 'NAME'}'{near}",
             )
         quoted = table.replace('"', '""')
         frame = pl.read_database(f'SELECT * FROM "{quoted}"', connection, infer_schema_length=None)

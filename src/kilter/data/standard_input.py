@@ -10,17 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from kilter.data.dataset import LoadOptions, Source
+from kilter.data.file_kinds import ending_by_content
 from kilter.errors import DataError
 
 NAME: Final = "-"
-_BY_BEGINNING: Final = {
-    b"PAR1": ".parquet",
-    b"ARROW1": ".arrow",
-    b"SQLite format 3": ".db",
-    b"\x89PNG": ".png",
-    b"\xff\xd8\xff": ".jpg",
-    b"\x1f\x8b": ".csv.gz",
-}
 
 
 def recognises(source: str) -> bool:
@@ -38,16 +31,14 @@ def read(source: str, options: LoadOptions, read_file: Callable[[Path, LoadOptio
             remedy="pipe a table into kilter, or name a file; each command reads standard input once",
         )
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"standard-input{_ending(content)}"
+        path = Path(folder) / "standard-input"
         path.write_bytes(content)
+        path = path.rename(path.with_suffix(ending_by_content(path) or _ending(content)))
         found = read_file(path, options)
     return replace(found, origin="standard input")
 
 
 def _ending(content: bytes) -> str:
-    known = next((ending for begin, ending in _BY_BEGINNING.items() if content.startswith(begin)), None)
-    if known is not None:
-        return known
-    if content.startswith(b"PK"):
-        return ".npz" if b".npy" in content[:200] else ".xlsx"
+    if content.startswith(b"\x1f\x8b"):
+        return ".csv.gz"
     return ".jsonl" if content.lstrip()[:1] in (b"{", b"[") else ".csv"

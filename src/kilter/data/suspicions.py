@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import polars as pl
 
+from kilter.data.columns import find_column
 from kilter.data.dates import days_of
 from kilter.data.encoding import Column
 from kilter.data.entries import MARKERS, as_numbers
@@ -30,6 +31,17 @@ def suspicions(columns: Iterable[tuple[pl.Series, Column]]) -> tuple[str, ...]:
         f"{entry} may stand for missing in column {first_named(names)}; if so: --missing={entry} "
         "(in Python missing=)"
         for entry, names in found.items()
+    )
+
+
+def target_suspicions(series: pl.Series) -> tuple[str, ...]:
+    """A sentence on each extreme of a target of numbers that may stand for a missing value."""
+    found = _entries(series, find_column(series, kind="number"))
+    return tuple(
+        f"{entry} may stand for missing in the target {quote(series.name)} ({count} rows); if so: "
+        f"--missing={quote(f'{series.name}={entry}')} --set data.skip_bad=true (in Python "
+        "missing=, skip_bad=)"
+        for entry, count in found
     )
 
 

@@ -19,6 +19,7 @@ from kilter.data.entries import as_numbers, is_text, known_numbers, plain_text, 
 from kilter.data.features import Values, column_values, counted
 from kilter.data.labels import (
     class_names,
+    combined_labels_note,
     decide_task,
     if_usable,
     in_one_spelling,
@@ -35,9 +36,10 @@ from kilter.data.paths import (
     nearest_name,
     quote,
 )
-from kilter.data.plain_frame import plain, without_totals
+from kilter.data.plain_frame import plain
 from kilter.data.precision import STANDARDIZE, loss_note, shift_note
-from kilter.data.suspicions import suspicions
+from kilter.data.rows import without_totals
+from kilter.data.suspicions import suspicions, target_suspicions
 from kilter.data.usage import day_first_note, ids_among, shape_notes, signs_by_column, usable_columns
 from kilter.errors import DataError
 
@@ -135,8 +137,9 @@ def _require_hidden(target: str, columns: tuple[Column, ...], trained_on: str) -
 def _fit_encoding(
     frame: pl.DataFrame, target: str, options: LoadOptions
 ) -> tuple[TableEncoding, tuple[str, ...]]:
-    """The encoding found in the training frame, and notes on numbers written as text."""
+    """The encoding found in the training frame, and notes on what was decided about its columns."""
     features = [series for series in frame.get_columns() if series.name != target]
+    signs = signs_by_column(options.missing, frame.columns)
     if options.columns:
         _require_hidden(target, options.columns, target)
         known = {one.name for one in options.columns}
@@ -145,7 +148,6 @@ def _fit_encoding(
     else:
         usage = usable_columns(features, options)
         kinds, ids, aside = usage.kinds, usage.ids, usage.notes
-        signs = signs_by_column(options.missing, frame.columns)
         features = [with_signs(one, signs.get(one.name, ())) for one in usage.kept]
         how: Literal["hash", "bag"] = "hash" if options.text == "hash" else "bag"
         columns = tuple(
@@ -159,32 +161,40 @@ def _fit_encoding(
             received=f"the column {quote(target)} and {' '.join(aside) or 'no other'}",
             remedy="check the separator (comma, semicolon or tab) and the file",
         )
-    targets, missing = _targets(frame[target], options.task)
+    missing = signs.get(target, ())
+    task, classes, notes = _fit_target(with_signs(frame[target], missing), options)
+    numbers = [one for one, column in zip(features, columns, strict=False) if column.kind == "number"]
+    notes = (*_reading_notes(numbers), *notes)
+    exact = [(one.name, one.shift) for one in columns if one.kind == "number" and not one.compressed]
+    notes += (*shift_note(exact), *shape_notes(columns), *aside)
+    notes += day_first_note(features, columns)
+    notes += suspicions(zip(features, columns, strict=False))
+    return TableEncoding(columns, target, task, classes, ids, missing), notes
+
+
+def _fit_target(series: pl.Series, options: LoadOptions) -> tuple[Task, tuple[str, ...], tuple[str, ...]]:
+    """The task and the classes of a target, and notes on it."""
+    targets, missing = _targets(series, options.task)
     if missing.all():
         raise DataError(
-            expected=f"values in the target column {quote(target)}",
-            received=f"{frame.height} rows, all missing",
+            expected=f"values in the target column {quote(series.name)}",
+            received=f"{len(series)} rows, all missing",
             remedy="name another column with target=, or fill this one",
         )
     task = decide_task(targets[~missing], options.task, images=False)
     classes: tuple[str, ...] = ()
-    spelled: tuple[str, ...] = ()
     if task == "classification":  # classes keep the names of the file: "10%", not 10
-        targets, missing = _targets(frame[target], task)
-        targets, spelled = in_one_spelling(targets, missing)
+        if targets.dtype.kind != "U":
+            targets, missing = _targets(series, task)
+        targets, notes = in_one_spelling(targets, missing)
         classes = options.classes or class_names(targets[~missing])
-        require_repeated(targets[~missing], classes, target)
-    numbers = [one for one, column in zip(features, columns, strict=False) if column.kind == "number"]
-    notes = _reading_notes([*numbers, frame[target]] if task == "regression" else numbers)
-    notes += spelled
-    notes += task_note(targets[~missing], task) if options.task == "auto" else ()
-    exact = [(one.name, one.shift) for one in columns if one.kind == "number" and not one.compressed]
-    notes += (*shift_note(exact), *shape_notes(columns), *aside)
-    notes += day_first_note(features, columns)
-    if task == "regression" and frame.height > 1 and np.ptp(targets[~missing]) == 0:
-        notes += (f"the target is {targets[~missing][0]:g} in every row, so there is nothing to learn",)
-    notes += suspicions(zip(features, columns, strict=False))
-    return TableEncoding(columns, target, task, classes, ids), notes
+        require_repeated(targets[~missing], classes, series.name)
+        notes += combined_labels_note(classes)
+    else:
+        notes = _reading_notes([series]) + target_suspicions(series)
+        if len(series) > 1 and np.ptp(targets[~missing]) == 0:
+            notes += (f"the target is {targets[~missing][0]:g} in every row, so there is nothing to learn",)
+    return task, classes, notes + (task_note(targets[~missing], task) if options.task == "auto" else ())
 
 
 def _losses(frame: pl.DataFrame, encoding: TableEncoding) -> tuple[str, ...]:
@@ -309,7 +319,8 @@ def _labels(
     """Raw targets and which are missing; None without a target or, to predict, if it is incomplete."""
     if encoding.target not in frame.columns:
         return None
-    found = if_usable(lambda: _targets(frame[encoding.target], encoding.task), options)
+    labels = with_signs(frame[encoding.target], encoding.signs)
+    found = if_usable(lambda: _targets(labels, encoding.task), options)
     if found is not None and encoding.classes:
         found = in_one_spelling(*found, encoding.classes)[0], found[1]
     return None if found is not None and options.unlabelled and found[1].any() else found

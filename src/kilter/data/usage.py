@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import polars as pl
 
-from kilter.data.columns import NO_VALUES, reason_to_set_aside
+from kilter.data.columns import NO_VALUES, names_rows, reason_to_set_aside
 from kilter.data.dataset import LoadOptions
 from kilter.data.dates import month_first_example
 from kilter.data.encoding import Column
+from kilter.data.entries import is_text
 from kilter.data.paths import first_named, nearest_name, quote
 from kilter.errors import DataError
+
+_FEWEST_GROUPS = 5
+_NAMES_GROUPS = re.compile(
+    r"(?i)(?:patient|subject|participant|person|user|customer|client|household|donor|animal|speaker|student)s?"
+    r"(?:[_ -]?(?:id|nr|no|number|code))?"
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,9 @@ def usable_columns(features: list[pl.Series], options: LoadOptions) -> Usage:
     kept = [one for one in wanted if reasons[one.name] is None]
     if not kept:
         kept = [one for one in wanted if reasons[one.name] not in (None, NO_VALUES)]
+        sentences = [one.name for one in kept if (why := reasons[one.name]) and why.is_text and not why.is_id]
+        kept = [one for one in kept if one.name in sentences] or kept
+        kinds |= dict.fromkeys(sentences, "text")
         reasons = {name: aside for name, aside in reasons.items() if aside == NO_VALUES}
     aside = [f"{quote(name)} ({one.why})" for name, one in reasons.items() if one]
     more = (
@@ -63,7 +74,23 @@ def usable_columns(features: list[pl.Series], options: LoadOptions) -> Usage:
     found |= {one.name: reason_to_set_aside(one) for one in left if found.get(one.name) is None}
     ids = tuple(one.name for one in left if (reason := found[one.name]) is not None and reason.is_id)
     note = (f"not used as features: column {first_named(aside)}{more}",) if aside else ()
-    return Usage(kept, kinds, ids, note)
+    return Usage(kept, kinds, ids, note + _groups_note(kept))
+
+
+def _names_groups(series: pl.Series) -> bool:
+    named = names_rows(series.name) or _NAMES_GROUPS.fullmatch(series.name) is not None
+    return named and (series.dtype.is_integer() or is_text(series))
+
+
+def _groups_note(kept: list[pl.Series]) -> tuple[str, ...]:
+    """A sentence on a feature that names what several rows belong to, such as a patient."""
+    named = next((one for one in kept if _names_groups(one)), None)
+    if named is None or not 1 < (groups := named.n_unique()) < len(named) / 2 or groups < _FEWEST_GROUPS:
+        return ()
+    return (
+        f"{len(named)} rows have {groups} different entries in column {quote(named.name)}: if rows with "
+        f"the same one belong together, hold them out together: --set data.group={quote(named.name)}",
+    )
 
 
 def ids_among(columns: list[pl.Series]) -> tuple[str, ...]:
@@ -108,9 +135,15 @@ def shape_notes(columns: tuple[Column, ...]) -> tuple[str, ...]:
         f"{quote(one.name)} ({one.buckets or len(one.categories)})" for one in columns if one.kind == "text"
     ]
     dates = [quote(one.name) for one in columns if one.kind == "date"]
+    lists = [
+        f"{quote(one.name)} ({len(one.categories)}, separated by {one.separator!r})"
+        for one in columns
+        if one.separator
+    ]
     found = (
         (tails, "long tails are compressed like by a logarithm (asinh): column {}"),
         (rare, "rare categories share a feature: column {}"),
+        (lists, "each label in lists of labels has a feature: column {}"),
         (texts, "texts become counts of words: column {}"),
         (
             dates[:1],

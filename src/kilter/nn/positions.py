@@ -57,5 +57,5 @@ class PositionEmbedding(keras.layers.Layer):
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments, to make it anew."""
+        """The arguments, to recreate it."""
         return {**super().get_config(), "initializer": keras.initializers.serialize(self.initializer)}

@@ -161,7 +161,7 @@ class Training:
 
 
 def joined(histories: Sequence[History]) -> History:
-    """Several trainings as one history, with epochs numbered consecutively."""
+    """Several training runs as one history, with epochs numbered consecutively."""
     whole = History()
     for one in histories:
         whole.epoch += [len(whole.epoch) + number for number in range(len(one.epoch))]

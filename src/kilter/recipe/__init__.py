@@ -6,6 +6,7 @@ Importing this package imports neither Keras nor JAX.
 from __future__ import annotations
 
 from kilter.recipe.augment import AugmentSection
+from kilter.recipe.data import DataSection
 from kilter.recipe.fine_tune import FineTuneSection, StageSection
 from kilter.recipe.model import (
     CnnSection,
@@ -20,7 +21,6 @@ from kilter.recipe.optimizer import OptimizerSection
 from kilter.recipe.pretrain import PretrainSection
 from kilter.recipe.schedule import ScheduleSection, schedule_section
 from kilter.recipe.sections import (
-    DataSection,
     EarlyStopping,
     Recipe,
     RegularizeSection,

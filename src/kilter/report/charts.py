@@ -24,7 +24,7 @@ from kilter.runs.records import EpochRecord, Evaluation
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-# With more classes the cells are too small for a number.
+# With more classes, cells are too small for numbers.
 _NUMBERED_CLASSES = 12
 _PREFIX = "val_"
 # The curves of a measure: prefix of the log name, name of the curve, colour, dash.
@@ -90,7 +90,7 @@ def _rate_search(fields: Mapping[str, Any]) -> Chart:
 
 def _clip_search(fields: Mapping[str, Any]) -> Chart:
     found = FoundClip.from_dict(fields)
-    note = f"{found.threshold:.3g} was used, above {found.percentile:g} % of {len(found.norms)} steps"
+    note = f"{found.threshold:.3g} was used, above {found.percentile:g} % of {len(found.norms)} norms"
     return _from_figure("Clipping threshold", note, found.plot())
 
 
@@ -102,7 +102,7 @@ def _from_figure(title: str, note: str, figure: Figure) -> Chart:
 
 
 def epoch_seconds(history: Sequence[EpochRecord]) -> Chart:
-    """The seconds of each epoch; compilation, which may take far longer, is in the note."""
+    """Seconds per epoch. Compilation can take far longer, so the note states it separately."""
     bars = {
         "type": "bar",
         "name": "seconds",
@@ -112,7 +112,7 @@ def epoch_seconds(history: Sequence[EpochRecord]) -> Chart:
         "hovertemplate": "%{y:.3g} s",
     }
     compiling = sum(record.compile_seconds for record in history)
-    note = "with validation" + (f"; without {duration(compiling)} of compilation" if compiling else "")
+    note = "including validation" + (f", excluding {duration(compiling)} of compilation" if compiling else "")
     return Chart("Seconds per epoch", note, [bars], {"yaxis": {"ticksuffix": " s", "rangemode": "tozero"}})
 
 
@@ -168,8 +168,8 @@ def confusion(name: str, evaluation: Evaluation, classes: Sequence[str]) -> Char
         "xaxis": {"showgrid": False, "tickangle": -45, **ticks},
         "yaxis": {"showgrid": False, "autorange": "reversed", **ticks},
     }
-    note = f"{evaluation.rows:,} rows; down: true class, across: predicted class"
-    return Chart(f"Confusion, {name}", note, [heatmap], layout)
+    note = f"{evaluation.rows:,} rows; vertical: true class, horizontal: predicted class"
+    return Chart(f"Confusion matrix, {name}", note, [heatmap], layout)
 
 
 def worst_confusions(evaluation: Evaluation, classes: Sequence[str]) -> list[tuple[str, str, int]]:

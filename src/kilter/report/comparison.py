@@ -16,10 +16,11 @@ from kilter.runs.atomic import write_text
 REPORT = "report.html"
 _OF_RUNS = ("lowest", "highest", "diverged", "time")
 _METHOD = (
-    "“Better by” is the mean difference from the baseline over the pairs, positive for better. Its interval "
-    "is a percentile bootstrap, too narrow for few pairs. p is from the exact two-sided sign-flip test on "
-    "the pairs, with Holm's correction for several candidates. A diverged run counts as the worst score. "
-    "Scores are those of each run's best weights; the time is the median run's, with compilation."
+    "“Better by” is the mean difference from the baseline over the pairs; positive means better. The "
+    "interval is a percentile bootstrap interval, which is too narrow with few pairs. p comes from the exact "
+    "two-sided sign-flip test on the pairs, with Holm's correction if there are several candidates. A "
+    "diverged run counts as the worst score. Scores are from each run's best weights; time is the median "
+    "over the runs and includes compilation."
 )
 
 
@@ -93,4 +94,6 @@ def _differences(comparison: Comparison) -> Chart:
         "yaxis": {"type": "category", "autorange": "reversed"},
         "shapes": [vertical_line(0)],
     }
-    return Chart("Differences", "one point per pair; better to the right of the line", traces, layout)
+    return Chart(
+        "Differences", "one point per pair; points to the right of the line are better", traces, layout
+    )

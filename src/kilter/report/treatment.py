@@ -18,10 +18,10 @@ from kilter.report.page import fill
 from kilter.runs.atomic import write_text
 
 _METHOD: Final = (
-    "Short trainings on the same rows chose the changes. The proof trained the chosen set and the original "
-    "model on paired seeds that the search did not use. p is that of the exact two-sided sign-flip test; the "
-    "interval of the effect is a BCa bootstrap interval. After the proof each change was taken out in turn, "
-    "on some of these seeds."
+    "Short training runs on the same rows chose the changes. The proof then trained the original model and "
+    "the changed one on paired seeds that the search had not used. p comes from the exact two-sided "
+    "sign-flip test; the interval of the effect is a BCa bootstrap interval. After the proof, each change "
+    "was removed in turn and the rest was tested on some of these seeds."
 )
 # Charts through depth: the measurement, its title, and what it shows.
 _THROUGH_DEPTH: Final = (
@@ -84,12 +84,12 @@ def _content(treatment: Treatment) -> dict[str, Any]:
 
 def _sentences(treatment: Treatment) -> list[str]:
     severe = treatment.diagnosis.codes("severe")
-    found = f"{words.count(len(severe), 'severe finding')}." if severe else "Nothing severe was found."
+    found = f"{words.count(len(severe), 'severe finding')}." if severe else "No severe findings."
     stopped = [f"Stopped early: {treatment.stopped}."] if treatment.stopped else []
     if treatment.noise:
         return [found, f"Nothing to learn here, so no remedy was tried. {treatment.noise}", *stopped]
     if not treatment.changes:
-        kept = f"Kept the given model: {treatment.kept}." if treatment.kept else "Trained without changes."
+        kept = f"Kept the original model: {treatment.kept}." if treatment.kept else "Trained without changes."
         return [found, f"Nothing was changed. {kept}", *stopped]
     sure = f"Proof: {treatment.trials.in_words}." if treatment.trials.proof is not None else ""
     return [found, f"{words.count(len(treatment.changes), 'change')}. {sure}".strip(), *stopped]
@@ -104,14 +104,16 @@ def _tiles(treatment: Treatment) -> list[tuple[str, str, str]]:
             "a run diverged" if math.isnan(one.median) else words.measure(trials.measure, one.median)
             for one in proof.candidates
         ]
-        tiles.append((f"{trials.measure} in short trainings", " → ".join(medians), "medians of the proof"))
+        tiles.append(
+            (f"{trials.measure} in short training runs", " → ".join(medians), "medians of the proof")
+        )
     full = "trained" if treatment.stopped else "fully trained"
     trained = full if treatment.after.history else "not trained"
     score = words.measure(trials.measure, treatment.after.score)
     tiles.append((f"{trials.measure} of the returned model", score, trained))
     remaining = len(treatment.after.diagnosis.codes("severe"))
     tiles.append(("severe findings", f"{len(treatment.diagnosis.codes('severe'))} → {remaining}", ""))
-    return [*tiles, ("time", duration(treatment.seconds), "all trials and the training")]
+    return [*tiles, ("time", duration(treatment.seconds), "all trials and the full training")]
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
@@ -155,7 +157,7 @@ def _curves(treatment: Treatment) -> list[Chart]:
         traces = [
             line(label, range(1, len(values) + 1), values, color, dash)
             for label, values, color, dash in (
-                ("original model, short training", before.get(name, ()), "--bad", "solid"),
+                ("original model, short training run", before.get(name, ()), "--bad", "solid"),
                 ("returned model, full training", after[name], "--train", "solid"),
                 ("returned model, validation", after.get(f"val_{name}", ()), "--train", "dot"),
             )

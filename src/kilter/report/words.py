@@ -36,7 +36,7 @@ def model_in_words(records: RunRecords) -> str:
     """The trained model: the builder with its layers, the file, or the function."""
     model = records.recipe.get("model", {})
     size = records.result.parameters if records.result else None
-    weights = f" with {count(size, 'weight')}" if size is not None else ""
+    weights = f" with {count(size, 'parameter')}" if size is not None else ""
     if "builder" in model:
         parts = [f"{_layers(model[key])} {key}" for key in ("filters", "hidden") if key in model]
         return (

@@ -14,10 +14,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kilter._text import cause
 from kilter.errors import RunError
 
 # No space, over quota and over the file size limit need the same remedy.
 FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+# The system's number in the errors of tensorstore and polars, which are no OSErrors.
+_NUMBER = re.compile(r"os(?:_error_code='| error )(\d+)")
 _WINDOWS = os.name == "nt"
 _BINARY = getattr(os, "O_BINARY", 0)  # on Windows: no translation of line breaks
 
@@ -127,16 +130,22 @@ def fsync_tree(folder: Path) -> None:
 
 @contextmanager
 def errors_named(path: Path, *, doing: str = "written") -> Iterator[None]:
-    """Turn an ``OSError`` raised inside into a :class:`RunError` that names `path`, cause and remedy."""
+    """Turn a system error raised inside into a :class:`RunError` that names `path`, cause and remedy."""
     try:
         yield
     except RunError:
         raise
     except OSError as error:
-        raise unwritable(path, error.errno, str(error), doing=doing) from error
+        raise _failed(path, error.errno, cause(error), doing=doing) from error
+    except Exception as error:
+        found = _NUMBER.search(str(error))
+        if found is None:
+            raise
+        number = int(found[1])
+        raise _failed(path, number, os.strerror(number), doing=doing) from error
 
 
-def unwritable(path: Path, number: int | None, cause: str, *, doing: str = "written") -> RunError:
+def _failed(path: Path, number: int | None, cause: str, *, doing: str) -> RunError:
     """The :class:`RunError` for a file that could not be written or read; `number` is the system's errno."""
     if number in FULL_DISK:
         return RunError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ from kilter._tuning.clip_threshold import FoundClip, clip_threshold
 from kilter._tuning.find_lr import find_lr
 from kilter._tuning.rate_curve import FoundRate
 from kilter._validation import errors_as
-from kilter.data import Dataset, Source, Splits, fold, load, split
+from kilter.data import Dataset, Source, Splits
 from kilter.data.leaks import leak_notes
 from kilter.data.loading import absolute
 from kilter.errors import ModelError, RecipeError
@@ -46,8 +45,7 @@ from kilter.runs.best_epoch import Watch
 from kilter.runs.evaluating import ValidationMeasure, positive_of, watch_for
 from kilter.runs.fitting import fitted
 from kilter.runs.from_recipe import make_augmentation, make_model, make_phases, make_schedule
-from kilter.runs.records import DataRecord
-from kilter.runs.trained import data_of, image_form, require_names
+from kilter.runs.recipe_data import given_record, read_parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +53,7 @@ class Prepared:
     """A recipe that is ready to train: paths resolved, data read, model compiled and built.
 
     Numbers that were measured ("auto") are in `recipe`. `phases`: the stages of fine-tuning, if any. `guard`:
-    whether a training that diverges goes back and continues at a lower rate.
+    whether a training run that diverges goes back and continues at a lower rate.
     """
 
     recipe: Recipe
@@ -158,80 +156,6 @@ def weight_average(recipe: Recipe, train: Dataset, model: keras.Model) -> Weight
         return StochasticWeightAverage(swa.start, swa.every, refresh)
     optimizer: Any = model.optimizer
     return ExponentialMovingAverage() if optimizer.use_ema else None
-
-
-def read_parts(
-    recipe: Recipe,
-    record: DataRecord | None = None,
-    *,
-    same_task: bool = False,
-    source: Source | None = None,
-) -> tuple[Source, Splits]:
-    """The recipe's data as :func:`read_source` reads them, or the ``source`` read before, and their split."""
-    section = recipe.data
-    source = source or read_source(recipe, record, same_task=same_task)
-    seed = recipe.seed if section.split_seed is None else section.split_seed
-    if section.folds is not None:
-        if section.fold is None:
-            raise RecipeError(
-                expected="data.fold, the one of data.folds to hold out",
-                received=f"data.folds={section.folds} alone, which is for kilter train and cross_validate",
-                remedy="leave data.folds out, or add data.fold",
-            )
-        source = fold(source, folds=section.folds, number=section.fold, seed=seed)
-    parts = split(source, validation=section.validation, test=section.test, seed=seed, by=section.split)
-    return replace(source, encoding=parts.encoding), parts
-
-
-def read_source(
-    recipe: Recipe,
-    record: DataRecord | None,
-    *,
-    same_task: bool = False,
-    unlabelled: bool = False,
-    keep_inputs: bool = False,
-) -> Source:
-    """The recipe's data; warns if float32 makes different numbers equal.
-
-    ``record``: of a trained model; its columns and shifts are used, with ``same_task`` its target and classes
-    too.
-    """
-    section = recipe.data
-    encoding = None if record is None else record.table_encoding
-    shared: dict[str, Any] = {"skip_bad": section.skip_bad, "image_size": section.image_size}
-    shared |= image_form(record, section.source) | {"keep_inputs": keep_inputs}
-    names = ("ignore", "only", "kinds", "text", "missing", "values")
-    chosen = {name: getattr(section, name) for name in names}
-    if same_task and encoding is not None:
-        return load(section.source, encoding=encoding, **shared)
-    source = load(
-        section.source,
-        target=section.target,
-        task=section.task,
-        center=section.standardize,
-        columns=() if encoding is None else encoding.columns,
-        shifts=() if record is None else record.shifts,
-        unlabelled=unlabelled,
-        **shared,
-        **chosen,
-    )
-    for loss in source.losses:
-        warnings.warn(loss, stacklevel=3)
-    return source
-
-
-def given_record(recipe: Recipe) -> DataRecord | None:
-    """The data record of the trained model that the recipe starts from; None for a new model."""
-    if isinstance(recipe.model, FileSection):
-        record = data_of(Path(recipe.model.file))
-        if record is not None:
-            require_names(record, recipe.data.source, recipe.model.file)
-        return record
-    if not isinstance(recipe.model, ReuseSection) or not recipe.model.reuse.endswith(".keras"):
-        return None
-    record = data_of(Path(recipe.model.reuse))
-    require_names(record, recipe.data.source, recipe.model.reuse)
-    return record
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:

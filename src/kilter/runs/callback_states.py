@@ -1,4 +1,4 @@
-"""The counts of Keras's own callbacks in a checkpoint, so that patience goes on where it was."""
+"""The counts of Keras's own callbacks in a checkpoint, so that patience continues where it was."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from kilter._engine.processes import is_first, local
 from kilter._text import first_line
 from kilter._validation import errors_as
 from kilter.errors import RunError, RunWarning
-from kilter.runs.atomic import entries, errors_named, fsync_path, fsync_tree, unwritable
+from kilter.runs.atomic import entries, errors_named, fsync_path, fsync_tree
 from kilter.runs.checksums import MANIFEST, damage, write_manifest
 
 FOLDER = "checkpoints"
@@ -41,8 +41,6 @@ RUN = "run"
 _FORMAT = 2
 _UNFINISHED = ".unfinished"
 _NAME = re.compile(r"epoch-(\d{6,})(?:-step-(\d{8,}))?")
-# tensorstore raises ValueError with the system's number in the text.
-_SYSTEM_ERROR = re.compile(r"os_error_code='(\d+)'")
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ class Checkpoint:
 
     @property
     def finished(self) -> int:
-        """The number of whole epochs that it contains, and the epoch in which training goes on."""
+        """The number of whole epochs that it contains, and the epoch in which training continues."""
         return self.epoch + (self.step is None)
 
     @property
@@ -115,11 +113,6 @@ def write(folder: Path, name: str, tree: Any, scalars: Mapping[str, Any]) -> Pat
             write_manifest(unfinished)
             _remove(path)
             unfinished.rename(path)
-        except ValueError as error:
-            found = _SYSTEM_ERROR.search(str(error))
-            if found is None:  # a tree that cannot be saved: a bug, not a disk error
-                raise
-            raise unwritable(path, int(found.group(1)), str(error)) from error
         finally:
             _sweep(folder)
         fsync_path(folder)

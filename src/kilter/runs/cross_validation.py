@@ -20,13 +20,14 @@ from kilter.data.leaks import leak_notes
 from kilter.errors import KilterError, RecipeError
 from kilter.recipe import Recipe, dump_recipe, load_recipe
 from kilter.runs.atomic import entries, write_text
-from kilter.runs.build import read_parts, read_source, with_absolute_paths
+from kilter.runs.build import with_absolute_paths
 from kilter.runs.checksums import require_same_recipe
 from kilter.runs.directory import Run, create_run, reopen_run
 from kilter.runs.environment import describe_environment
 from kilter.runs.evaluating import BATCH
 from kilter.runs.predictions import Predictions, name_columns, predictions, row_names
 from kilter.runs.reading import RECIPE, read_data, read_result
+from kilter.runs.recipe_data import read_parts, read_source
 from kilter.runs.records import Result, to_json
 from kilter.runs.termination import Interrupted
 from kilter.runs.trained import Trained, open_trained
@@ -187,7 +188,7 @@ def _concluded(
 ) -> CrossValidation:
     """Write what the folds have in common."""
     seed = recipe.seed if recipe.data.split_seed is None else recipe.data.split_seed
-    table = _table(source, fold_numbers(source.train, len(results), seed), answers)
+    table = _table(source, fold_numbers(source.train, len(results), seed, recipe.data.group), answers)
     found = [result.result.evaluations["test"].metrics for result in results]
     measures = {name: _spread([one[name] for one in found]) for name in found[0]}
     content = {

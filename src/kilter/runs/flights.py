@@ -1,4 +1,4 @@
-"""Steps that broke a training: their state, batch and random numbers, kept to be run again.
+"""Steps that broke a training run: their state, batch and random numbers, kept to be run again.
 
 ``flight/step-00000123/`` is written like a checkpoint: with a manifest, whole or not at all.
 """

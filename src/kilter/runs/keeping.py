@@ -1,4 +1,4 @@
-"""``kilter.fit(run=...)``: a run directory of a training that has no recipe, and how it is resumed.
+"""``kilter.fit(run=...)``: a run directory of a training run that has no recipe, and how it is resumed.
 
 ``call.json`` has what decides about the numbers of the training: the seed, the options, and SHA-256 sums of
 the data.

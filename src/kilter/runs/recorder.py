@@ -284,7 +284,7 @@ def best_of(checkpoint: checkpoints.Checkpoint) -> Best | None:
 
 
 def start_of(checkpoint: checkpoints.Checkpoint) -> Start:
-    """Where the engine goes on after a checkpoint."""
+    """Where the engine continues after a checkpoint."""
     divergence = checkpoint.scalars.get("divergence")
     if checkpoint.step is None:
         return Start(divergence=divergence)

@@ -68,7 +68,7 @@ class DataRecord:
     kilter 0.1.0. `shifts`: how arrays are stored. For two classes, `positive` is the index of the one that is
     rarer in training, and `threshold` the probability from which it is predicted; None predicts the more
     probable class. `constant`: the best constant prediction for the training part: the index of its most
-    frequent class, or its medians.
+    frequent class, or its medians. `target`: the column of the labels of images.
     """
 
     name: str
@@ -88,6 +88,7 @@ class DataRecord:
     positive: int = 1
     threshold: float | None = None
     constant: tuple[float, ...] = ()
+    target: str | None = None
 
     @property
     def table_encoding(self) -> TableEncoding | None:

@@ -1,4 +1,4 @@
-"""``kilter replay``: the step that broke a training, run again alone."""
+"""``kilter replay``: the step that broke a training run, run again alone."""
 
 from __future__ import annotations
 

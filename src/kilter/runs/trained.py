@@ -17,7 +17,7 @@ from kilter._engine.objective_for import check_outputs
 from kilter._models.saved import load_model
 from kilter._validation import errors_as
 from kilter.data import Source, load
-from kilter.data.loading import contents
+from kilter.data.loading import contents, label_columns
 from kilter.errors import DataError, ModelError, RunError
 from kilter.runs.atomic import write_with
 from kilter.runs.checksums import require_unchanged
@@ -69,6 +69,8 @@ def load_for(
         return load(source, **how)
     if record.encoding is not None:
         return load(source, encoding=record.table_encoding, **how)
+    if target is None and record.target in label_columns(source):
+        how["target"] = record.target
     how |= {"task": record.task, "classes": record.classes or None, "shifts": record.shifts}
     return load(source, **how, **image_form(record, source))
 
@@ -89,6 +91,12 @@ def require_names(record: DataRecord | None, source: str, model: str) -> None:
             expected=f"a table (.csv or .parquet) with the columns that {model} was trained on",
             received=f"{source}, which does not name its columns",
             remedy="write the rows to a table with a header",
+        )
+    if named and contents(source) == "images":
+        raise DataError(
+            expected=f"a table with the columns that {model} was trained on",
+            received=f"{source}, which is of pictures",
+            remedy="name a table with these columns, or a run that was trained on pictures",
         )
     # Images do not have the shape of a table's rows; that is reported elsewhere.
     flat = record is None or len(record.input_shape) == 1

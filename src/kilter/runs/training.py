@@ -86,7 +86,7 @@ def train(
 
     `callbacks`: Keras callbacks beside those of the recipe. `verbose`: as in :func:`kilter.fit`.
     `allow_code=True` runs code that comes with the recipe, such as a factory or a Lambda layer: only if you
-    trust its author. `guard=False`: a training that diverges continues unchanged. `source`: the recipe's
+    trust its author. `guard=False`: a training run that diverges continues unchanged. `source`: the recipe's
     data, if they are loaded already.
     """
     with shown(verbose) as progress:
@@ -336,6 +336,7 @@ def data_record(source: Source, parts: Splits) -> DataRecord:
         shifts=source.shifts,
         positive=positive_of(train),
         constant=constant_of(train),
+        target=source.target,
     )
 
 

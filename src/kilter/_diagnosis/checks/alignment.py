@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import jax
@@ -23,8 +24,9 @@ Turn = Callable[[np.ndarray], np.ndarray]
 _SAMPLE: Final = 120
 _LEAST: Final = 16
 _NEAR: Final = 2  # pixels that edges and shadows may move the best place
+AS_THEY_ARE: Final = "as they are"
 TURNS: Final[dict[str, Turn]] = {
-    "as they are": lambda a: a,
+    AS_THEY_ARE: lambda a: a,
     "mirrored left to right": lambda a: a[:, :, ::-1],
     "mirrored top to bottom": lambda a: a[:, ::-1],
     "turned by 180 degrees": lambda a: a[:, ::-1, ::-1],
@@ -40,29 +42,76 @@ def check_masks(context: Context) -> list[Finding]:
     """Masks that fit their images better after a turn, a reflection or a shift, the same for all rows."""
     if len(context.inputs) != 1 or len(context.outputs) != 1:
         return []
-    masks, images = _masks(context.outputs[0], context.inputs[0]), context.inputs[0]
-    if masks is None:
+    limits = context.thresholds
+    found = misplaced(context.outputs[0], context.inputs[0], limits.mask_fit)
+    if found is None:
         return []
-    half = len(masks) // 2
-    pictures = _features(images[: len(masks)])
+    field = receptive_field(context, context.outputs[0])
+    within = found.turn == AS_THEY_ARE and (field is None or found.far < field / 2)
+    severity: Severity = "warning" if within else "severe"
+    evidence = [
+        seen(limits, "mask_fit", "correlation of images and masks after it", found.fit),
+        Evidence("correlation as they are", found.plain, 0.5 * found.fit, "half of it"),
+    ]
+    return [finding("masks-misplaced", severity, ["data"], evidence, detail=found.words)]
+
+
+@dataclass(frozen=True)
+class Misplaced:
+    """How masks must be turned, then moved (rows, columns), to fit their images.
+
+    ``fit``: their correlation after it. ``plain``: before.
+    """
+
+    turn: str
+    shift: tuple[int, int]
+    fit: float
+    plain: float
+
+    @property
+    def far(self) -> int:
+        """The larger shift, in pixels."""
+        return max(map(abs, self.shift))
+
+    @property
+    def words(self) -> str:
+        """What must be done, in words."""
+        words = [] if self.turn == AS_THEY_ARE else [self.turn]
+        rows, columns = self.shift
+        words += [f"moved by {rows} rows and {columns} columns"] if self.far > _NEAR else []
+        return " and ".join(words)
+
+    def corrected(self, masks: np.ndarray) -> np.ndarray:
+        """The masks where their images are; what comes in at an edge is 0."""
+        turned = TURNS[self.turn](masks)
+        if self.far <= _NEAR:
+            return np.ascontiguousarray(turned)
+        made = np.zeros_like(turned)
+        here, there = zip(*(_moved_slices(by) for by in self.shift), strict=True)
+        made[:, here[0], here[1]] = turned[:, there[0], there[1]]
+        return made
+
+
+def _moved_slices(by: int) -> tuple[slice, slice]:
+    """Where a part of an axis comes to lie that is moved, and where it was."""
+    return slice(max(by, 0), min(by, 0) or None), slice(max(-by, 0), min(-by, 0) or None)
+
+
+def misplaced(output: OutputFacts, images: np.ndarray, least: float) -> Misplaced | None:
+    """How the masks of an output are misplaced, the same in both halves of the rows; None if they are not.
+
+    ``least``: the correlation of masks and images from which on they fit.
+    """
+    masks = _masks(output, images)
+    if masks is None:
+        return None
+    half, pictures = len(masks) // 2, _features(images[: len(masks)])
     places = [best_fit(pictures[:, part], masks[part]) for part in (slice(half), slice(half, None))]
     (turn, shift, fit, plain), (again, moved, other, also) = places
     same = turn == again and max(abs(a - b) for a, b in zip(shift, moved, strict=True)) <= 1
-    limits, fit, plain = context.thresholds, min(fit, other), max(plain, also)
-    if not same or fit < limits.mask_fit or plain > 0.5 * fit:
-        return []
-    far, field = max(map(abs, shift)), receptive_field(context, context.outputs[0])
-    if turn == "as they are" and far <= _NEAR:
-        return []
-    within = turn == "as they are" and (field is None or far < field / 2)
-    severity: Severity = "warning" if within else "severe"
-    evidence = [
-        seen(limits, "mask_fit", "correlation of images and masks after it", fit),
-        Evidence("correlation as they are", plain, 0.5 * fit, "half of it"),
-    ]
-    words = [] if turn == "as they are" else [turn]
-    words += [f"moved by {shift[0]} rows and {shift[1]} columns"] if far > _NEAR else []
-    return [finding("masks-misplaced", severity, ["data"], evidence, detail=" and ".join(words))]
+    found = Misplaced(turn, shift, min(fit, other), max(plain, also))
+    fits = not same or found.fit < least or found.plain > 0.5 * found.fit
+    return None if fits or (turn == AS_THEY_ARE and found.far <= _NEAR) else found
 
 
 def _masks(output: OutputFacts, images: np.ndarray) -> np.ndarray | None:
@@ -100,14 +149,14 @@ def best_fit(features: np.ndarray, masks: np.ndarray) -> tuple[str, tuple[int, i
     square = masks.shape[1] == masks.shape[2]
     turns = [name for name in TURNS if square or TURNS[name](masks).shape == masks.shape]
     seen_at = np.fft.rfft2(features)
-    best, plain = ("as they are", (0, 0), 0.0), 0.0
+    best, plain = (AS_THEY_ARE, (0, 0), 0.0), 0.0
     for name in turns:
         turned = _centred(TURNS[name](masks))
         scale = np.sqrt(np.square(features).sum(axis=(1, 2, 3)) * np.square(turned).sum())
         product = (seen_at * np.conj(np.fft.rfft2(turned))).sum(axis=1)
         maps = np.abs(np.fft.irfft2(product, s=masks.shape[1:])) / np.maximum(scale, 1e-12)[:, None, None]
         fit = maps.max(axis=0)
-        if name == "as they are":
+        if name == AS_THEY_ARE:
             plain = max(
                 float(np.roll(fit, (_NEAR, _NEAR), (0, 1))[: 2 * _NEAR + 1, : 2 * _NEAR + 1].max()), 0
             )
@@ -127,7 +176,7 @@ def turned_back(context: Context, part: Context, held: np.ndarray, inside: float
     images = [np.asarray(leaf) for leaf in jax.tree.leaves(context.x_val)]
     if len(images) != 1 or images[0].ndim != 4:
         return None
-    turned = {name: turn(images[0]) for name, turn in TURNS.items() if name != "as they are"}
+    turned = {name: turn(images[0]) for name, turn in TURNS.items() if name != AS_THEY_ARE}
     fits = {name: one for name, one in turned.items() if one.shape[1:] == context.inputs[0].shape[1:]}
     skills = {name: baseline(part, one, [held]) for name, one in fits.items()}
     best = max(skills, key=lambda name: skills[name], default="")

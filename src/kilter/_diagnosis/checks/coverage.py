@@ -1,4 +1,4 @@
-"""What no check can judge: losses, metrics, activations, layers and steps of one's own."""
+"""What no check can judge: custom losses, metrics, activations, layers and training steps."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def _scale(context: Context, array: np.ndarray, masked: list[float], named: str)
         return
     rows = without_sentinels(unmasked(_sample(array, _SAMPLE), masked))
     rows = rows.reshape(len(rows), -1).astype(np.float64)
-    if not np.all(np.isfinite(rows)):
+    if not np.all(np.isfinite(rows)) or (rows == rows[0]).all():  # equal rows have no scale
         return
     limits = context.thresholds
     mean, deviation = float(rows.mean()), float(rows.std())
@@ -220,13 +220,14 @@ def check_precision(context: Context) -> list[Finding]:
 
 
 def check_classes(context: Context) -> list[Finding]:
-    """Imbalanced classes, or only one class."""
+    """Imbalanced classes, or targets that are all the same."""
     found = []
     for output in context.outputs:
         targets = output.targets
         same = targets is not None and len(targets) > 1 and bool(np.all(targets == targets[0]))
-        if targets is not None and same and _is_classifier(context) and not is_generator(context):
-            evidence = [Evidence("classes in the targets", 1, 2, "at least two are needed")]
+        known = _is_classifier(context) or (output.loss is not None and output.loss.name in SQUARES)
+        if targets is not None and same and known and not is_generator(context):
+            evidence = [Evidence("different targets", 1, 2, "at least two are needed")]
             label = targets.reshape(len(targets), -1)[0].tolist()
             found.append(finding("one-class", "severe", ["targets"], evidence, label=label))
             continue
@@ -302,6 +303,8 @@ def check_labels(context: Context) -> list[Finding]:
     rows = min(len(context.inputs[0]), _NEIGHBOUR_SAMPLE)
     if classes is None or rows < limits.neighbour_rows or len(np.unique(classes)) < 2:
         return []
+    if any(isinstance(one.layer, LOOKUPS) for one in context.readers(0)):
+        return []  # the distance of two ids means nothing
     chosen = np.sort(np.random.default_rng(0).choice(len(classes), rows, replace=False))
     score = _neighbour_score(context.inputs[0][chosen], classes[chosen])
     if not np.isfinite(score) or score >= limits.neighbour_score:

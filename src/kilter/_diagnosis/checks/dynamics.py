@@ -21,7 +21,7 @@ def _readings(context: Context) -> Measurements | None:
 
 
 def check_updates(context: Context) -> list[Finding]:
-    """Updates that stay outside 1e-4 to 1e-2 of the weights, by far more than healthy trainings do."""
+    """Updates that stay outside 1e-4 to 1e-2 of the weights, by far more than healthy training runs do."""
     found, limits = _readings(context), context.thresholds
     if found is None:
         return []

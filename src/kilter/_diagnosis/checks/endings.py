@@ -1,6 +1,6 @@
 """Checks of how the outputs end: activations before the last one, softmax and its axis, logits, metrics.
 
-Where the last activation is unknown (an operation, a Lambda, a function of one's own), the outputs of the
+Where the last activation is unknown (an operation, a Lambda, a custom function), the outputs of the
 model for the first rows say what they are.
 """
 
@@ -98,7 +98,8 @@ def check_many_labels(context: Context) -> list[Finding]:
         if output.activation != "softmax" or targets is None or output.targets is None:
             continue
         binary = targets.whole and targets.low >= 0 and targets.high <= 1
-        if not binary or targets.shares or targets.width != output.units or len(output.shape) != 2:
+        several = output.units > 1 and targets.width == output.units
+        if not binary or targets.shares or not several or len(output.shape) != 2:
             continue
         ones = output.targets.reshape(len(output.targets), -1).sum(axis=1)
         share = float(np.mean(ones != 1))

@@ -142,7 +142,7 @@ def check_critic(context: Context) -> list[Finding]:
         evidence.append(seen(context.thresholds, "slope_left", "slope of the loss by the logit", slope))
     detail = "the discriminator rejects every row that the generator makes, and "
     detail += (
-        "almost no gradient passes. Use a cross-entropy with the label 1, which has a slope there"
+        "almost no gradient passes. Use 'binary_crossentropy' with the label 1, which has a slope there"
         if level == "severe"
         else "little tells the generator what would be better"
     )

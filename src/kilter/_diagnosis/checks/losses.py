@@ -1,4 +1,4 @@
-"""Checks of compiled losses of one's own, by what they give for made-up predictions."""
+"""Checks of custom compiled losses, by their values for made-up predictions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _AXES: Final = (None, -1)
 
 
 def check_losses(context: Context) -> list[Finding]:
-    """Own losses, and known ones over an axis of one's own, each probed with right and wrong predictions."""
+    """Custom losses, and Keras's own over a custom axis, each probed with right and wrong predictions."""
     if context.probe is None or trains_itself(context.model):
         return []
     losses = given_losses(context.model, len(context.outputs))

@@ -75,7 +75,7 @@ def _far(context: Context, margin: float, reached: float) -> Iterator[Finding]:
 
 
 def hinge(context: Context, target: float) -> float | None:
-    """The distance from which on the loss of a pair with this target is flat; None if it never is."""
+    """The distance beyond which the loss of a pair with this target is flat; None if it never is."""
     coarse = _slopes(context, target, _GRID)
     if coarse is None:
         return None

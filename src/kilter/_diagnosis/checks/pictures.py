@@ -75,7 +75,7 @@ def _spatial(context: Context, one: LayerFacts) -> tuple[int, ...]:
 
 
 def receptive_field(context: Context, output: OutputFacts) -> int | None:
-    """How many pixels across one output pixel sees: the largest over all paths; None if it cannot be told.
+    """How many pixels across one output pixel sees: the largest over all paths; None if it is unknown.
 
     Each convolution and pooling adds (kernel - 1) · dilation · stride so far (Araujo et al. 2019).
     """

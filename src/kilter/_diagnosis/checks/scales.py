@@ -1,4 +1,4 @@
-"""Checks of scales that the eye misses: sentinel values, scaling layers that do not fit, drowned outputs."""
+"""Checks of scales that the eye misses: sentinels, scaling layers that do not fit, outputs without weight."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, SPARSE
 from kilter._diagnosis.context import Context
-from kilter._diagnosis.targets import target_facts
+from kilter._diagnosis.targets import labels, target_facts
 from kilter._diagnosis.thresholds import seen
 from kilter._diagnosis.values import masked_values, sentinels, unmasked
-from kilter._models.copying import FOREIGN_ERRORS
+from kilter._models.copying import FOREIGN_ERRORS, trains_itself
 from kilter._models.layers import LOOKUPS, SCALINGS, LayerFacts, OutputFacts, loss_weights
 from kilter._records import Evidence, Finding, Severity
 
@@ -133,6 +133,63 @@ def check_drowned(context: Context) -> list[Finding]:
     return [finding("drowned-output", level, where, evidence, detail=detail)]
 
 
+def check_untrained(context: Context) -> list[Finding]:
+    """Outputs with targets that nothing trains: a loss weight of 0, or no loss where others have one."""
+    count = len(context.outputs)
+    weights = loss_weights(context.model, count)
+    lossless = any(one.loss is not None for one in context.outputs) and not trains_itself(context.model)
+    found = []
+    for place, (output, weight) in enumerate(zip(context.outputs, weights, strict=True)):
+        named = "The loss" if count == 1 else f"The loss of {_output_name(context, place)}"
+        if output.targets is None:
+            continue
+        if output.loss is not None and weight == 0:
+            detail, remedies = f"{named} has the weight 0", ("balance-losses",)
+        elif output.loss is None and lossless:
+            detail, remedies = f"{_output_name(context, place)} has no loss", ("add-loss",)
+        else:
+            continue
+        evidence = [
+            Evidence("loss weight", weight if output.loss is not None else 0.0, 0, "above 0 it trains")
+        ]
+        found.append(
+            finding("output-not-trained", "severe", [output.where], evidence, remedies, detail=detail)
+        )
+    return found
+
+
+def check_row_weights(context: Context) -> list[Finding]:
+    """Weights of rows and classes that silence all rows of a class, or all rows but a few."""
+    weights, limits = context.row_weights, context.thresholds
+    if weights is None or np.size(weights) != context.rows:
+        return []
+    flat = np.ravel(np.asarray(weights, dtype=np.float64))
+    if not np.isfinite(flat).all() or (flat < 0).any():
+        return []
+    total = float(flat.sum())
+    effective = total**2 / float(np.square(flat).sum()) / len(flat) if total > 0 else 0.0
+    evidence = [seen(limits, "effective_rows", "rows that the weights leave, as a share", effective)]
+    named = [labels(one.targets) for one in context.outputs]
+    for classes in (one for one in named if one is not None):
+        counts = np.bincount(classes)
+        sums, counts = np.bincount(classes, flat)[counts > 0], counts[counts > 0]
+        silent = [str(one) for one in np.unique(classes)[sums == 0]]
+        if silent and total > 0:
+            detail = f"All rows of class {', '.join(silent[:5])} have the weight 0"
+            return [finding("row-weights", "severe", ["targets"], evidence, detail=detail)]
+        made = float(sums.max() / sums.min()) if total > 0 else 1.0
+        if made > limits.class_ratio and made > 3 * counts.max() / counts.min():
+            detail = f"With its weights one class counts {made:.3g} times as much as another, without them "
+            detail += f"at most {counts.max() / counts.min():.3g} times as much"
+            evidence = [seen(limits, "class_ratio", "most over least weight of a class", made)]
+            return [finding("row-weights", "warning", ["targets"], evidence, detail=detail)]
+    if effective >= limits.effective_rows:
+        return []
+    detail = f"The weights of the rows leave as much as {effective:.1%} of them"
+    severity: Severity = "severe" if total == 0 else "warning"
+    return [finding("row-weights", severity, ["targets"], evidence, detail=detail)]
+
+
 def _output_name(context: Context, place: int) -> str:
     names = list(getattr(context.model, "output_names", None) or [])
     return repr(names[place]) if len(names) == len(context.outputs) else f"output {place}"
@@ -154,4 +211,4 @@ def untrained_loss(output: OutputFacts) -> float | None:
     return math.log(max(output.units, 2)) if name in (*SPARSE, *CATEGORICAL) else None
 
 
-CHECKS = (check_sentinels, check_scaling_layers, check_drowned)
+CHECKS = (check_sentinels, check_scaling_layers, check_drowned, check_untrained, check_row_weights)

@@ -17,7 +17,7 @@ _COMPILED = 0.05  # seconds in an epoch that count as a compilation
 
 
 def check_waiting(context: Context) -> list[Finding]:
-    """A training that waits for its data."""
+    """A training run that waits for its data."""
     timing, limits = context.timing, context.thresholds
     if timing is None or timing.total < limits.slow_seconds:
         return []
@@ -30,7 +30,7 @@ def check_waiting(context: Context) -> list[Finding]:
 
 
 def check_compiling(context: Context) -> list[Finding]:
-    """Compilation that takes most of the time, or goes on after the first epoch."""
+    """Compilation that takes most of the time, or continues after the first epoch."""
     timing, limits = context.timing, context.thresholds
     if timing is None or timing.total < limits.slow_seconds:
         return []
@@ -86,7 +86,7 @@ def memory_growth(memory: Sequence[int], limits: Thresholds) -> list[Finding]:
         return []
     growth, rises = float(later[-1] - later[0]), float(np.mean(np.diff(later) > 0))
     half = float(later[-1] - later[len(later) // 2])
-    # Caches fill early and then stay: a leak goes on.
+    # Caches fill early and then stay: a leak continues.
     if growth < limits.memory_growth * later[0] or rises < 0.8 or half < 0.3 * growth:
         return []
     evidence = [

@@ -258,7 +258,7 @@ def _relation(context: Context, held: np.ndarray) -> Iterator[Finding]:
         share, plain, swaps = permuted
         evidence.append(Evidence("accuracy after another order of the classes", share, plain, "as they are"))
         detail = f"Simple learners are right for {plain:.0%} of the validation rows, but for {share:.0%} if "
-        detail += f"the classes were numbered otherwise ({swaps})"
+        detail += f"the classes were numbered otherwise ({swaps}). Number both with one list of class names"
         yield finding("validation-class-order", "severe", ["targets"], evidence, detail=detail)
         return
     detail = (

@@ -12,6 +12,7 @@ from kilter._models.layers import ATTENTION, CONVOLUTIONS, RECURRENT
 from kilter._records import Evidence, Finding, Severity
 
 _FADED = 1e-8
+_TRACE = 1e-3  # of the gradient by the padding
 _FAR = 0.01  # of the largest gradient by a step: what comes through with less is not learnt from
 
 
@@ -21,15 +22,13 @@ def check_read(context: Context) -> list[Finding]:
     if reading is None or not np.isfinite(reading.by_step).all() or not reading.by_step.any():
         return []
     read, content = reading.by_step > 0, reading.content
+    ignoring = _only_padding(context, reading)
+    if ignoring > context.thresholds.padding_read:
+        name = "share of the padded rows in which only the padding is read"
+        evidence = [seen(context.thresholds, "padding_read", name, ignoring)]
+        return [finding("inverted-mask", "severe", ["data"], evidence, share=ignoring)]
     if reading.by_step[read].min() < _FADED * reading.by_step.max():
         return []  # it fades out: further steps may be read, but their gradient underflows
-    padding = ~content
-    ignored = float((content & ~read).sum() / max(content.sum(), 1))
-    if padding.mean() > 0.05 and ignored > context.thresholds.unread and (padding & read).any():
-        evidence = [
-            seen(context.thresholds, "unread", "share of the steps with content that are not read", ignored)
-        ]
-        return [finding("inverted-mask", "severe", ["data"], evidence, share=ignored)]
     steps: np.ndarray = np.asarray(read.any(axis=0))
     unread = float((~steps & content.any(axis=0)).sum() / len(steps))
     if unread <= context.thresholds.unread or not _sequential(context):
@@ -45,6 +44,22 @@ def check_read(context: Context) -> list[Finding]:
     detail = f"Of {len(steps)} steps the loss depends on {int(steps.sum())}: {_places(steps)}"
     severity: Severity = "severe" if lost else "warning"
     return [finding("unread-steps", severity, where or ["data"], evidence, detail=detail)]
+
+
+def _only_padding(context: Context, reading: SequenceReading) -> float:
+    """The share of the padded rows in which the loss depends on the padding and not on the content.
+
+    Through time a gradient fades, so that of a recurrent layer must be 0; queries of attention leave traces.
+    """
+    padded = (~reading.content).any(axis=1) & reading.content.any(axis=1)
+    if padded.mean() < 0.5:
+        return 0.0
+    fades = any(isinstance(one.layer, RECURRENT) for one in context.layers)
+    content, padding = (
+        np.where(part, reading.by_step, 0.0).max(axis=1) for part in (reading.content, ~reading.content)
+    )
+    alone = (padding > 0) & (content <= (0.0 if fades else _TRACE) * padding)
+    return float(alone[padded].mean())
 
 
 def _sequential(context: Context) -> bool:

@@ -96,7 +96,7 @@ def is_random(context: Context, one: LayerFacts) -> bool:
     """Whether the layer's own initialiser could have drawn its kernel, and nothing beside it was trained.
 
     Compared by a Kolmogorov-Smirnov test with a fresh draw, since trained weights have longer tails. A bias
-    that is not 0, or statistics of a batch normalisation that follows, show a training.
+    that is not 0, or statistics of a batch normalisation that follows, show a training run.
     """
     kernel, initializer = _kernel(one), _initializer(one)
     values = np.asarray(kernel, dtype=np.float64).ravel()

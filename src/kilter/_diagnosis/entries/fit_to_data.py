@@ -37,6 +37,26 @@ DATA: Final[dict[str, Text]] = {
         "{detail}. JAX reads NaN for an id that is too large, counts negative ids from the end of the table, "
         "and cuts off fractions.",
     ),
+    "inputs-alike": (
+        "equal inputs with different targets", (), f"{_BOOK}, section 5.2",
+        "{detail}, but rows with equal inputs have different targets. No network can be right about all of "
+        "them: with these inputs a skill of {most:.2f} is the most. Look at some rows just before training: "
+        "an integer division (x // 255), a cast to int or a wrong index loses what differs.",
+    ),
+    "inputs-cut-off": (
+        "inputs cut to whole numbers", (), f"{_BOOK}, section 5.2",
+        "{detail}. An integer division or a cast to int loses everything between whole numbers. Scale as "
+        "floats: x.astype('float32') / 255.",
+    ),
+    "output-not-trained": (
+        "output without a loss", ("balance-losses", "add-loss"),
+        "Keras, keras.io/api/models/model_training_apis",
+        "{detail}. Its predictions stay as they are, although it has targets.",
+    ),
+    "row-weights": (
+        "weights that silence rows", (), "Kish 1965, Survey sampling, section 11.7",
+        "{detail}. Rows of little weight teach little. Look at sample_weight and class_weight.",
+    ),
     "sentinel-values": (
         'numbers that mean "missing"', ("clip-sentinels",),
         "Kuhn & Johnson 2013, Applied predictive modeling, section 3.4",
@@ -73,6 +93,12 @@ PROBE: Final[dict[str, Text]] = {
     "output-softmax-axis": (
         "softmax over the wrong axis", ("softmax-last-axis",), f"{_BOOK}, section 6.2.2",
         "The outputs of {where} sum to 1 along axis {axis}, not along the classes (axis {last}). {meaning}.",
+    ),
+    "rows-mixed": (
+        "predictions depend on other rows", (),
+        "Keras, keras.io/guides/making_new_layers_and_models_via_subclassing",
+        "The prediction for a row changes with the other rows of its batch. One of {where} computes over "
+        "axis 0 (a sum, mean, softmax, reshape or attention), which is the rows. Axes of a row start at 1.",
     ),
     "from-logits": (
         "from_logits does not fit the outputs", ("fix-from-logits", "repair-output"),

@@ -60,7 +60,7 @@ MODEL: Final[dict[str, Text]] = {
 }
 DATA: Final[dict[str, Text]] = {
     "masks-misplaced": (
-        "masks misaligned with their images", (), "Ronneberger et al. 2015, U-Net",
+        "masks misaligned with their images", ("realign-masks",), "Ronneberger et al. 2015, U-Net",
         "The masks fit the images best {detail}: both must get the same axes, flips and crops.",
     ),
     "easy-pairs": (
@@ -77,15 +77,15 @@ PROBE: Final[dict[str, Text]] = {
         "for ever, which outweighs the matching ones. Use a margin of the order of the distances.",
     ),
     "pairs-reversed": (
-        "loss pushes matching pairs apart", (),
+        "loss pushes matching pairs apart", ("swap-pair-labels",),
         "Hadsell et al. 2006, Dimensionality reduction by learning an invariant mapping",
         "The loss pushes pairs with the label {label} apart, but these are the closer ones: the inputs' "
         "distance orders {area:.0%} of the pairs so. Swap the labels, or the terms of the loss.",
     ),
     "discriminator-won": (
-        "discriminator has won", ("non-saturating-loss",),
-        "Goodfellow et al. 2014, Generative adversarial nets",
-        "The discriminator is too certain: {detail}.",
+        "discriminator has won", (), "Goodfellow et al. 2014, Generative adversarial nets",
+        "The discriminator is too certain: {detail}. kilter only advises this: whether generated rows get "
+        "better shows only when both networks train.",
     ),
 }
 # fmt: on

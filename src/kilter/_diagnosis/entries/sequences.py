@@ -89,9 +89,10 @@ PROBE: Final[dict[str, Text]] = {
         "attention without residual connections averages the tokens.",
     ),
     "inverted-mask": (
-        "mask that keeps the padding", (), "Keras, keras.io/guides/understanding_masking_and_padding",
-        "{share:.0%} of the steps with content do not reach the loss, but padding does. A Keras mask is True "
-        "for the steps to use.",
+        "mask that keeps the padding", ("invert-mask",),
+        "Keras, keras.io/guides/understanding_masking_and_padding",
+        "In {share:.0%} of the padded rows the loss depends only on the padding. A Keras mask is True for "
+        "the steps to use.",
     ),
     "unread-steps": (
         "steps that are never read", ("read-last-step",), "Keras, keras.io/guides/working_with_rnns",

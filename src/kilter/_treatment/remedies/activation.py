@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from kilter._models.compiling import compiled_like
 from kilter._models.editing import Cut, can_be_cut, cut, linear_chain, open_layers
 from kilter._models.layers import LayerFacts
 from kilter._records import Change, Finding
@@ -20,7 +21,7 @@ from kilter._treatment.remedies.base import (
     replaceable,
 )
 from kilter._treatment.remedies.initialization import reinitialize
-from kilter._treatment.subject import Subject, compiled_like
+from kilter._treatment.subject import Subject
 
 # Not flat below zero as ReLU, so that no unit dies (Clevert et al. 2016).
 _SOUND = "elu"

@@ -1,17 +1,15 @@
-"""Remedies for variational autoencoders and adversarial networks."""
+"""Remedies for variational autoencoders."""
 
 from __future__ import annotations
 
-from typing import Any, Final
-
-import keras
-import numpy as np
+from typing import Final
 
 from kilter._diagnosis.checks.generative import explained, kl_weight
-from kilter._models.layers import given_losses, loss_weights
+from kilter._models.compiling import compiled_like
+from kilter._models.layers import loss_weights
 from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import remedies
-from kilter._treatment.subject import Subject, compiled_like
+from kilter._treatment.subject import Subject
 
 # The noise that a KL term stands for afterwards, over the variance that a code can explain.
 _NOISE: Final = 0.01
@@ -39,23 +37,4 @@ def weigh_reconstruction(subject: Subject, finding: Finding) -> Subject | None:
     return subject.changed(change, model=treated)
 
 
-def non_saturating_loss(subject: Subject, finding: Finding) -> Subject | None:
-    """Cross-entropy with the label 1, whose gradient does not vanish where the discriminator is certain."""
-    outputs = subject.facts[1]
-    if len(outputs) != 1 or outputs[0].loss is None or outputs[0].loss.name is not None:
-        return None
-    if outputs[0].activation != "sigmoid" or not np.all(np.asarray(outputs[0].targets) == 1):
-        return None
-    own: Any = given_losses(subject.model, 1)[0]
-    change = Change(
-        remedy="non-saturating-loss",
-        where=("loss",),
-        before=getattr(own, "__name__", type(own).__name__),
-        after="binary cross-entropy",
-        snippet="model.compile(..., loss='binary_crossentropy')",
-    )
-    treated = compiled_like(subject.model, subject.copy(), loss=keras.losses.BinaryCrossentropy())
-    return subject.changed(change, model=treated)
-
-
-REMEDIES = remedies(weigh_reconstruction, non_saturating_loss)
+REMEDIES = remedies(weigh_reconstruction)

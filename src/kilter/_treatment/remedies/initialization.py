@@ -8,12 +8,13 @@ from typing import Any
 import keras
 import numpy as np
 
+from kilter._models.compiling import compiled_like
 from kilter._models.layers import LayerFacts
 from kilter._models.variables import assign, draw
 from kilter._records import Change, Finding
 from kilter._treatment.policy import RemedyPolicy
 from kilter._treatment.remedies.base import chosen, counted, paths, remedies
-from kilter._treatment.subject import Subject, compiled_like, copied_with_layers, copy_of
+from kilter._treatment.subject import Subject, copied_with_layers, copy_of
 from kilter.errors import KilterError
 from kilter.nn.gain import weight_moment
 from kilter.nn.pairing import PAIRINGS, pairing_of

@@ -38,7 +38,7 @@ def standardize_inputs(subject: Subject, finding: Finding) -> Subject | None:
     firsts = [one for one in subject.facts[0] if one.takes_input]
     readers = [[one for one in firsts if index in one.enters] for index in range(len(arrays))]
     done = (*LOOKUPS, keras.layers.Normalization)
-    if any(isinstance(one.layer, done) for one in firsts):  # what nothing is known to read may be ids
+    if any(isinstance(one.layer, done) for one in firsts):  # an input that no known layer reads may be ids
         raw = [bool(some) and not any(isinstance(one.layer, done) for one in some) for some in readers]
     else:
         raw = [True] * len(arrays)

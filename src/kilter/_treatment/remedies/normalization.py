@@ -7,13 +7,14 @@ from typing import Any
 import keras
 import numpy as np
 
+from kilter._models.compiling import compiled_like
 from kilter._models.editing import Cut, can_be_cut, cut
 from kilter._models.layers import CONVOLUTIONS, NORMALIZATIONS, LayerFacts, own_activation
 from kilter._models.variables import assign
 from kilter._records import Change, Finding
 from kilter._treatment.policy import RemedyPolicy
 from kilter._treatment.remedies.base import chosen, hidden_layers, operated, paths, remedies, replaceable
-from kilter._treatment.subject import Subject, compiled_like
+from kilter._treatment.subject import Subject
 
 _POLICY = RemedyPolicy()
 
@@ -53,7 +54,7 @@ def insert_batch_norm(subject: Subject, finding: Finding) -> Subject | None:
 def fitting_momentum(steps: int, policy: RemedyPolicy = _POLICY) -> float:
     """The largest usual momentum with moving averages that adapt within half an epoch of ``steps`` steps.
 
-    Within two epochs if these are short. Averages that lag cost most in short trainings.
+    Within two epochs if these are short. Averages that lag cost most in short training runs.
     """
     fitting = (one for one, epochs in policy.momenta if one ** (epochs * steps) <= policy.average_left)
     return next(fitting, policy.momenta[-1][0])

@@ -10,6 +10,7 @@ import numpy as np
 
 from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, LOGARITHMIC, SPARSE, SQUARES
 from kilter._diagnosis.targets import TargetFacts, target_facts
+from kilter._models.compiling import compiled_like
 from kilter._models.copying import fresh_name
 from kilter._models.editing import Cut, can_be_cut, cut
 from kilter._models.layers import LayerFacts, OutputFacts, own_activation
@@ -17,7 +18,7 @@ from kilter._records import Change, Finding
 from kilter._treatment.policy import RemedyPolicy
 from kilter._treatment.remedies.base import remedies, replaceable
 from kilter._treatment.remedies.initialization import paired_initializer, reinitialize
-from kilter._treatment.subject import Subject, compiled_like
+from kilter._treatment.subject import Subject
 from kilter.data.scaling import moments
 
 _ERRORS: Final = ("mae", "mse", "mean_absolute_error", "mean_squared_error")

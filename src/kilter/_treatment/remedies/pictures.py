@@ -1,24 +1,40 @@
-"""Remedies for pictures: losses for rare pixels, normalisation of single images, a bias for the prior."""
+"""Remedies for pictures and pairs: losses for rare pixels, masks and labels put where they belong."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Final
 
+import jax
 import keras
 import numpy as np
 
+from kilter._diagnosis.checks.alignment import AS_THEY_ARE, Misplaced, misplaced
 from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, SPARSE
 from kilter._diagnosis.targets import target_facts
+from kilter._diagnosis.thresholds import Thresholds
+from kilter._models.compiling import compiled_like
 from kilter._models.editing import Cut, can_be_cut
 from kilter._models.layers import OutputFacts
+from kilter._models.reading import paired_targets
 from kilter._models.variables import assign
 from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import chosen, operated, paths, remedies, replaceable
-from kilter._treatment.subject import Subject, compiled_like, copied_with_layers
+from kilter._treatment.subject import Subject, copied_with_layers
 from kilter.nn.losses import SparseCategoricalFocalCrossentropy, SparseDice
 
 _MOST_GROUPS: Final = 32
 _LEAST_SHARE: Final = 1e-4
+_CODE: Final = {
+    "mirrored left to right": "masks[:, :, ::-1]",
+    "mirrored top to bottom": "masks[:, ::-1]",
+    "turned by 180 degrees": "masks[:, ::-1, ::-1]",
+    "transposed": "np.swapaxes(masks, 1, 2)",
+    "turned by 90 degrees": "np.swapaxes(masks, 1, 2)[:, ::-1]",
+    "turned by 270 degrees": "np.swapaxes(masks, 1, 2)[:, :, ::-1]",
+    "transposed along the other diagonal": "np.swapaxes(masks, 1, 2)[:, ::-1, ::-1]",
+}
 
 
 def focal_loss(subject: Subject, finding: Finding) -> Subject | None:
@@ -152,6 +168,65 @@ def prior_of(output: OutputFacts, units: int) -> np.ndarray | None:
     return (logits - logits.mean()).astype("float32")
 
 
+def realign_masks(subject: Subject, finding: Finding) -> Subject | None:
+    """Masks turned and moved to where their images are; those of the validation rows too, if they need it."""
+    (x, *others), outputs = jax.tree.leaves(subject.x), subject.facts[1]
+    if others or len(outputs) != 1:
+        return None
+    least = Thresholds().mask_fit
+    found = misplaced(outputs[0], np.asarray(x), least)
+    if found is None:
+        return None
+    held = subject.training.validation_data
+    if held is not None:
+        targets = paired_targets(subject.model, held[1])
+        images = np.asarray(jax.tree.leaves(held[0])[0])
+        again = misplaced(replace(outputs[0], targets=targets[0]), images, least)
+        if again is not None and again.turn == found.turn:
+            held = (held[0], _corrected(found, held[1]), *held[2:])
+    change = Change(
+        remedy="realign-masks",
+        where=("targets",),
+        before="masks as they are",
+        after=f"masks {found.words}",
+        snippet="\n".join(_said(found)),
+    )
+    return subject.changed(change, y=_corrected(found, subject.y), training={"validation_data": held})
+
+
+def _said(found: Misplaced) -> Iterator[str]:
+    if found.turn != AS_THEY_ARE:
+        yield f"masks = {_CODE[found.turn]}  # {found.turn}"
+    if max(map(abs, found.shift)) > 2:
+        yield f"masks = np.roll(masks, {found.shift}, axis=(1, 2))"
+
+
+def _corrected(found: Misplaced, y: Any) -> Any:
+    return jax.tree.map(lambda one: found.corrected(np.asarray(one)), y)
+
+
+def swap_pair_labels(subject: Subject, finding: Finding) -> Subject | None:
+    """1 for 0 and 0 for 1 in the labels of pairs, so that the loss pushes apart what does not match."""
+    outputs = subject.facts[1]
+    if len(outputs) != 1 or outputs[0].targets is None or set(np.unique(outputs[0].targets)) != {0, 1}:
+        return None
+
+    def swapped(y: Any) -> Any:
+        return jax.tree.map(lambda one: 1 - np.asarray(one), y)
+
+    held = subject.training.validation_data
+    if held is not None:
+        held = (held[0], swapped(held[1]), *held[2:])
+    change = Change(
+        remedy="swap-pair-labels",
+        where=("targets",),
+        before="labels as they are, which the loss takes the other way round",
+        after="labels swapped",
+        snippet="y_train = 1 - y_train  # or swap the terms of the loss",
+    )
+    return subject.changed(change, y=swapped(subject.y), training={"validation_data": held})
+
+
 REMEDIES = remedies(group_normalization, needs_surgery=True) | remedies(
-    focal_loss, dice_loss, output_bias_prior
+    focal_loss, dice_loss, output_bias_prior, realign_masks, swap_pair_labels
 )

@@ -11,7 +11,7 @@ import numpy as np
 
 from kilter._diagnosis.checks.architecture import penalty_factor
 from kilter._models.editing import Cut, can_be_cut
-from kilter._models.layers import CONVOLUTIONS, DROPOUTS, LayerFacts
+from kilter._models.layers import AUGMENTATIONS, CONVOLUTIONS, DROPOUTS, LayerFacts
 from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import chosen, hidden_layers, operated, paths, remedies, replaceable
 from kilter._treatment.subject import Subject
@@ -165,6 +165,26 @@ def augment(subject: Subject, finding: Finding) -> Subject | None:
     return subject.changed(change, training={"augment": Augmentation(transforms)})
 
 
+def drop_augmentation(subject: Subject, finding: Finding) -> Subject | None:
+    """Without the augmenting layers that the finding names, or without ``augment=``."""
+    given = subject.training.augment
+    named = [one for one in subject.layers if isinstance(one.layer, AUGMENTATIONS)]
+    if given is None and not (named and can_be_cut(subject.model)):
+        return None
+    layers = replaceable(subject, chosen(finding, named)) if named else ()
+    before = [type(one.layer).__name__ for one in layers] or [str(given)]
+    change = Change(
+        remedy="drop-augmentation",
+        where=paths(layers) or ("data",),
+        before=", ".join(before),
+        after="no such augmentation",
+        snippet=f"# leave out {', '.join(before)}",
+    )
+    if not layers:
+        return subject.changed(change, training={"augment": None})
+    return operated(subject, change, {one.layer: lambda _: None for one in layers})
+
+
 REMEDIES = remedies(ease_regularization, add_dropout, add_l2, add_max_norm, needs_surgery=True) | remedies(
-    augment
+    augment, drop_augmentation
 )

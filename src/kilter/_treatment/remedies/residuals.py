@@ -6,11 +6,12 @@ from typing import Any
 
 import keras
 
+from kilter._models.compiling import compiled_like
 from kilter._models.copying import input_like
 from kilter._models.editing import cut, linear_chain
 from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import hidden_layers, remedies, replaceable
-from kilter._treatment.subject import Subject, compiled_like
+from kilter._treatment.subject import Subject
 
 
 def add_residuals(subject: Subject, finding: Finding) -> Subject | None:

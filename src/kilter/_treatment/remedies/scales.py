@@ -8,17 +8,25 @@ import jax
 import keras
 import numpy as np
 
-from kilter._diagnosis.checks.output import BINARY, SQUARES
+from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, SPARSE, SQUARES
 from kilter._diagnosis.checks.scales import untrained_loss
 from kilter._diagnosis.targets import target_facts
 from kilter._diagnosis.values import sentinels, without_sentinels
+from kilter._models.compiling import compiled_like
 from kilter._models.copying import fresh_name
 from kilter._models.editing import Cut, can_be_cut, cut, open_layers
-from kilter._models.layers import LOOKUPS, SCALINGS, OutputFacts, loss_weights
+from kilter._models.layers import (
+    LOOKUPS,
+    SCALINGS,
+    OutputFacts,
+    given_losses,
+    loss_weights,
+    output_names,
+)
 from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import operated, remedies, replaceable
 from kilter._treatment.remedies.inputs import statistics
-from kilter._treatment.subject import Subject, compiled_like
+from kilter._treatment.subject import Subject
 
 _RANGES: Final = {"sigmoid": (0.0, 1.0), "hard_sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
 _MARGIN: Final = 0.1
@@ -130,7 +138,7 @@ def _normalization(subject: Subject, array: np.ndarray, index: int) -> Any:
 def move_channels(subject: Subject, finding: Finding) -> Subject | None:
     """A layer in front moves the channels to where the convolutions expect them.
 
-    The layers are built anew for the new shape; weights whose shape stays are kept.
+    The layers are rebuilt for the new shape; weights whose shape stays are kept.
     """
     if not can_be_cut(subject.model) or len(subject.model.inputs) != 1 or _has(subject, "channels"):
         return None
@@ -280,12 +288,15 @@ def _moments(output: OutputFacts) -> tuple[float, float] | None:
 
 def _like(losses: Any, weights: list[float], model: Any) -> Any:
     """The weights in the structure of the losses."""
-    names = list(getattr(model, "output_names", None) or [])
+    names = output_names(model)
     return dict(zip(names, weights, strict=True)) if isinstance(losses, dict) and names else list(weights)
 
 
 def balance_losses(subject: Subject, finding: Finding) -> Subject | None:
-    """Loss weights with which every output's loss is 1 before training."""
+    """Loss weights with which every output's loss is 1 before training.
+
+    Where one has the weight 0, the others keep theirs; it gets 1, or less if it outweighed them.
+    """
     outputs = subject.facts[1]
     sizes = [untrained_loss(one) for one in outputs]
     if len(outputs) < 2 or any(size is None or size <= 0 for size in sizes):
@@ -295,16 +306,54 @@ def balance_losses(subject: Subject, finding: Finding) -> Subject | None:
     shares = [weight * size for weight, size in zip(now, sizes, strict=True) if size is not None]
     if min(shares) > 0 and max(shares) / min(shares) < 2:
         return None
+    after = "every loss begins at about 1"
+    if min(shares) == 0 < max(shares):
+        least = min(one for one in shares if one > 0)
+        wanted = [weight or min(1.0, least * one) for weight, one in zip(now, wanted, strict=True)]
+        after = "every output trains"
     given: Any = subject.model._compile_config.config  # type: ignore[attr-defined]
     change = Change(
         remedy="balance-losses",
         where=("loss",),
         before=f"loss weights {', '.join(f'{one:.3g}' for one in now)}",
-        after=f"loss weights {', '.join(f'{one:.3g}' for one in wanted)}: every loss begins at about 1",
+        after=f"loss weights {', '.join(f'{one:.3g}' for one in wanted)}: {after}",
         snippet=f"model.compile(..., loss_weights={[float(f'{one:.3g}') for one in wanted]})",
     )
     kept = _like(given["loss"], wanted, subject.model)
     return subject.changed(change, model=compiled_like(subject.model, subject.copy(), loss_weights=kept))
+
+
+def add_loss(subject: Subject, finding: Finding) -> Subject | None:
+    """A loss for each output with targets that has none, as its activation and targets call for."""
+    outputs, names = subject.facts[1], output_names(subject.model)
+    lacking = [one for one in outputs if one.loss is None and one.targets is not None]
+    if not lacking or len(names) != len(outputs) or len(lacking) == len(outputs):
+        return None
+    made = [
+        given if one.loss is not None else _usual_loss(one)
+        for one, given in zip(outputs, given_losses(subject.model, len(outputs)), strict=True)
+    ]
+    added = [
+        f"{name}: {loss}" for name, one, loss in zip(names, outputs, made, strict=True) if one.loss is None
+    ]
+    change = Change(
+        remedy="add-loss",
+        where=tuple(one.where for one in lacking),
+        before="no loss",
+        after=", ".join(added),
+        snippet=f"model.compile(..., loss={{..., {', '.join(added)}}})",
+    )
+    given: Any = subject.model._compile_config.config["loss"]  # type: ignore[attr-defined]
+    losses = dict(zip(names, made, strict=True)) if isinstance(given, dict) else made
+    return subject.changed(change, model=compiled_like(subject.model, subject.copy(), loss=losses))
+
+
+def _usual_loss(output: OutputFacts) -> str:
+    facts = target_facts(output.targets)
+    if output.activation == "softmax":
+        return SPARSE[0] if facts is not None and facts.width == 1 else CATEGORICAL[0]
+    shares = facts is not None and facts.low >= 0 and facts.high <= 1
+    return BINARY[0] if output.activation == "sigmoid" and shares else SQUARES[0]
 
 
 REMEDIES = remedies(
@@ -314,4 +363,4 @@ REMEDIES = remedies(
     stretch_output,
     rescale_each_output,
     needs_surgery=True,
-) | remedies(rescale_targets, balance_losses)
+) | remedies(rescale_targets, balance_losses, add_loss)

@@ -8,19 +8,27 @@ from typing import Any, Final
 import keras
 import numpy as np
 
+from kilter._diagnosis.sibling import CLIP
+from kilter._models.compiling import compiled_like, fresh_optimizer
 from kilter._models.editing import Cut, can_be_cut, open_layers
 from kilter._models.layers import ATTENTION, RECURRENT, LayerFacts
 from kilter._models.variables import assign, draw
 from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import chosen, counted, operated, paths, remedies
-from kilter._treatment.subject import Subject, compiled_like, copied_with_layers, copy_of, fresh_optimizer
+from kilter._treatment.subject import Subject, copied_with_layers, copy_of
 from kilter.nn.positions import PositionEmbedding
 
 _INNER: Final = ("layer", "backward_layer", "cell")
 _KERNELS: Final = {"kernel": "glorot_uniform", "recurrent_kernel": "orthogonal"}
 _WARM_RATE: Final = 1e-3
-_WARM_SHARE: Final = 10  # a tenth of the steps
-_CLIP: Final = 1.0
+_OPPOSITE: Final = {
+    "Equal": "not_equal",
+    "NotEqual": "equal",
+    "Greater": "less_equal",
+    "GreaterEqual": "less",
+    "Less": "greater_equal",
+    "LessEqual": "greater",
+}
 
 
 def _recurrent(subject: Subject) -> list[LayerFacts]:
@@ -115,7 +123,7 @@ def read_last_step(subject: Subject, finding: Finding) -> Subject | None:
 
 
 def orthogonal_recurrent(subject: Subject, finding: Finding) -> Subject | None:
-    """Recurrent layers drawn anew: orthogonal from step to step, Glorot uniform for the inputs, zero biases.
+    """Reinitialise recurrent layers: orthogonal from step to step, Glorot uniform for inputs, zero biases.
 
     Forget gates start at 1.
     """
@@ -264,9 +272,10 @@ def _runs_over_one(one: LayerFacts) -> bool:
 
 
 def warm_up(subject: Subject, finding: Finding) -> Subject | None:
-    """A rate of at most 1e-3, reached over a tenth of the steps and lowered to 0 along a cosine; clipped.
+    """A rate that rises to at most 1e-3 and falls again over all epochs; gradients are clipped.
 
-    None for an optimiser whose rate is scheduled, or unknown.
+    By epochs, so that short trials go through the whole course too, in the program of any rate. None for
+    an optimiser whose rate is scheduled, or unknown.
     """
     facts = subject.optimizer
     if facts.learning_rate is None or facts.scheduled or subject.cycle is not None:
@@ -274,28 +283,46 @@ def warm_up(subject: Subject, finding: Finding) -> Subject | None:
     if subject.training.schedule is not None:
         return None
     peak = min(facts.learning_rate, _WARM_RATE)
-    steps = max(_WARM_SHARE, subject.training.epochs * subject.steps_per_epoch)
-    warm = steps // _WARM_SHARE
-    rate: Any = keras.optimizers.schedules.CosineDecay(
-        peak / 100, max(1, steps - warm), warmup_target=peak, warmup_steps=warm
-    )
     clipped = any(
         getattr(facts.optimizer, name, None) for name in ("clipnorm", "clipvalue", "global_clipnorm")
     )
-    extra = {} if clipped else {"global_clipnorm": _CLIP}
-    optimizer = fresh_optimizer(subject.model, learning_rate=rate, **extra)
+    extra = {} if clipped else {"clipnorm": CLIP}
+    optimizer = fresh_optimizer(subject.model, learning_rate=peak, **extra)
     kind = type(facts.optimizer).__name__
     change = Change(
         remedy="warm-up",
         where=("optimizer",),
         before=f"learning rate {facts.learning_rate:.3g} from the first step",
-        after=f"up to {peak:g} over {warm} steps, then down along a cosine",
-        snippet=f"rate = keras.optimizers.schedules.CosineDecay({peak / 100:g}, {steps - warm}, "
-        f"warmup_target={peak:g}, warmup_steps={warm})\n"
-        f"optimizer = keras.optimizers.{kind}(learning_rate=rate)",
+        after=f"rising to {peak:g} and down again over all epochs (1cycle)"
+        + ("" if clipped else f", gradient norm at most {CLIP:g}"),
+        snippet=f"optimizer = keras.optimizers.{kind}({peak:g}"
+        + ("" if clipped else f", clipnorm={CLIP:g}")
+        + f")\nkilter.fit(..., schedule=kilter.schedules.one_cycle({peak:g}, length=steps))",
+        recipe=("schedule.name=one_cycle", f"optimizer.learning_rate={peak:g}"),
     )
     model = compiled_like(subject.model, copy_of(subject.model), optimizer=optimizer)
-    return subject.changed(change, model=model)
+    return subject.changed(change, model=model, cycle=peak)
+
+
+def invert_mask(subject: Subject, finding: Finding) -> Subject | None:
+    """The only comparison of the graph, such as ``ids == 0``, which makes the mask, becomes its opposite."""
+    if not can_be_cut(subject.model):
+        return None
+    found = [one for one in subject.model._operations if type(one).__name__ in _OPPOSITE]
+    if len(found) != 1:
+        return None
+    (one,) = found
+    kind = type(one).__name__
+    opposite = _OPPOSITE[kind]
+    change = Change(
+        remedy="invert-mask",
+        where=(one.name,),
+        before=f"mask by {kind}",
+        after=f"mask by {opposite}",
+        snippet=f"mask = keras.ops.{opposite}(...)  # True for the steps to use",
+    )
+    # Not a layer: any function may take its place.
+    return operated(subject, change, {one: lambda _: [getattr(keras.ops, opposite)]})
 
 
 REMEDIES = {
@@ -305,6 +332,7 @@ REMEDIES = {
         read_last_step,
         add_positions,
         repair_softmax_axis,
+        invert_mask,
         needs_surgery=True,
     ),
     **remedies(orthogonal_recurrent, unit_forget_bias, warm_up),

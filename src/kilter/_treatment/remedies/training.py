@@ -10,10 +10,11 @@ import numpy as np
 
 from kilter._diagnosis.targets import labels
 from kilter._engine.training_spec import EarlyStopping
+from kilter._models.compiling import compiled_like
 from kilter._models.tracing import fixed_batch_size
 from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import remedies
-from kilter._treatment.subject import Subject, compiled_like, copy_of
+from kilter._treatment.subject import Subject, copy_of
 from kilter.errors import ModelError
 
 

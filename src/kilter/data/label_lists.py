@@ -1,0 +1,76 @@
+"""Entries that are lists of labels, such as "Action;Drama": each label is a category of its own."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+_SEPARATORS: Final = (";", "|", ",")
+_LONGEST: Final = 50  # letters of a label
+_SEVERAL: Final = 0.1  # of the entries have several labels
+
+
+def separator_of(entries: pl.Series) -> str:
+    """The mark between the labels of the stripped entries; "" if they are no lists of labels.
+
+    Entries are lists if they have different numbers of labels, and there are no more labels than different
+    entries: so are neither sentences nor addresses.
+
+    Example:
+        >>> separator_of(pl.Series(["Action;Drama", "Drama", "Action", "Action;Drama;War", "War;Drama"]))
+        ';'
+        >>> separator_of(pl.Series(["Berlin, Germany", "Munich, Germany", "Paris, France"]))
+        ''
+    """
+    known = entries.drop_nulls()
+    different = known.unique()
+    for separator in _SEPARATORS:
+        several = different.filter(different.str.contains(separator, literal=True))
+        if len(several) < max(_SEVERAL * len(different), 2 if separator == "," else 1):
+            continue
+        lists = labels_in(different, separator)
+        counts = lists.list.len()
+        labels = lists.explode(empty_as_null=False)
+        names = labels.unique()
+        again = names.is_in(
+            labels_in(different.filter(~different.is_in(several.implode())), separator)
+            .explode(empty_as_null=False)
+            .implode()
+        )
+        if (
+            counts.n_unique() > 1
+            and len(names) <= len(different)
+            and int(names.str.len_chars().max() or 0) <= _LONGEST  # type: ignore[arg-type]
+            and (again.any() or counts.n_unique() > 2)
+        ):
+            return separator
+    return ""
+
+
+def labels_in(entries: pl.Series, separator: str) -> pl.Series:
+    """The different labels of each entry, stripped; an empty list for a missing entry."""
+    parts = entries.fill_null("").str.split(separator).list.eval(pl.element().str.strip_chars())
+    return parts.list.eval(pl.element().filter(pl.element() != "")).list.unique()
+
+
+def label_counts(entries: pl.Series, separator: str) -> pl.Series:
+    """Each label once for each entry that has it."""
+    return labels_in(entries, separator).explode(empty_as_null=False).alias(entries.name)
+
+
+def label_features(
+    entries: pl.Series, separator: str, kept: tuple[str, ...], rare: tuple[str, ...]
+) -> tuple[np.ndarray, pl.Series]:
+    """float32 ``[n, kept]``, with one more if there are ``rare`` ones: 1 for each label; and unknown ones."""
+    lists = labels_in(entries, separator)
+    rows = np.repeat(np.arange(len(entries)), lists.list.len().to_numpy())
+    labels = lists.explode(empty_as_null=False)
+    places = labels.cast(pl.Enum([*kept, *rare]), strict=False).to_physical().cast(pl.Int64).fill_null(-1)
+    values = np.zeros((len(entries), len(kept) + bool(rare)), np.float32)
+    where = places.to_numpy()
+    if rare:
+        where = np.where((where < 0) | (where > len(kept)), len(kept), where)
+    values[rows[where >= 0], where[where >= 0]] = 1
+    return values, labels.filter(places < 0)

@@ -1,0 +1,105 @@
+"""The data of a recipe: read, and split."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from kilter.data import Source, Splits, fold, load, split
+from kilter.data.splitting import can_draw
+from kilter.errors import RecipeError
+from kilter.recipe import FileSection, Recipe, ReuseSection
+from kilter.runs.records import DataRecord
+from kilter.runs.trained import data_of, image_form, require_names
+
+_TOO_FEW: Final = (
+    "there are too few rows to hold any out: the validation part is the training rows, so its measures say "
+    "how well these rows are learned, and nothing about others"
+)
+
+
+def read_parts(
+    recipe: Recipe,
+    record: DataRecord | None = None,
+    *,
+    same_task: bool = False,
+    source: Source | None = None,
+) -> tuple[Source, Splits]:
+    """The recipe's data as :func:`read_source` reads them, or the ``source`` read before, and their split."""
+    section = recipe.data
+    source = source or read_source(recipe, record, same_task=same_task)
+    seed = recipe.seed if section.split_seed is None else section.split_seed
+    if section.folds is not None:
+        if section.fold is None:
+            raise RecipeError(
+                expected="data.fold, the one of data.folds to hold out",
+                received=f"data.folds={section.folds} alone, which is for kilter train and cross_validate",
+                remedy="leave data.folds out, or add data.fold",
+            )
+        source = fold(source, folds=section.folds, number=section.fold, seed=seed, group=section.group)
+    validation, small = section.validation, False
+    if source.validation is None and section.test is None and not can_draw(source.train, section.validation):
+        validation, small = None, True
+        source = replace(source, notes=(*source.notes, _TOO_FEW))
+    parts = split(
+        source, validation=validation, test=section.test, seed=seed, by=section.split, group=section.group
+    )
+    if small:
+        parts = replace(parts, validation=parts.train)
+    return replace(source, encoding=parts.encoding), parts
+
+
+def read_source(
+    recipe: Recipe,
+    record: DataRecord | None,
+    *,
+    same_task: bool = False,
+    unlabelled: bool = False,
+    keep_inputs: bool = False,
+) -> Source:
+    """The recipe's data; warns if float32 makes different numbers equal.
+
+    ``record``: of a trained model; its columns and shifts are used, with ``same_task`` its target and classes
+    too.
+    """
+    section = recipe.data
+    encoding = None if record is None else record.table_encoding
+    shared: dict[str, Any] = {"skip_bad": section.skip_bad, "image_size": section.image_size}
+    shared |= image_form(record, section.source) | {"keep_inputs": keep_inputs}
+    shared["keep_inputs"] |= section.group is not None
+    names = ("ignore", "only", "kinds", "text", "missing", "values")
+    chosen = {name: getattr(section, name) for name in names}
+    if section.group is not None and section.group not in section.ignore:
+        chosen["ignore"] = (*section.ignore, section.group)
+    if same_task and encoding is not None:
+        return load(section.source, encoding=encoding, **shared)
+    source = load(
+        section.source,
+        target=section.target,
+        task=section.task,
+        center=section.standardize,
+        columns=() if encoding is None else encoding.columns,
+        shifts=() if record is None else record.shifts,
+        unlabelled=unlabelled,
+        **shared,
+        **chosen,
+    )
+    for loss in source.losses:
+        warnings.warn(loss, stacklevel=3)
+    return source
+
+
+def given_record(recipe: Recipe) -> DataRecord | None:
+    """The data record of the trained model that the recipe starts from; None for a new model."""
+    if isinstance(recipe.model, FileSection):
+        record = data_of(Path(recipe.model.file))
+        if record is not None:
+            require_names(record, recipe.data.source, recipe.model.file)
+        return record
+    if not isinstance(recipe.model, ReuseSection) or not recipe.model.reuse.endswith(".keras"):
+        return None
+    record = data_of(Path(recipe.model.reuse))
+    require_names(record, recipe.data.source, recipe.model.reuse)
+    return record
