@@ -106,7 +106,7 @@ def _is_cheap(model: keras.Model, count: int, order: Order) -> bool:
 
 
 def _is_flat(model: Any) -> bool:
-    """Whether inputs and layers of a graph give a row of numbers each, so that a weight is used once a row."""
+    """Whether inputs and layers of a graph give rows of numbers, so that a weight is used once a row."""
     parts = [layer for layer in model.layers if is_graph(layer)]
     outputs = [layer.output for layer in model.layers if not is_graph(layer)]
     flat = all(len(tensor.shape) == 2 for tensor in keras.tree.flatten([model.inputs, outputs]))
