@@ -32,7 +32,7 @@ def main() -> int:
     # Imported here: `keras_suite` is the package beside this file, for pytest's processes.
     from keras_suite.comparing import compare, read, relevant
 
-    folder = options.keras.resolve()
+    folder, options.records = options.keras.resolve(), options.records.resolve()
     options.records.mkdir(parents=True, exist_ok=True)
     plain, routed, only = (options.records / name for name in ("plain.jsonl", "kilter.jsonl", "only.txt"))
     files = test_files(folder, re.compile(options.match))

@@ -124,6 +124,7 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
     "an array of another class": lambda m: Constants.table.__setitem__(0, 2.0),
     "an attribute of a global object": lambda m: _reset(HELD.inner, "scale", 2.0),
     "a new attribute": lambda m: _reset(m, "extra", 1),
+    "another name for an attribute": lambda m: (delattr(m, "flag"), _reset(m, "flagged", False)),
     "a layer's rate": lambda m: _reset(m.drop, "rate", 0.1),
     "a layer's activation": lambda m: _reset(m.dense, "activation", keras.activations.tanh),
     "a regularizer's strength": lambda m: _reset(m.dense.kernel_regularizer, "l2", 0.5),

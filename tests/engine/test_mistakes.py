@@ -198,6 +198,22 @@ MISTAKES: dict[str, Mistake] = {
         trained(two_outputs),
         ("different structures", "an array for each of the 2 outputs (low, high)"),
     ),
+    "weights for one output of two": (
+        trained(
+            lambda: two_outputs(names=True, loss="mse"),
+            y={"low": Y, "high": Y},
+            sample_weight={"low": Y[:, 0]},
+        ),
+        ("sample_weight like y: a dict with 'high', 'low'", "Received a dict with 'low'", "each output"),
+    ),
+    "weights in a list for outputs by name": (
+        trained(
+            lambda: two_outputs(names=True, loss="mse"),
+            y={"low": Y, "high": Y},
+            sample_weight=[Y[:, 0], Y[:, 0]],
+        ),
+        ("a dict with 'high', 'low'", "Received a list of 2"),
+    ),
     "a loss for no output": (
         trained(lambda: two_outputs({"zzz": "mse"}, names=True), y={"low": Y, "high": Y}),
         ("zzz", "name the outputs of the model: 'high', 'low'"),

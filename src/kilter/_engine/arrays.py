@@ -123,6 +123,7 @@ def collect(
                 remedy="multiply the class weights into sample_weight",
             )
         sample_weight = class_weights(y, class_weight)
+    _check_weights(y, sample_weight)
     x = with_sparse_rows(x)
     named = {"x": x, "y": y, "sample_weight": sample_weight}
     count = row_count(**named)
@@ -136,6 +137,32 @@ def collect(
 
     found: Any = keras.tree.map_structure(placed, (x, y, sample_weight), data)
     return Rows(found, count)
+
+
+def _check_weights(y: Any, sample_weight: Any) -> None:
+    """Raise :class:`DataError` unless weights by output are given for the outputs of ``y``."""
+    if not all(isinstance(one, dict | list | tuple) for one in (y, sample_weight)):
+        return
+
+    def outputs(value: Any) -> list[Any]:
+        if isinstance(value, dict):
+            return sorted(value, key=str)
+        return list(range(len(value)))
+
+    wanted, given = outputs(y), outputs(sample_weight)
+    if isinstance(y, dict) != isinstance(sample_weight, dict) or wanted != given:
+        raise DataError(
+            expected=f"sample_weight like y: {_outputs_in_words(y, wanted)}",
+            received=_outputs_in_words(sample_weight, given),
+            remedy="give each output its weights, None for those without, or pass one array of a weight "
+            "for each row",
+        )
+
+
+def _outputs_in_words(value: Any, outputs: list[Any]) -> str:
+    if isinstance(value, dict):
+        return f"a dict with {', '.join(map(repr, outputs))}"
+    return f"a {type(value).__name__} of {len(outputs)}"
 
 
 def on_device(array: Any) -> Any:

@@ -7,7 +7,7 @@ import itertools
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -96,47 +96,59 @@ class Replayed:
             yield batch
 
 
+_BEGIN, _END = "on_epoch_begin", "on_epoch_end"
+
+
 @dataclass(frozen=True)
 class _Numbered:
     """Batches by number: a ``keras.utils.PyDataset``, with its epoch callbacks, a sequence, a grain map.
 
     The batches of an epoch depend only on its number and on the seed of ``order``. As in Keras, a source that
-    grows after the first does not lengthen the epochs.
+    grows after the first does not lengthen the epochs. If it ``restarts``, as Keras's validation does, each
+    pass is preceded by the hook of an epoch's end, and may be longer than the last one.
     """
 
     source: Any
     order: Order
     count: int | None = None  # None: endless
+    restarts: bool = False
 
-    def first(self, *, tells: bool = True) -> Batch | None:
-        """One batch, to build a model with, with the hooks if it ``tells``; :meth:`epoch` yields it again."""
-        if tells:
-            self._tell("on_epoch_begin")
-        numbers = self._numbers(0, 1 if self.count is None else None)
+    def first(self, hooks: Sequence[str] = ()) -> Batch | None:
+        """One batch, to build a model with, between the ``hooks``; :meth:`epoch` yields it again."""
+        if _BEGIN in hooks:
+            self._tell(_BEGIN)
+        numbers = self._numbers(0, 1 if self.count is None else None, self.count)
         batch = next((read for number in numbers if (read := self._read(number)) is not None), None)
-        if tells:
-            self._tell("on_epoch_end")
+        if _END in hooks:
+            self._tell(_END)
         return batch
 
     def epoch(self, epoch: int, most: int | None, room: Callable[[Batch], int]) -> Iterator[Batch]:
         """The batches of one epoch; as many as there is ``room`` for are read ahead."""
-        self._tell("on_epoch_begin")
-        numbers = self._numbers(epoch, most)
+        numbers = self._numbers(epoch, most, self._begin())
         for place, number in enumerate(numbers):
             batch = self._read(number)
             if batch is not None:  # now the memory that a batch takes is known
                 yield batch
                 yield from mapped_ahead(self._read, numbers[place + 1 :], *self._threads(room(batch)))
                 break
-        self._tell("on_epoch_end")
+        self._tell(_END)
 
     def pass_over(self, epoch: int, most: int | None) -> None:
         """Call the epoch's hooks, by which a PyDataset may shuffle itself; nothing is read."""
-        self._tell("on_epoch_begin")
-        self._tell("on_epoch_end")
+        self._begin()
+        self._tell(_END)
 
-    def _numbers(self, epoch: int, most: int | None) -> Sequence[int]:
-        count = self.count if self.count is None else min(self.count, _length(self.source) or 0)
+    def _begin(self) -> int | None:
+        """Call the hooks before an epoch; the number of batches that it may have."""
+        count = _length(self.source) if self.restarts else self.count
+        if self.restarts:
+            self._tell(_END)
+        self._tell(_BEGIN)
+        return count
+
+    def _numbers(self, epoch: int, most: int | None, count: int | None) -> Sequence[int]:
+        count = count if count is None else min(count, _length(self.source) or 0)
         if count is None:
             return range(epoch * (most or 0), (epoch + 1) * (most or 0))
         most = max(1, count if most is None else most)
@@ -182,8 +194,8 @@ class _Iterated:
         """Whether the source is an iterator or generator, which can be used only once."""
         return isinstance(self.source, Iterator)
 
-    def first(self, *, tells: bool = True) -> Batch | None:
-        """One batch, to build a model with; :meth:`epoch` yields it again."""
+    def first(self, hooks: Sequence[str] = ()) -> Batch | None:
+        """One batch, to build a model with; :meth:`epoch` yields it again. It has no hooks."""
         batches = self._running if self._running is not None else iter(self.source)
         batch = next((_batch_of(item) for item in batches), None)
         if self.is_one_shot and batch is not None:
@@ -227,7 +239,7 @@ class BatchFeed:
         most: batches in an epoch; the next epoch continues where it ended.
         once: there will be one epoch, so a generator will do.
         inputs_only: leave out targets and weights.
-        tells: reading the example calls a PyDataset's hooks, as where Keras builds a model.
+        hooks: those of a PyDataset that reading the example calls, as Keras does to build a model.
         class_weight: a weight for each class, which gives the rows their weights.
         finite: what NaN and infinity do.
         check: called with each batch and the number of its first row in the epoch.
@@ -239,7 +251,7 @@ class BatchFeed:
     most: int | None = None
     once: bool = False
     inputs_only: bool = False
-    tells: bool = True
+    hooks: Sequence[str] = (_BEGIN, _END)
     class_weight: Mapping[int, float] | None = None
     finite: FiniteCheck = field(default_factory=FiniteCheck)
     check: Callable[[Batch, int], None] = lambda batch, first: None
@@ -276,7 +288,7 @@ class BatchFeed:
 
     def example(self) -> tuple[Any, Any, Any]:
         """The first batch; no other is read. Raises :class:`DataError` if there is none."""
-        batch = self._source.first(tells=self.tells)
+        batch = self._source.first(self.hooks)
         if batch is None:
             raise _without_batches()
         return collect(*self._used(batch), finite=self.finite).data
@@ -284,6 +296,11 @@ class BatchFeed:
     def awaited(self) -> Iterator[Block]:
         """Empty: the batches to come are unknown."""
         return iter(())
+
+    def restart(self) -> None:
+        """Make each pass one of Keras's validation (:class:`_Numbered`)."""
+        if isinstance(self._source, _Numbered):
+            self._source = replace(self._source, restarts=True)
 
     def pass_over(self, epoch: int) -> None:
         """Leave the source as it is after an epoch, for a training run that begins with a later one."""

@@ -7,56 +7,31 @@ was compiled with, through attributes, containers, closures and what user functi
 
 from __future__ import annotations
 
-import dis
 import functools
 import hashlib
-import sys
+import operator
 import types
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import jax
 import keras
 import numpy as np
 
-from kilter._models.copying import FOREIGN_ERRORS
+from kilter._engine.attributes import PLAIN, parts_of, slots
 from kilter._models.keras_internals import Node
 
 Entries = dict[tuple[int, str], Any]
 """Frozen values by (number of the object, name of the attribute)."""
 
-_SIMPLE = (type(None), bool, int, str, bytes, complex)
-# What is read of a user's class; the rest is found where it is used.
-_OF_CLASSES = (*_SIMPLE, float, list, tuple, dict, types.FunctionType)
 # Larger arrays and containers are compared by identity and length.
 _MOST_BYTES = 1 << 24
 _MOST_ITEMS = 1000
 _DEEPEST = 8
+_MOST_NUMBERS = 4  # kept, of the last readings
 
-# fmt: off
-# Keras's bookkeeping, which changes while it builds, compiles or trains.
-_OWN_OF_KERAS: Final = frozenset((
-    "_tracker", "_trainable_variables", "_non_trainable_variables", "_layers", "_metrics", "_seed_generators",
-    "_lock", "_auto_config", "build", "quantize", "_run_eagerly", "_jit_compile", "compiled", "loss",
-    "steps_per_execution", "_initial_epoch", "_compute_loss_has_training_arg", "_compile_loss",
-    "_compile_metrics", "_loss_tracker", "train_function", "test_function", "predict_function",
-    "_jax_state_synced", "name", "_inbound_nodes", "_outbound_nodes", "_path", "built", "_input_spec",
-    "_called", "supports_jit", "_trainable", "_losses", "_loss_ids", "_losses_override", "_call_signature",
-    "call_signature_parameters", "_call_has_training_arg", "_call_has_mask_arg", "_call_context_args",
-    "_call_has_context_arg", "_supports_masking", "_convert_input_args", "_allow_non_tensor_positional_args",
-    "_build_shapes_dict", "_parent_path", "_functional", "stop_training", "stop_evaluating",
-    "stop_predicting", "_compiled_trainable_state", "_compile_config", "_distribute_strategy",
-    "_eval_epoch_iterator", "history", "_jax_state", "_inputs_struct", "_outputs_struct", "_inputs",
-    "_outputs", "_nodes", "_nodes_by_depth", "_operations", "_operations_by_depth", "output_names",
-    "_variables", "_trainable_variables_indices", "_kilter_programs",
-))
-# Private attributes of Keras's objects that a user sets, by an argument or a property.
-_SET_BY_USERS: Final = frozenset((
-    "_fn_kwargs", "_user_loss", "_user_loss_weights", "_user_metrics", "_user_weighted_metrics",
-    "_dtype_policy", "_learning_rate",
-))
 # No compiled step reads these.
 _UNREAD = (
     keras.KerasTensor,
@@ -65,13 +40,6 @@ _UNREAD = (
     keras.initializers.Initializer,
     types.ModuleType,
 )
-# Libraries whose objects are compared by identity.
-_OPAQUE: Final = frozenset((
-    "numpy", "jax", "jaxlib", "pandas", "polars", "torch", "tensorflow", "grain", "sklearn", "scipy",
-    "plotly", "matplotlib", "threading", "_thread", "weakref", "logging", "inspect", "multiprocessing",
-))
-# fmt: on
-_LIBRARIES: Final = _OPAQUE | sys.stdlib_module_names - {"__main__"} | {"keras", "kilter", "optax"}
 
 
 class Fingerprints:
@@ -82,26 +50,40 @@ class Fingerprints:
         self._known: dict[frozenset[Any], int] = {}
         self._volatile: set[tuple[int, str]] = set()
         self._next = 0
+        self._walks: dict[int, _Walk] = {}  # the last one, by the number of owners
+        self._numbers: dict[int, tuple[Entries, int]] = {}
 
     def read(self, model: keras.Model, owners: Sequence[Any]) -> Entries:
         """What a trace of the model would read now; ``owners`` is what it was compiled with."""
-        walk = _Walk(self._number, _variables(model))
-        layers = model._flatten_layers()
-        walk.note(0, "layers", [*layers])
-        walk.note(0, "owners", [*owners])
-        walk.note(
-            0, "variables", [[one.regularizer, one.constraint, one.trainable] for one in model.variables]
-        )
-        return walk.entries()
+        variables = model.variables
+        roots = {
+            "layers": [*model._flatten_layers()],
+            "owners": [*owners],
+            "trainable": bytes(bool(one.trainable) for one in variables),
+            "penalties": [
+                (place, one.regularizer, one.constraint)
+                for place, one in enumerate(variables)
+                if not (one.regularizer is None and one.constraint is None)
+            ],
+        }
+        given, walk = _variables(model), self._walks.get(len(owners))
+        if walk is None or not walk.holds(given, roots):
+            walk = self._walks[len(owners)] = _Walk(self._number, given, roots)
+        return walk.entries
 
     def number(self, entries: Entries) -> int:
         """The number of these values, ignoring those that traces themselves change."""
-        found = frozenset(item for item in entries.items() if item[0] not in self._volatile)
-        return self._known.setdefault(found, len(self._known))
+        held, number = self._numbers.get(id(entries), (None, 0))
+        if held is not entries:
+            found = frozenset(item for item in entries.items() if item[0] not in self._volatile)
+            number = self._known.setdefault(found, len(self._known))
+            self._numbers = dict([*self._numbers.items()][-_MOST_NUMBERS:]) | {id(entries): (entries, number)}
+        return number
 
     def traced(self, before: Entries, after: Entries) -> None:
         """Ignore the values that this trace changed, such as a count of calls, from now on."""
         self._volatile.update(key for key, value in after.items() if before.get(key, value) != value)
+        self._numbers.clear()
 
     def _number(self, thing: Any) -> int:
         """A number for ``thing`` that no other object has had, even if an address is reused."""
@@ -129,29 +111,69 @@ def _variables(model: keras.Model) -> set[int]:
 class _Walk:
     """One walk from the roots through everything that a trace may read."""
 
-    def __init__(self, number: Callable[[Any], int], variables: set[int]) -> None:
+    def __init__(self, number: Callable[[Any], int], variables: set[int], roots: Mapping[str, Any]) -> None:
         self._number = number
         self._given = variables
-        self._entries: Entries = {}
         self._seen: set[int] = set()
         self._waiting: deque[Any] = deque()
-
-    def note(self, owner: int, name: str, value: Any) -> None:
-        self._entries[owner, name] = self._frozen(value, 0)
-
-    def entries(self) -> Entries:
+        self.entries: Entries = self._noted(0, roots.items())
+        self._unchanged: list[Callable[[], bool]] = []
         while self._waiting:
             thing = self._waiting.popleft()
-            number = self._number(thing)
-            for name, value in _parts(thing):
-                self.note(number, name, value)
-        return self._entries
+            owner, parts = self._number(thing), dict(parts_of(thing))
+            if parts:
+                found = self._noted(owner, parts.items())
+                self.entries |= found
+                self._unchanged.append(self._watched(thing, owner, parts, found))
+
+    def holds(self, variables: set[int], roots: Mapping[str, Any]) -> bool:
+        """Whether another walk would find the same: most is compared by identity, which is faster."""
+        found = self._noted(0, roots.items())
+        known = all(self.entries[place] == value for place, value in found.items())
+        return known and variables == self._given and all(unchanged() for unchanged in self._unchanged)
+
+    def _noted(self, owner: int, parts: Iterable[tuple[str, Any]]) -> Entries:
+        return {(owner, name): self._frozen(value, 0) for name, value in parts}
+
+    def _watched(
+        self, thing: Any, number: int, parts: Mapping[str, Any], found: Entries
+    ) -> Callable[[], bool]:
+        """Whether ``thing`` still has these parts."""
+        whole = reference_to(thing)
+        kind, attributes = type(thing), getattr(thing, "__dict__", None)
+        if type(attributes) is not dict or slots(kind) or isinstance(thing, types.FunctionType):
+            return lambda: self._noted(number, parts_of(whole())) == found
+        names, read = [*attributes], [name for name in parts if name != "class"]
+        fixed = [name for name in read if _form(type(parts[name])) in (PLAIN, float)]
+        others = [name for name in read if name not in fixed and self._is_object(parts[name])]
+        rest = [(name, found[number, name]) for name in read if name not in fixed and name not in others]
+        get_fixed, get_others = _getter(fixed), _getter(others)
+        values, references = get_fixed(attributes), [*map(reference_to, get_others(attributes))]
+
+        def unchanged() -> bool:
+            alive = whole()
+            held = getattr(alive, "__dict__", None)
+            return (
+                type(alive) is kind
+                and held is not None
+                and [*held] == names
+                and all(map(operator.is_, get_fixed(held), values))
+                and all(map(operator.is_, get_others(held), [one() for one in references]))
+                and all(self._frozen(held[name], 0) == value for name, value in rest)
+            )
+
+        return unchanged
+
+    def _is_object(self, value: Any) -> bool:
+        """Whether it counts by identity alone."""
+        form = _form(type(value))
+        return form is object or (form is keras.Variable and id(value) in self._given)
 
     def _frozen(self, value: Any, depth: int) -> Any:
         """``value`` as a hashable that equals another exactly if a trace reads both in the same way."""
         kind = type(value)
         form = _form(kind)
-        if form is _SIMPLE:
+        if form is PLAIN:
             return kind, value
         if form is float:
             return kind, repr(value)
@@ -195,8 +217,8 @@ class _Walk:
 @functools.lru_cache(maxsize=4096)
 def _form(kind: type) -> Any:
     """How values of this type are frozen, by the type that stands for all of its form."""
-    if kind in _SIMPLE:
-        return _SIMPLE
+    if kind in PLAIN:
+        return PLAIN
     forms: dict[Any, Any] = {
         np.ndarray: (np.ndarray, np.generic),
         keras.Variable: keras.Variable,
@@ -208,117 +230,8 @@ def _form(kind: type) -> Any:
     return float if kind is float else next(found, object)
 
 
-def _parts(thing: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(thing, types.FunctionType):
-        yield from _of_function(thing) if _is_foreign(thing) else ()
-    elif isinstance(thing, type):
-        yield from _of_class(thing) if _is_foreign(thing) else ()
-    else:
-        yield from _of_object(thing)
-
-
-def _of_object(thing: Any) -> Iterator[tuple[str, Any]]:
-    kind = type(thing)
-    library = _library(kind)
-    if library in _OPAQUE:
-        return
-    yield "class", kind
-    for name, value in _attributes(thing):
-        if _is_read(kind, name):
-            yield name, value
-
-
-@functools.lru_cache(maxsize=4096)
-def _library(kind: type) -> str:
-    return _root(kind.__module__)
-
-
-@functools.lru_cache(maxsize=1 << 15)
-def _is_read(kind: type, name: str) -> bool:
-    """Whether an attribute is not Keras's own bookkeeping."""
-    private = _library(kind) == "keras" and name.startswith("_") and name not in _SET_BY_USERS
-    return not private and not (name in _OWN_OF_KERAS and _is_of_keras(kind))
-
-
-@functools.lru_cache(maxsize=4096)
-def _is_of_keras(kind: type) -> bool:
-    return any(one.__module__.startswith("keras.") for one in kind.__mro__)
-
-
-def _attributes(thing: Any) -> Iterator[tuple[str, Any]]:
-    yield from list(getattr(thing, "__dict__", {}).items())
-    yield from ((name, getattr(thing, name)) for name in _slots(type(thing)) if hasattr(thing, name))
-
-
-@functools.lru_cache(maxsize=4096)
-def _slots(kind: type) -> tuple[str, ...]:
-    found = [vars(one).get("__slots__", ()) for one in kind.__mro__]
-    names = [name for slots in found for name in ((slots,) if isinstance(slots, str) else slots)]
-    return tuple(name for name in names if name not in ("__dict__", "__weakref__"))
-
-
-def _of_class(kind: type) -> Iterator[tuple[str, Any]]:
-    yield "bases", kind.__bases__
-    for name, value in list(vars(kind).items()):
-        if isinstance(value, property):
-            yield name, value.fget
-        elif isinstance(value, staticmethod | classmethod):
-            yield name, value.__func__
-        elif isinstance(value, _OF_CLASSES) and (name == "__call__" or not name.startswith("__")):
-            yield name, value
-
-
-def _of_function(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
-    """A user's function: code, defaults, closure, and what it reads of its globals."""
-    yield "code", function.__code__
-    yield "defaults", (function.__defaults__, function.__kwdefaults__)
-    yield "closure", [_content(cell) for cell in function.__closure__ or ()]
-    for chain in _global_reads(function.__code__):
-        if chain[0] in function.__globals__:
-            yield f"global {'.'.join(chain)}", _reached(function.__globals__[chain[0]], chain[1:])
-
-
-def _reached(value: Any, names: Sequence[str]) -> Any:
-    """What ``value.a.b`` is, for the first names that exist; None of what a library has."""
-    for name in names:
-        if isinstance(value, types.ModuleType) and _root(value.__name__) in _LIBRARIES:
-            return None
-        if isinstance(getattr(type(value), name, None), property | functools.cached_property):
-            return value  # reading it would run code
-        try:
-            value = getattr(value, name)
-        except FOREIGN_ERRORS:
-            break
-    return value
-
-
-def _content(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not assigned yet
-        return None
-
-
-@functools.lru_cache(maxsize=4096)
-def _global_reads(code: types.CodeType) -> tuple[tuple[str, ...], ...]:
-    """The globals that code reads, each with the attributes that it reads of them: ``(settings, scale)``."""
-    found: set[tuple[str, ...]] = set()
-    chain: tuple[str, ...] = ()
-    for step in dis.get_instructions(code):
-        if step.opname == "LOAD_GLOBAL":
-            found, chain = found | {chain}, (step.argval,)
-        elif chain and step.opname in ("LOAD_ATTR", "LOAD_METHOD"):
-            chain = (*chain, step.argval)
-        elif step.opname not in ("CACHE", "EXTENDED_ARG", "PRECALL"):
-            found, chain = found | {chain}, ()
-    inner = (_global_reads(one) for one in code.co_consts if isinstance(one, types.CodeType))
-    return tuple(sorted(found.union({chain}, *inner) - {()}))
-
-
-def _root(module: str | None) -> str:
-    return (module or "").partition(".")[0]
-
-
-def _is_foreign(thing: Any) -> bool:
-    """Whether a function or class is the user's own; a library's does not change."""
-    return _root(thing.__module__) not in _LIBRARIES
+def _getter(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    """A function that takes these items out of a dict."""
+    if len(names) > 1:
+        return operator.itemgetter(*names)
+    return lambda items: tuple(items[name] for name in names)

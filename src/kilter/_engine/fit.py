@@ -35,7 +35,7 @@ from kilter._engine.padding import padded
 from kilter._engine.scheduling import RateGuard, RateKeeper, Schedule, check_schedule
 from kilter._engine.session import Session
 from kilter._engine.sparse import with_sparse_rows
-from kilter._models.variables import build
+from kilter._models.variables import build, is_built
 from kilter._progress import Verbose
 from kilter._validation import whole_number
 from kilter.data.augmentation import Augmentation
@@ -226,6 +226,8 @@ def prepare(
     check_loop(model, "train" if training else "test")
     if not isinstance(feed, BatchFeed):
         check_inputs(model, feed.rows)
+    elif is_built(model):
+        feed.hooks = ("on_epoch_end",)  # Keras then reads no batch before the first epoch
     build(model, feed.example(), training=training)
     _check(model, feed, "train" if training else "test")
     if augmentation is not None:
@@ -243,6 +245,8 @@ def _validation(
         feed = validation_feed(data, batch_size, executed_steps(model, limited_steps(steps)), check)
         _check(model, feed, "test")
         require_same_rows(feed)
+    if isinstance(feed, BatchFeed):
+        feed.restart()
     return padded(model, feed, "test")
 
 

@@ -173,9 +173,10 @@ def whole_batches(rows: int) -> int:
 def _inputs_feed(model: keras.Model, x: Any, batch_size: int, steps: int | None) -> AnyFeed:
     if not is_array(x):
         inputs_only = not overrides(model, "predict_step")
-        tells = not all(layer.built for layer in model._flatten_layers())  # else Keras reads no batch before
-        finite = FiniteCheck("warn")
-        return BatchFeed(x, most=steps, once=True, inputs_only=inputs_only, tells=tells, finite=finite)
+        feed = BatchFeed(x, most=steps, once=True, inputs_only=inputs_only, finite=FiniteCheck("warn"))
+        if all(layer.built for layer in model._flatten_layers()):
+            feed.hooks = ()  # Keras reads no batch before
+        return feed
     # Fewer rows than a batch are one batch.
     order = Order(min(batch_size, row_count(x=x)), shuffle=False, seed=0)
     return training_feed(x, None, None, None, order, steps=steps, check="warn")

@@ -239,17 +239,18 @@ class Shelf:
         arguments: tuple[Any, ...],
         *,
         donate: tuple[int, ...] = (),
+        shapes: Hashable = None,
     ) -> Callable[..., Any]:
         """The program ``name`` for the shapes of ``arguments``, compiled from ``make()`` if it is not there.
 
         ``donate``: arguments whose memory it may reuse. ``owners``: objects that the trace depends on; with
         one of them the program goes too. The key also holds the values that a trace reads
-        (:mod:`kilter._engine.fingerprint`).
+        (:mod:`kilter._engine.fingerprint`). ``shapes``: the arguments' :func:`signature`, if it is known.
         """
         entries = self._fingerprints.read(self.model(), owners)
         key = Key(
             name,
-            signature(arguments),
+            shapes or signature(arguments),
             tuple(id(owner) for owner in owners),
             is_quick(),
             is_rewritten(),
@@ -362,8 +363,10 @@ class Programs:
         """The program as :meth:`Shelf.get` gives it."""
         programs = shelf(self._model)
         modes = (is_quick(), is_rewritten(), is_from_logits(), *how.items())
-        key = (name, signature(arguments), *modes, id(programs), *map(id, owners))
+        shapes = signature(arguments)
+        key = (name, shapes, *modes, id(programs), *map(id, owners))
         if key not in self._held:
+            program = programs.get(name, owners, make, arguments, shapes=shapes, **how)
             # Keeps the shelf and the owners alive, so that their identities stay unique.
-            self._held[key] = programs.get(name, owners, make, arguments, **how), (programs, owners)
+            self._held[key] = program, (programs, owners)
         return self._held[key][0]

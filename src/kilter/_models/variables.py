@@ -193,6 +193,12 @@ def build(model: keras.Model, batch: Sequence[Any], *, training: bool = True) ->
         model._symbolic_build(data_batch=tuple(batch))
 
 
+def is_built(model: Any) -> bool:
+    """Whether Keras needs no batch to build the model, its loss and its metrics."""
+    compiled = (getattr(model, "_compile_loss", None), getattr(model, "_compile_metrics", None))
+    return all(one is None or one.built for one in (*model._flatten_layers(), *compiled))
+
+
 def build_forward(model: keras.Model, x: Any) -> None:
     """Create the variables of a model that is not built, from the shapes of one batch of inputs."""
     if not all(layer.built for layer in model._flatten_layers()):
