@@ -10,6 +10,9 @@ from tests.cli.conftest import trained
 
 from kilter import _measures
 from kilter._measures import Answers, ClassFigures
+from kilter.data import Dataset
+from kilter.data.dataset import Splits
+from kilter.runs.evaluating import _can_tell_recalls
 from kilter.runs.records import Evaluation, Result
 
 
@@ -130,3 +133,15 @@ def test_the_figures_survive_the_file():
     result = Result.from_json(text)
     assert np.isnan(result.evaluations["test"].per_class[0].precision)
     assert Result.from_json(result.to_json()).evaluations["test"].rows == 1
+
+
+@pytest.mark.parametrize(
+    ("validation", "told"), [([0] * 9 + [1] * 5 + [2] * 5, True), ([0] * 9 + [1] * 5 + [2], False)]
+)
+def test_a_class_with_few_validation_rows_does_not_decide_on_the_best_epoch(validation, told):
+    def part(labels):
+        y = np.array(labels, np.int32)
+        return Dataset(np.zeros((len(y), 1), np.float32), y, "classification", ("a", "b", "c"))
+
+    parts = Splits(part([0] * 90 + [1] * 9 + [2] * 3), part(validation), None)
+    assert _can_tell_recalls(parts) == told

@@ -10,7 +10,7 @@ import numpy as np
 from kilter import _measures
 from kilter._engine.inference import evaluate, predict
 from kilter._engine.objective_for import Objective, objective_for
-from kilter._measures import Answers
+from kilter._measures import POLICY, Answers
 from kilter._progress import Verbose
 from kilter._text import did_you_mean
 from kilter.data import Dataset, Splits
@@ -127,7 +127,7 @@ def watch_for(recipe: Recipe, objective: Objective, parts: Splits) -> Watch:
     if given is None and metric != AUTO:
         name, key = ("val_" if validated else "") + metric.removeprefix("val_"), "metric"
     elif given is None:
-        rare = validated and fitting_measure(parts.train) not in measured
+        rare = validated and fitting_measure(parts.train) not in measured and _can_tell_recalls(parts)
         name = f"val_{fitting_measure(parts.train)}" if rare else default
     assert name is not None
     if name not in known:
@@ -141,6 +141,15 @@ def watch_for(recipe: Recipe, objective: Objective, parts: Splits) -> Watch:
         )
     limits = (None, 0.0) if stopping is None else (stopping.patience, stopping.min_delta)
     return Watch(name, direction_of(name), *limits)
+
+
+def _can_tell_recalls(parts: Splits) -> bool:
+    """Whether no recall depends on a few validation rows; two classes are judged by the order of all rows."""
+    train, validation = parts.train, parts.validation
+    if validation is None or train.y is None or validation.y is None or len(train.classes) == 2:
+        return True
+    rows = np.bincount(validation.y, minlength=len(train.classes))
+    return bool((rows[np.unique(train.y)] >= POLICY.fewest_rows).all())
 
 
 class ValidationMeasure(keras.callbacks.Callback):
