@@ -26,10 +26,8 @@ from kilter._models.copying import is_graph
 from kilter._models.layers import CONVOLUTIONS, POOLINGS
 from kilter._models.tracing import replace_attribute
 
-# Padding beyond one row in this many would cost more than it saves,
+# Padding beyond one row in this many would cost more than it saves.
 _ROWS_PER_PADDED_ROW: Final = 16
-# unless it costs less than calling a second program: weights times rows of padding, in dense layers.
-_FEW_PRODUCTS: Final = 1 << 19
 
 # fmt: off
 _RECURRENT: Final = (
@@ -90,27 +88,13 @@ def padded(model: keras.Model, feed: Any, kind: Literal["train", "test"]) -> Any
     if not isinstance(feed, ResidentFeed) or placement() is not None or model.run_eagerly:
         return feed
     _, y, weights = feed.rows.data
-    fits = _is_cheap(model, feed.rows.count, feed.order) and _fits(model, y, weights)
+    fits = _is_cheap(feed.rows.count, feed.order) and _fits(model, y, weights)
     return replace(feed, padded=True) if fits and works_by_row(model, kind) else feed
 
 
-def _is_cheap(model: keras.Model, count: int, order: Order) -> bool:
+def _is_cheap(count: int, order: Order) -> bool:
     rest = count % order.batch_size
-    fill = order.batch_size - rest
-    few = fill * _ROWS_PER_PADDED_ROW <= count
-    return (
-        rest > 0
-        and count > rest
-        and (few or (is_graph(model) and _is_flat(model) and fill * model.count_params() <= _FEW_PRODUCTS))
-    )
-
-
-def _is_flat(model: Any) -> bool:
-    """Whether inputs and layers of a graph give rows of numbers, so that a weight is used once a row."""
-    parts = [layer for layer in model.layers if is_graph(layer)]
-    outputs = [layer.output for layer in model.layers if not is_graph(layer)]
-    flat = all(len(tensor.shape) == 2 for tensor in keras.tree.flatten([model.inputs, outputs]))
-    return flat and all(map(_is_flat, parts))
+    return rest > 0 and (order.batch_size - rest) * _ROWS_PER_PADDED_ROW <= count
 
 
 def works_by_row(model: keras.Model, kind: Literal["train", "test"]) -> bool:
