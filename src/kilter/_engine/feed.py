@@ -288,11 +288,12 @@ def must_stream(x: Any) -> bool:
 
 @dataclass
 class StreamFeed:
-    """Arrays on the host, read ahead by grain in the order of a resident feed."""
+    """Arrays on the host, read ahead by grain in the order of a resident feed. ``padded``: as there."""
 
     rows: Rows
     order: Order
     finite: FiniteCheck = field(default_factory=FiniteCheck)
+    padded: bool = False
     check_block: Callable[[Block, np.ndarray], None] = lambda block, numbers: None
 
     @classmethod
@@ -328,25 +329,29 @@ class StreamFeed:
         return iter(())
 
     def blocks(self, epoch: int) -> Iterator[Block]:
-        """Blocks of whole batches, padded to one shape, then the last partial batch."""
+        """Blocks of whole batches, padded to one shape, then the last partial batch, if it is not in them."""
         numbers, size = self.order.rows(self.rows.count, epoch), self.order.batch_size
         count = self.rows.count
-        whole, end = self.order.whole(count, epoch) * size, count - count % size
+        end, rest = count - count % size, self.order.rest(count, epoch)
+        whole, tail = numbers[: self.order.whole(count, epoch) * size], numbers[end : end + rest]
+        if self.padded:
+            whole, tail = np.concatenate([whole, tail]), tail[:0]
         row_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(self.rows.data)) / count
         # Of one shape in every epoch, also in one of few batches.
-        batches = max(1, min(int(BLOCK_BYTES / max(row_bytes * size, 1)), self.order.whole(count)))
-        parts = [numbers[start : start + batches * size] for start in range(0, whole, batches * size)]
-        rest = self.order.rest(count, epoch)
-        tails = [numbers[end : end + rest]] if rest else []
+        most = self.order.whole(count) + self.padded
+        batches = max(1, min(int(BLOCK_BYTES / max(row_bytes * size, 1)), most))
+        parts = [whole[start : start + batches * size] for start in range(0, len(whole), batches * size)]
         for part in _read(self.rows.data, [(part, batches * size) for part in parts]):
-            block = block_of(part.data, size, len(part.numbers) // size, part.numbers, self.finite)
-            self.check_block(block, part.numbers)
-            yield block
-        for part in _read(self.rows.data, [(tail, len(tail)) for tail in tails]):
-            last = block_of(part.data, len(part.numbers), 1, part.numbers, self.finite)
-            self.check_block(last, part.numbers)
-            yield last
+            yield self._block(part, size)
+        for part in _read(self.rows.data, [(tail, len(tail))] if len(tail) else []):
+            yield self._block(part, len(tail))
         self.order.say_end(count, epoch)
+
+    def _block(self, part: _Part, size: int) -> Block:
+        steps = math.ceil(len(part.numbers) / size)
+        block = block_of(part.data, size, steps, part.numbers, self.finite, padded=self.padded)
+        self.check_block(block, part.numbers)
+        return block
 
 
 @dataclass(frozen=True)
@@ -359,16 +364,22 @@ def _read(data: Any, parts: list[tuple[np.ndarray, int]]) -> Iterator[_Part]:
 
     def rows(part: tuple[np.ndarray, int]) -> _Part:
         numbers, length = part
-        padded = np.concatenate([numbers, np.zeros(length - len(numbers), numbers.dtype)])
+        padded = np.concatenate([numbers, np.full(length - len(numbers), numbers[-1])])
         return _Part(jax.tree.map(lambda leaf: np.asarray(leaf[padded]), data), numbers)
 
     return mapped_ahead(rows, parts, PREFETCHED_BLOCKS)
 
 
-def block_of(data: Any, size: int, steps: int, numbers: np.ndarray, finite: FiniteCheck) -> Block:
+def block_of(
+    data: Any, size: int, steps: int, numbers: np.ndarray, finite: FiniteCheck, *, padded: bool = False
+) -> Block:
     """Rows in order as a block of batches of ``size``, of which the first ``steps`` are used.
 
-    ``numbers`` are the row numbers for messages; rows beyond them are padding.
+    ``numbers`` are the row numbers for messages; rows beyond them are padding. ``padded``: as in
+    :class:`Block`.
     """
     rows = collect(*data, row_numbers=numbers, finite=finite)
-    return Block(rows.data, jnp.arange(rows.count, dtype=jnp.int32).reshape(-1, size), steps)
+    order = np.arange(rows.count, dtype=np.int32)
+    if padded:
+        order[len(numbers) :] = -1 - order[len(numbers) :]
+    return Block(rows.data, jnp.asarray(order.reshape(-1, size)), steps, padded=padded)

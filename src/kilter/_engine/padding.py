@@ -19,7 +19,7 @@ import keras
 from keras import layers as kinds
 
 from kilter._engine.devices import placement
-from kilter._engine.feed import Order, ResidentFeed
+from kilter._engine.feed import Order, ResidentFeed, StreamFeed
 from kilter._engine.overrides import overrides
 from kilter._engine.stable_losses import is_plain
 from kilter._models.copying import is_graph
@@ -85,7 +85,7 @@ class Padded:
 
 def padded(model: keras.Model, feed: Any, kind: Literal["train", "test"]) -> Any:
     """The feed, with its last partial batch padded if that is exact and cheap; otherwise as it is."""
-    if not isinstance(feed, ResidentFeed) or placement() is not None or model.run_eagerly:
+    if not isinstance(feed, ResidentFeed | StreamFeed) or placement() is not None or model.run_eagerly:
         return feed
     _, y, weights = feed.rows.data
     fits = _is_cheap(feed.rows.count, feed.order) and _fits(model, y, weights)
