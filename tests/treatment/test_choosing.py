@@ -276,6 +276,13 @@ def test_scores_say_what_is_no_better_than_a_constant():
     assert error.better_by(0.5, float("nan")) == np.inf == -error.better_by(float("nan"), 0.5)
 
 
+def test_a_little_above_chance_is_not_beyond_noise():
+    assert not SCORING.learnt_beyond_noise(0.55)
+    assert SCORING.learnt_beyond_noise(0.57)
+    assert not SCORING.learnt_beyond_noise(float("nan"))
+    assert not Scoring("val_rmse", 1.0).learnt_beyond_noise(0.9)
+
+
 def test_an_error_next_to_nothing_is_not_short_of_none_at_all():
     scoring = Scoring("val_rmse", chance=1.0, baseline=0.0, slack=0.05)
     assert not scoring.falls_short(0.002)

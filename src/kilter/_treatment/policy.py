@@ -90,6 +90,11 @@ class ScoringPolicy:
         3.0, "standard errors", "an accuracy must be this far above a constant prediction"
     )
     chance_rmse: float = _number(0.97, "of the targets' deviation", "an error must be below this share")
+    beyond_noise: float = _number(
+        0.12,
+        "of the way from a constant prediction to perfect",
+        "a network that learns this much is treated even if the targets look unrelated to the inputs",
+    )
     most_columns: int = _number(16, "columns", "up to here each column of numbers has an error of its own")
     jackknife_groups: int = _number(
         20, "groups of rows", "for the standard error of a difference",

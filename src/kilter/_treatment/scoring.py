@@ -82,6 +82,12 @@ class Scoring:
         """Whether a score is not finite, or no better than a constant prediction's."""
         return not math.isfinite(score) or self.sign * score <= self.sign * self.chance
 
+    def learnt_beyond_noise(self, score: float) -> bool:
+        """Whether a score is too good for targets that are unrelated to the inputs."""
+        constant = self.constant if math.isfinite(self.constant) else self.chance
+        clear = self.gain(score, constant) > self.policy.beyond_noise
+        return clear and not self.learnt_nothing(score)
+
     @property
     def noise(self) -> float:
         """The standard error of a score, as a difference (see :meth:`better_by`)."""

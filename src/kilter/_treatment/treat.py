@@ -156,7 +156,7 @@ def _best(
     original: Subject, found: Examined, given: AsGiven, tools: Tools, spending: Spending
 ) -> tuple[Round, str]:
     """The best subject; on noise the original one, with the finding that says so in words, else ""."""
-    if found.noise and tools.scoring.learnt_nothing(given.best.score):
+    if found.noise and not tools.scoring.learnt_beyond_noise(given.best.score):
         return unchanged(original, given, tools), _noise(found.diagnosis)
     return course(original, found.diagnosis, given, tools, spending, examined=found), ""
 
