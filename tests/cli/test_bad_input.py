@@ -70,7 +70,7 @@ BAD = {
     "two models": ("train {place}/two.toml", "builder='mlp' and file='a.keras'"),
     "unknown key": ("train {place}/typo.toml", "did you mean 'epochs'?"),
     "empty file": ("train {place}/empty.csv", "empty.csv"),
-    "kind of file": ("train {place}/no.txt", "unknown kind"),
+    "kind of file": ("train {place}/no.txt", "0 rows"),
     "truncated file": ("train {place}/truncated.parquet", "truncated.parquet"),
     "pickled objects": ("train {place}/pickled.npz", "pickle"),
     "not finite": ("train {place}/nan.csv", "40"),

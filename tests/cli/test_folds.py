@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from kilter.runs import build, cross_validation
+from kilter.runs import cross_validation, recipe_data
 from kilter.runs.termination import Interrupted
 
 
@@ -48,7 +48,7 @@ def test_an_interrupted_cross_validation_goes_on_where_it_stopped(kilter, prices
     whole = kilter("train", prices, "--folds", 2, "--runs", tmp_path / "whole", *settings)
     expected = json.loads((_path(whole) / "folds.json").read_text())["measures"]
     trained, read = [], []
-    train, load = cross_validation.train, build.load
+    train, load = cross_validation.train, recipe_data.load
 
     def stopped(recipe, **how):
         if trained:
@@ -62,7 +62,7 @@ def test_an_interrupted_cross_validation_goes_on_where_it_stopped(kilter, prices
         return load(source, **how)
 
     monkeypatch.setattr(cross_validation, "train", stopped)
-    monkeypatch.setattr(build, "load", counted)
+    monkeypatch.setattr(recipe_data, "load", counted)
     half = kilter("train", prices, "--folds", 2, "--runs", tmp_path / "half", *settings)
     (run,) = (tmp_path / "half").iterdir()
     assert f"kilter resume {run}\n" in half.err.replace("\n ", " ") + "\n"

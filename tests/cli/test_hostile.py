@@ -115,9 +115,7 @@ def test_a_class_folder_that_is_not_utf8(kilter, place):
         folder.mkdir(parents=True)
         Image.new("L", (8, 8)).save(folder / "one.png")
     assert "caf\\xe9" in kilter("data", "images").out
-    for command in ("train", "diagnose"):  # one picture a class leaves none for validation
-        assert told(kilter(command, "images"))
-    assert os.listdir() == ["images"]
+    assert kilter("train", "images", "--set", "train.epochs=1").code == 0
 
 
 CONTENTS = {

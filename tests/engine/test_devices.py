@@ -39,7 +39,7 @@ def found(request):
     flags = f"{os.environ['XLA_FLAGS']} {FLAGS}"
     environment = os.environ | {"XLA_FLAGS": flags, "KERAS_BACKEND": "jax", "KILTER_CACHE": "off"}
     here = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
-    cases = sorted({one["case"] for one in here if one.get("case") in DEVICES})
+    cases = sorted({one["case"] for one in here if str(one.get("case")) in DEVICES})
     run = subprocess.run(
         [sys.executable, PROGRAM, *cases],
         env=environment,

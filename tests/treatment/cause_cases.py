@@ -42,6 +42,19 @@ def ending(*members: Any, **options: Any) -> Subject:
     return subject(chain(layers.Dense(6, "relu"), *members), y=THREE, loss=loss, **options)
 
 
+@keras.saving.register_keras_serializable("kilter-tests")
+class Loud(layers.Layer):
+    """Adds positions between -300 and 300."""
+
+    def call(self, tokens: Any) -> Any:
+        return tokens + 300 * keras.ops.sin(keras.ops.arange(8, dtype="float32"))[:, None]
+
+
+def drowned() -> Subject:
+    members = (layers.Embedding(30, 4), Loud(), layers.Flatten(), layers.Dense(1, "sigmoid"))
+    return subject(chain(*members, features=(8,)), IDS)
+
+
 def keeps_padding() -> Subject:
     inputs = keras.Input((8,), dtype="int32")
     value = layers.Embedding(30, 4)(inputs)
@@ -128,6 +141,10 @@ CAUSES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
     "project-numbers": (
         lambda: lookup((IDS / 7).astype("float32"), size=30),
         lambda p: _kinds(p)[:3] == ["Normalization", "Reshape", "Dense"],
+    ),
+    "scale-embedding": (
+        drowned,
+        lambda p: _kinds(p)[:4] == ["Embedding", "Rescaling", "Loud", "LayerNormalization"],
     ),
     "mask-padding": (lambda: lookup(PADDED, size=30), lambda p: _layer(p, "Embedding").mask_zero),
     "remove-first-activation": (

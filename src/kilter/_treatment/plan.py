@@ -53,6 +53,7 @@ ORDER: Final = (
     "unfreeze",
     "recompile",
     "add-positions",
+    "scale-embedding",
     "repair-softmax-axis",
     "recurrent-tanh",
     "orthogonal-recurrent",

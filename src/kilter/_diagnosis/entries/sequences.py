@@ -78,7 +78,7 @@ PROBE: Final[dict[str, Text]] = {
         "The queries or keys of {where} are 0 for every token, so all tokens get the same weight.",
     ),
     "embedding-scale": (
-        "tokens outweighed by their positions", (), f"{_VASWANI}, section 3.4",
+        "tokens outweighed by their positions", ("scale-embedding",), f"{_VASWANI}, section 3.4",
         "Only {share:.1%} of the variance that enters {where} comes from the tokens. Scale the embedding by "
         "√width, or use smaller positions.",
     ),

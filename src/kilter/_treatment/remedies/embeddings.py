@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import jax
 import keras
@@ -18,6 +18,8 @@ from kilter._treatment.remedies.base import operated, remedies, replaceable
 from kilter._treatment.subject import Subject
 
 _MOST_IDS = 1_000_000
+_PROBED: Final = 64  # rows
+_LEAST_FACTOR: Final = 3.0  # by which positions are louder than tokens
 
 
 def fit_embedding(subject: Subject, finding: Finding) -> Subject | None:
@@ -164,4 +166,49 @@ def _masking(one: LayerFacts, value: float) -> Cut | None:
     return (lambda config: [keras.layers.Masking(value), config]) if recurrent else None
 
 
-REMEDIES = remedies(fit_embedding, project_numbers, mask_padding, needs_surgery=True)
+def scale_embedding(subject: Subject, finding: Finding) -> Subject | None:
+    """Tokens at the scale of the positions that are added to them, and the sum of both normalised."""
+    model, entering = subject.model, [one for one in subject.layers if one.takes_input]
+    tables = [one for one in entering if isinstance(one.layer, keras.layers.Embedding)]
+    if len(tables) != 1 or not can_be_cut(model) or tables[0].layer not in model.layers:
+        return None
+    (table,) = tables
+    operations: Any = getattr(model, "_operations", None) or model.layers
+    sums = [one for one in operations if _reads(one, table.layer)]
+    if len(sums) != 1 or isinstance(sums[0], keras.layers.Rescaling):
+        return None
+    factor = _loudness(subject, table.layer, sums[0])
+    if factor < _LEAST_FACTOR:
+        return None
+    cuts: dict[Any, Cut] = {table.layer: lambda config: [config, keras.layers.Rescaling(factor)]}
+    if isinstance(sums[0], keras.Layer):
+        cuts[sums[0]] = lambda config: [config, keras.layers.LayerNormalization()]
+    change = Change(
+        remedy="scale-embedding",
+        where=(table.path,),
+        before=f"the sum with the positions is {factor:.3g} times as large as the tokens",
+        after=f"tokens times {factor:.3g}"
+        + (", and layer normalisation of the sum" if len(cuts) > 1 else ""),
+        snippet=f"x = keras.layers.Embedding(...)(ids) * {factor:.3g}\n"
+        "x = keras.layers.LayerNormalization()(x + positions)",
+    )
+    return operated(subject, change, cuts)
+
+
+def _reads(operation: Any, table: Any) -> bool:
+    given = (one for node in operation._inbound_nodes for one in node.arguments.keras_tensors)
+    return operation is not table and any(one._keras_history.operation is table for one in given)
+
+
+def _loudness(subject: Subject, table: Any, total: Any) -> float:
+    """The deviation of what ``total`` gives, over that of the tokens; 0 if that is unknown."""
+    inputs: Any = subject.model.inputs
+    rows = [leaf[:_PROBED] for leaf in keras.tree.flatten(subject.x)]
+    if len(rows) != len(inputs):  # inputs that the model does not read
+        return 0.0
+    probe = keras.Model(inputs, [table.output, total.output])
+    tokens, after = (float(np.std(np.asarray(one))) for one in probe(rows, training=False))
+    return after / tokens if tokens > 0 else 0.0
+
+
+REMEDIES = remedies(fit_embedding, project_numbers, mask_padding, scale_embedding, needs_surgery=True)
