@@ -206,7 +206,8 @@ def examined(
         read = None if taken is None or blocking else read_sequences(context, spec.seed)
         context = replace(context, probe=taken, sequences=read)
         findings += run_checks(CHECKS["probe"], context)
-        planned = asked.outcome and asked.steps and taken is not None
+        finite = all(one.code != "data-not-finite" for one in blocking)
+        planned = asked.outcome and asked.steps and taken is not None and finite
         rows = divided(context, spec) if planned else None
         if asked.steps and taken is not None and not blocking:
             # On the rows of the outcome, in whose program these steps run.

@@ -33,10 +33,13 @@ _NEIGHBOUR_FEATURES: Final = 512
 
 
 def check_finite(context: Context) -> list[Finding]:
-    """NaN and infinite values in inputs and targets."""
+    """NaN and infinite values in inputs and targets, of validation rows too."""
     found, evidence, places = [], [], []
     named = [("inputs", "data", array) for array in context.inputs]
     named += [("targets", "targets", one.targets) for one in context.outputs if one.targets is not None]
+    for kind, data in (("inputs", context.x_val), ("targets", context.y_val)):
+        held = map(np.asarray, jax.tree.leaves(data))
+        named += [(f"validation {kind}", "validation data", array) for array in held]
     for name, place, array in named:
         bad = find_nonfinite(array)
         if bad is not None:

@@ -208,6 +208,8 @@ def _corrected(found: Misplaced, y: Any) -> Any:
 def swap_pair_labels(subject: Subject, finding: Finding) -> Subject | None:
     """1 for 0 and 0 for 1 in the labels of pairs, so that the loss pushes apart what does not match."""
     outputs = subject.facts[1]
+    if "swap-pair-labels" in subject.remedies:
+        return None
     if len(outputs) != 1 or outputs[0].targets is None or set(np.unique(outputs[0].targets)) != {0, 1}:
         return None
 

@@ -306,7 +306,7 @@ def warm_up(subject: Subject, finding: Finding) -> Subject | None:
 
 def invert_mask(subject: Subject, finding: Finding) -> Subject | None:
     """The only comparison of the graph, such as ``ids == 0``, which makes the mask, becomes its opposite."""
-    if not can_be_cut(subject.model):
+    if "invert-mask" in subject.remedies or not can_be_cut(subject.model):
         return None
     found = [one for one in subject.model._operations if type(one).__name__ in _OPPOSITE]
     if len(found) != 1:
