@@ -22,6 +22,7 @@ HOT = one_hot(Y)
 XB, YB = blobs(classes=2)
 XI, YI = images()
 XT, YT = table()
+NEAR_ZERO = np.where(np.arange(len(YT)) == 3, 1e-6, 5 + abs(YT))
 LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 SGD = keras.optimizers.SGD
 Input, Dense, BN = keras.Input, layers.Dense, layers.BatchNormalization
@@ -160,6 +161,13 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
     ("targets-loss", SEVERE, lambda: binary(y=YB * 255)),
     ("targets-loss", SEVERE, lambda: program(dense(outputs=1, output="sigmoid"), "binary_crossentropy")),
     ("targets-loss", SEVERE, lambda: regression("relu")),
+    ("targets-loss", SEVERE, lambda: regression(loss="msle")),
+    ("targets-loss", SEVERE, lambda: regression(loss="poisson")),
+    (
+        "targets-loss",
+        SEVERE,
+        lambda: regression(loss="mape", y=NEAR_ZERO),
+    ),
     ("targets-loss", SEVERE, lambda: regression("sigmoid")),
     ("targets-loss", SEVERE, lambda: regression(units=3)),
     ("self-normalization", WARNING, lambda: program(selu(init="he_normal"))),

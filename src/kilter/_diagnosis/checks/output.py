@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
+import numpy as np
+
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.targets import TargetFacts, target_facts
@@ -47,6 +49,8 @@ _RANGES: Final = {
     "hard_sigmoid": (0.0, 1.0),
     "softmax": (0.0, 1.0),
 }
+# Percentages are of little use where 1 % of the targets have more than this share of the weight.
+_DOMINATED: Final = 0.5
 # Unbounded, or nearly so: their outputs can be logits.
 _NEARLY_FREE: Final = ("linear", "leaky_relu", "prelu", "rrelu", "gelu", "silu", "mish")
 
@@ -186,6 +190,33 @@ def _target_complaints(
         yield from _binary_complaints(output, loss, targets)
     elif loss.name in (*SQUARES, *LOGARITHMIC):
         yield from _amount_complaints(output, targets)
+        unfit = {} if output.targets is None else unfit_losses(output.targets)
+        if loss.name in unfit:
+            yield "severe", unfit[loss.name]
+
+
+def unfit_losses(targets: np.ndarray) -> dict[str, str]:
+    """The losses of numbers that cannot be used for these targets, and why.
+
+    Keras takes the logarithm of 0 for negative targets, and divides percentages by the target.
+    """
+    values = np.asarray(targets, np.float64).ravel()
+    found: dict[str, str] = {}
+    below = float((values < 0).mean())
+    if below:
+        why = f"{below:.1%} of the targets are negative"
+        found["mean_squared_logarithmic_error"] = (
+            f"The squared logarithmic error takes negative targets as 0; {why}"
+        )
+        found["poisson"] = f"The Poisson loss expects counts, 0 or more; {why}"
+    weights = np.sort(1 / np.maximum(np.abs(values), 1e-7))[::-1]
+    share = float(weights[: len(values) // 100].sum() / weights.sum())
+    if share > _DOMINATED:
+        found["mean_absolute_percentage_error"] = (
+            f"The percentage error divides by the target: the 1 % of targets closest to 0 have "
+            f"{share:.0%} of the weight"
+        )
+    return found
 
 
 def _sparse_complaints(output: OutputFacts, loss: LossFacts, targets: TargetFacts) -> Iterator[Complaint]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import keras
 import numpy as np
 
-from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, LOGARITHMIC, SPARSE, SQUARES
+from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, LOGARITHMIC, SPARSE, SQUARES, unfit_losses
 from kilter._diagnosis.targets import TargetFacts, target_facts
 from kilter._models.compiling import compiled_like
 from kilter._models.copying import fresh_name
@@ -75,15 +75,16 @@ def wanted_output(output: OutputFacts, most_classes: int = RemedyPolicy.most_cla
     loss = None if output.loss is None else output.loss.name
     if output.loss is None or loss not in _KNOWN or output.loss.options.get("ignore_class") is not None:
         return None
+    distances = tuple(one for one in _DISTANCES if one not in unfit_losses(output.targets))
     if targets.width > 1:
-        return _of_rows(targets)
+        return _of_rows(targets, distances)
     if (targets.low, targets.high) == (-1, 1) and targets.whole and loss not in _DISTANCES:
         return Wanted("tanh", "hinge", 1, _HINGES, (("linear", _HINGES),))
     amounts = targets.classes > 2 and output.units == 1 and loss in _DISTANCES
     numbered = targets.whole and targets.low >= 0 and loss in (*SPARSE, *CATEGORICAL, *BINARY)
     if (targets.classes and not amounts) or numbered:
         return _of_classes(int(targets.high) + 1, output, most_classes)
-    return _of_numbers(targets)
+    return _of_numbers(targets, distances)
 
 
 def _of_classes(classes: int, output: OutputFacts, most: int) -> Wanted | None:
@@ -95,24 +96,24 @@ def _of_classes(classes: int, output: OutputFacts, most: int) -> Wanted | None:
     return Wanted("softmax", "sparse_categorical_crossentropy", units, SPARSE)
 
 
-def _of_rows(targets: TargetFacts) -> Wanted:
+def _of_rows(targets: TargetFacts, distances: tuple[str, ...]) -> Wanted:
     if targets.shares:
         alone = (("sigmoid", BINARY),)
         return Wanted("softmax", "categorical_crossentropy", targets.width, CATEGORICAL, alone)
     if targets.whole and targets.low >= 0 and targets.high <= 1:
         return Wanted("sigmoid", "binary_crossentropy", targets.width, BINARY)
-    return _of_numbers(targets)
+    return _of_numbers(targets, distances)
 
 
-def _of_numbers(targets: TargetFacts) -> Wanted:
+def _of_numbers(targets: TargetFacts, distances: tuple[str, ...]) -> Wanted:
     also: list[tuple[str, tuple[str, ...]]] = []
     if targets.low >= 0:
-        also += [("exponential", LOGARITHMIC), ("softplus", _DISTANCES)]
+        also += [("exponential", LOGARITHMIC), ("softplus", distances)]
     if targets.low >= 0 and targets.high <= 1:
         also += [("sigmoid", (*BINARY, *SQUARES))]
     if targets.low >= -1 and targets.high <= 1:
         also += [("tanh", SQUARES)]
-    return Wanted("linear", "mean_squared_error", targets.width, _DISTANCES, tuple(also), of_classes=False)
+    return Wanted("linear", "mean_squared_error", targets.width, distances, tuple(also), of_classes=False)
 
 
 def repair_output(subject: Subject, finding: Finding) -> Subject | None:
