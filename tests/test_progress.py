@@ -126,7 +126,9 @@ def test_counts_go_up_by_one_to_their_totals(treated):
 
 
 def test_a_trial_names_its_remedies(treated):
-    tried = [details["detail"] for name, *_, details in treated.heard if name == "Trial"]
+    trials = [(done, details["detail"]) for name, done, _, details in treated.heard if name == "Trial"]
+    numbers, tried = zip(*trials, strict=True)
+    assert numbers == tuple(range(1, len(tried) + 1))
     assert tried
     assert all(set(one.split(" + ")) <= set(REMEDIES) for one in tried)
 

@@ -34,12 +34,11 @@ class Progress(Protocol):
         total: int = 0,
         *,
         detail: str = "",
-        at_most: bool = False,
         seconds_left: float | None = None,
     ) -> None:
         """Report that stage ``name`` runs, number ``done`` of ``total`` (0: not counted, or unknown).
 
-        ``at_most``: it may end sooner. ``detail``: what is being done or measured, separated by commas.
+        ``detail``: what is being done or measured, separated by commas.
         ``seconds_left``: an estimate from timed steps without compilation; None if there is none.
         """
 
@@ -291,18 +290,17 @@ def _parts(
     total: int,
     *,
     detail: str = "",
-    at_most: bool = False,
     seconds_left: float | None = None,
 ) -> list[str]:
     """A stage in words, as parts; all parts but the first may be left out, from the end.
 
     Example:
-        >>> "".join(_parts("Trial", 3, 8, detail="scale-inputs", at_most=True))
-        'Trial 3 of at most 8: scale-inputs'
+        >>> "".join(_parts("Trial", 3, 8, detail="scale-inputs"))
+        'Trial 3 of 8: scale-inputs'
         >>> "".join(_parts("Full training: epoch", 4, 30, seconds_left=12.0))
         'Full training: epoch 4 of 30, 12.0 s left'
     """
-    of = f" of {'at most ' if at_most else ''}{total}" if total else ""
+    of = f" of {total}" if total else ""
     parts = [f"{name} {done}{of}" if done else name]
     if seconds_left is not None:
         parts.append(f", {duration(seconds_left)} left")

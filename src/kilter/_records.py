@@ -105,6 +105,20 @@ class Diagnosis:
         """Whether there is no severe finding."""
         return all(finding.severity != "severe" for finding in self.findings)
 
+    def __str__(self) -> str:
+        """A line for each finding: severity, code, where and explanation; "nothing found" without any."""
+        lines = [
+            f"{one.severity}: {one.code}: {', '.join(one.where)}: {one.explanation}" for one in self.findings
+        ]
+        return "\n".join(lines) or "nothing found"
+
+    @property
+    def counts(self) -> str:
+        """The number of findings of each severity in words, such as "1 severe, 2 warnings"; "" for none."""
+        numbers = {severity: len(self.codes(severity)) for severity in SEVERITIES}
+        plural = {severity: "s" if severity != "severe" and n > 1 else "" for severity, n in numbers.items()}
+        return ", ".join(f"{n} {severity}{plural[severity]}" for severity, n in numbers.items() if n)
+
     def codes(self, severity: Severity | None = None) -> tuple[str, ...]:
         """The codes of the findings in order, of one severity or of all."""
         return tuple(one.code for one in self.findings if severity in (None, one.severity))

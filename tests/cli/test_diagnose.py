@@ -1,6 +1,7 @@
 """``kilter diagnose``: findings on the screen and as JSON, and an exit code that scripts can act on."""
 
 import json
+from dataclasses import replace
 
 import keras
 import pytest
@@ -91,7 +92,19 @@ def test_an_explanation_has_its_source():
 
 
 @pytest.mark.parametrize(
-    ("findings", "told"), [((), "Nothing was found."), ((FOUND,), "found: 1 severe")], ids=["none", "one"]
+    ("severities", "told"),
+    [
+        ((), "Nothing was found."),
+        (("severe",), "found: 1 severe"),
+        (("severe", "warning", "note", "note"), "found: 1 severe, 1 warning, 2 notes"),
+        (("warning", "warning"), "nothing severe found; 2 warnings"),
+    ],
 )
-def test_the_last_line_counts(findings, told):
-    assert verdict(Diagnosis(findings)) == told
+def test_the_last_line_counts(severities, told):
+    assert verdict(Diagnosis(tuple(replace(FOUND, severity=one) for one in severities))) == told
+
+
+def test_a_diagnosis_prints_a_line_for_each_finding():
+    line = f"severe: dead-units: {', '.join(FOUND.where)}: {FOUND.explanation}"
+    assert str(Diagnosis((FOUND, FOUND))) == f"{line}\n{line}"
+    assert str(Diagnosis(())) == "nothing found"

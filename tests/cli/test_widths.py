@@ -62,7 +62,7 @@ def compare():
 
 
 def summary():
-    print("\n".join(treatment().summary()))
+    print(treatment())
 
 
 def epochs():

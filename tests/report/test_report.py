@@ -175,6 +175,7 @@ def test_a_cycled_momentum_has_a_chart_and_is_no_measure():
     assert rate.traces[0]["y"] == [0.1, 0.05, 0.025]
     assert momentum.traces[0]["y"] == [0.95, 0.85, 0.95]
     assert [chart.title for chart in charts.learning_curves(lines, None)] == ["Loss", "Accuracy"]
+    assert rate.title == "Learning rate"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -10,13 +11,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kilter._compare.comparison import PairedRun
+from kilter._compare.comparison import Candidate, PairedRun
 from kilter._compare.looks import Spending, can_decide
 from kilter._treatment.course import unchanged  # noqa: F401  (the course imports everything below it)
-from kilter._treatment.effect import effect
+from kilter._treatment.effect import Effect, effect
 from kilter._treatment.minimal import minimal
 from kilter._treatment.proof import prove
-from kilter._treatment.result import Trials, said
+from kilter._treatment.result import Part, Trials, failure, said
 from kilter._treatment.safeguard import errors_allowed
 from kilter._treatment.scoring import Scoring
 from kilter._treatment.search import Search
@@ -148,3 +149,40 @@ def test_each_change_that_was_tried_says_what_it_does_by_itself():
     assert (parts["a"].without, parts["a"].alone) == pytest.approx((0.7, 0.8))
     assert (parts["b"].without, parts["b"].alone) == pytest.approx((0.8, 0.7))
     assert parts["a"].pairs == 3
+
+
+WAY = "the way from a constant prediction to perfect"
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        (Effect(0.12, 0.05, 0.16, 0.01, ()), f"gains 12 % (5 to 16 %) of {WAY}"),
+        (Effect(0.9, 0.8, 1.2, 0.01, ()), f"gains 90 % (80 to 100 %) of {WAY}"),
+        (Effect(1.95, 1.95, 1.96, 0.01, ()), f"gains more than all of {WAY}"),
+        (Effect(-1.5, -1.6, -1.4, 0.01, ()), f"gains -100 % (-100 to -100 %) of {WAY}"),
+        (said(Part("a", True, 0.999, 0, 0, 3)), "99.9 % less of the way to perfect without it (3 pairs)"),
+        (said(Part("a", True, 1.95, 0, 0, 3)), "worse than a constant prediction without it (3 pairs)"),
+        (said(Part("a", False, -1.95, 0, 0, 3)), "100 % more of the way to perfect without it"),
+    ],
+)
+def test_no_share_of_the_way_is_above_all_of_it(told: object, words: str):
+    text = str(told)
+    assert text.startswith(words)
+    assert "e+" not in text
+    assert all(float(one) <= 100 for one in re.findall(r"([\d.]+) %", text))
+
+
+@pytest.mark.parametrize(
+    ("scores", "history", "words"),
+    [
+        ((0.5, 0.6), True, ""),
+        ((0.5, math.nan), True, "a run diverged"),
+        ((math.nan, math.nan), True, "every run diverged"),
+        ((math.nan, math.nan), False, "cannot be trained as it was compiled"),
+    ],
+)
+def test_why_there_is_no_median(scores: tuple[float, ...], history: bool, words: str):
+    logs = ({"loss": math.nan},) if history else ()
+    runs = tuple(PairedRun(seed, score, None, 0.0, logs, "") for seed, score in enumerate(scores))
+    assert failure(Candidate("original", runs)) == words

@@ -19,7 +19,7 @@ from kilter._diagnosis.diagnose import diagnose as find
 from kilter._layout import columns, table
 from kilter._models.saved import load_model
 from kilter._progress import Display
-from kilter._records import SEVERITIES, Diagnosis, Evidence, Finding
+from kilter._records import Diagnosis, Evidence, Finding
 from kilter._text import number, printable
 from kilter.data import Source, Splits, load
 from kilter.errors import DataError, ModelError, OptionError
@@ -84,7 +84,7 @@ def explained(findings: Sequence[Finding]) -> Iterator[str]:
 
 
 def verdict(diagnosis: Diagnosis) -> str:
-    """The number of findings of each severity.
+    """The number of findings of each severity, and whether none is severe.
 
     Example:
         >>> verdict(Diagnosis(()))
@@ -92,8 +92,7 @@ def verdict(diagnosis: Diagnosis) -> str:
     """
     if not diagnosis.findings:
         return "Nothing was found."
-    counts = {severity: len(diagnosis.codes(severity)) for severity in SEVERITIES}
-    return "found: " + ", ".join(f"{count} {severity}" for severity, count in counts.items() if count)
+    return f"nothing severe found; {diagnosis.counts}" if diagnosis.ok else f"found: {diagnosis.counts}"
 
 
 def _places(where: Sequence[str]) -> str:

@@ -34,9 +34,21 @@ class Effect:
 
     def __str__(self) -> str:
         """In words, such as "gains 12 % (5 to 16 %) of the way from a constant prediction to perfect"."""
-        inside = f"{100 * self.low:.3g} to {100 * self.high:.3g} %"
-        found = f"gains {100 * self.mean:.3g} % ({inside}) of the way from a constant prediction to perfect"
+        way = "the way from a constant prediction to perfect"
+        if self.low > 1:
+            return f"gains more than all of {way}: without the changes it does worse than a constant"
+        found = f"gains {percent(self.mean)} ({percent(self.low)[:-2]} to {percent(self.high)}) of {way}"
         return found if self.matters else f"{found}, more than {100 * self.least:g} % needed"
+
+
+def percent(share: float) -> str:
+    """A share of the way to perfection in percent, at most the whole way.
+
+    Example:
+        >>> percent(0.1234), percent(0.9996), percent(1.95)
+        ('12.3 %', '100 %', '100 %')
+    """
+    return f"{100 * float(np.clip(share, -1, 1)):.3g} %"
 
 
 def effect(gains: Sequence[float], least: float, level: float = 0.05) -> Effect:

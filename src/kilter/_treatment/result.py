@@ -12,10 +12,10 @@ from typing import Any, Literal
 import keras
 
 import kilter
-from kilter._compare.comparison import Comparison, proof_in_words
+from kilter._compare.comparison import Candidate, Comparison, proof_in_words
 from kilter._layout import columns, wrapped
 from kilter._records import Change, Diagnosis, Measurements
-from kilter._treatment.effect import Effect
+from kilter._treatment.effect import Effect, percent
 from kilter.recipe import Recipe, with_overrides
 
 
@@ -77,8 +77,19 @@ def said(part: Part) -> str:
     """A change's own effect in words: what is lost without it, and whether it stayed."""
     if math.isnan(part.loss):
         return "short training runs do not show its effect"
-    fewer = f"{100 * abs(part.loss):.2g} % {'less' if part.loss >= 0 else 'more'} of the way to perfect"
+    fewer = f"{percent(abs(part.loss))} {'less' if part.loss >= 0 else 'more'} of the way to perfect"
+    if part.loss > 1:
+        fewer = "worse than a constant prediction"
     return f"{fewer} without it ({part.pairs} pairs)" + ("" if part.kept else "; removed")
+
+
+def failure(candidate: Candidate) -> str:
+    """Why the runs of a candidate have no median score, in words; "" if they have one."""
+    if math.isfinite(candidate.median):
+        return ""
+    if not any(run.history for run in candidate.runs):
+        return "cannot be trained as it was compiled"
+    return "every run diverged" if all(run.diverged for run in candidate.runs) else "a run diverged"
 
 
 @dataclass(frozen=True)
@@ -202,6 +213,10 @@ class Treatment:
         """What was found in the original model."""
         return self.before.diagnosis
 
+    def __str__(self) -> str:
+        """The summary, one sentence a line."""
+        return "\n".join(self.summary())
+
     def snippet(self) -> str:
         """Keras code that makes the same changes in your own program; "" for none."""
         return "\n\n".join(f"# {one.remedy}: {one.after}\n{one.snippet}" for one in self.changes)
@@ -223,8 +238,7 @@ class Treatment:
         Every score says which training it comes from. Lines are wrapped at ``width``, by default that of the
         terminal, if there is one.
         """
-        severe, trials = self.diagnosis.codes("severe"), self.trials
-        lines = [f"found: {', '.join(severe)}" if severe else "nothing severe found"]
+        lines, trials = [_found(self.diagnosis)], self.trials
         lines += [f"changed: {one.remedy}: {one.before} → {one.after}" for one in self.changes]
         full = "after training" if self.stopped else "after full training"
         trained = full if self.after.history else "not trained"
@@ -236,11 +250,8 @@ class Treatment:
         if trials.proof is not None:
             lines.append(f"proof in short training runs ({trials.length}): {trials.in_words}")
             median = f"median {trials.measure} of these"
-            before, after = (
-                f"{one.median:.4g}" if math.isfinite(one.median) else "a run diverged"
-                for one in trials.proof.candidates
-            )
-            lines.append(f"{median}: original model {before}, with the changes {after}")
+            before, after = (failure(one) or f"{one.median:.4g}" for one in trials.proof.candidates)
+            lines.append(f"{median}: original model: {before}; with the changes: {after}")
         lines += [f"{one.remedy}: {said(one)}" for one in trials.parts if one.kept]
         if trials.reason:
             lines.append(f"changed without a proof: {trials.reason}")
@@ -249,6 +260,8 @@ class Treatment:
         if self.stopped:
             lines.append(f"stopped early: {self.stopped}")
         lines += [f"{one} (full training without the changes → with them)" for one in self.checks]
+        if self.after.diagnosis.codes() not in ((), self.diagnosis.codes()):
+            lines.append(f"in the returned model: {_found(self.after.diagnosis)}")
         lines.append(f"{trials.measure} of the returned model, {trained}: {self.after.score:.4g}")
         width = columns(sys.stdout) if width is None else width
         return [line for sentence in lines for line in wrapped(sentence, width, indent="    ")]
@@ -281,6 +294,14 @@ class Treatment:
             "score": str(self.after.score),
             "seconds": self.seconds,
         }
+
+
+def _found(diagnosis: Diagnosis) -> str:
+    """The codes of the severe findings, and how many others the report lists."""
+    severe = diagnosis.codes("severe")
+    others = Diagnosis(tuple(one for one in diagnosis.findings if one.severity != "severe")).counts
+    told = f"found: {', '.join(severe)}" if severe else "nothing severe found"
+    return f"{told}; {others}, see the report" if others else told
 
 
 def _count(number: int, noun: str) -> str:

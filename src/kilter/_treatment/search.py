@@ -35,7 +35,7 @@ class Search:
         allowed, full: the work that the search may do, and that of the full training.
         cost: of a training step of the first subject, taken for all of them.
         thorough: whether this is a second search, because the first did not suffice.
-        planned: the number of trials, at most, before further changes.
+        number: of trials that were run here; ``tried`` also has what was trained elsewhere.
     """
 
     scoring: Scoring
@@ -47,7 +47,7 @@ class Search:
     cost: StepCost = _FREE
     policy: SearchPolicy = _POLICY
     thorough: bool = False
-    planned: int = 0
+    number: int = 0
     progress: Progress = SILENT
     deadline: Deadline = field(default_factory=Deadline)
     spent: float = 0.0
@@ -57,9 +57,9 @@ class Search:
 
     def run(self, subject: Subject, outcome: str = "tried") -> float:
         """The score of a short training of ``subject``."""
-        number = len(self.tried) + 1
-        total = self.planned if number <= self.planned else 0
-        self.progress.stage("Trial", number, total, detail=" + ".join(subject.remedies), at_most=True)
+        self.number += 1
+        name = "Second search: trial" if self.thorough else "Trial"
+        self.progress.stage(name, self.number, detail=" + ".join(subject.remedies))
         runner = self.runner(subject)
         run = runner.run(self.seed, self.epochs)
         self._charge(subject, runner)
@@ -140,7 +140,6 @@ def _searched(
         return Choice(begin, math.nan, None)
     tools.progress.stage("Treating: compiling a training step")
     search = planned_search(sets[-1], tools)
-    search.planned = len(sets)
     if thorough:
         search.epochs = min(search.epochs * search.policy.longer, begin.training.epochs)
         search.thorough = True

@@ -129,7 +129,7 @@ def scheduled(history: Sequence[EpochRecord]) -> list[Chart]:
     if len(set(momenta)) > 1:
         found.append(("momentum", momenta, {}))
     return [
-        Chart(name.capitalize(), "at the end of each epoch", [line(name, epochs, values, "--train")], layout)
+        Chart(titled(name), "at the end of each epoch", [line(name, epochs, values, "--train")], layout)
         for name, values, layout in found
     ]
 
@@ -192,7 +192,17 @@ def _curve(name: str, history: Sequence[EpochRecord], best_epoch: int | None) ->
             traces.append(line(label, [record.epoch + 1 for record in seen], values, color, dash))
     if best_epoch is not None:
         layout = _mark(best_epoch + 1)
-    return Chart(html.escape(name).capitalize(), "by epoch", traces, layout)
+    return Chart(titled(html.escape(name)), "by epoch", traces, layout)
+
+
+def titled(name: str) -> str:
+    """The title of a measure's chart.
+
+    Example:
+        >>> titled("average_precision")
+        'Average precision'
+    """
+    return name.replace("_", " ").capitalize()
 
 
 def _mark(epoch: int) -> dict[str, Any]:

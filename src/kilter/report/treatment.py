@@ -11,9 +11,9 @@ import numpy as np
 from kilter._diagnosis.catalogue import CATALOGUE
 from kilter._records import Finding
 from kilter._text import duration
-from kilter._treatment.result import Evaluation, Treatment, said
+from kilter._treatment.result import Evaluation, Treatment, failure, said
 from kilter.report import words
-from kilter.report.charts import LEGEND_ABOVE, Chart, line
+from kilter.report.charts import LEGEND_ABOVE, Chart, line, titled
 from kilter.report.page import fill
 from kilter.runs.atomic import write_text
 
@@ -83,8 +83,9 @@ def _content(treatment: Treatment) -> dict[str, Any]:
 
 
 def _sentences(treatment: Treatment) -> list[str]:
-    severe = treatment.diagnosis.codes("severe")
-    found = f"{words.count(len(severe), 'severe finding')}." if severe else "No severe findings."
+    diagnosis = treatment.diagnosis
+    counts = diagnosis.counts or "nothing"
+    found = f"Nothing severe found; {counts}." if diagnosis.ok and diagnosis.findings else f"Found: {counts}."
     stopped = [f"Stopped early: {treatment.stopped}."] if treatment.stopped else []
     if treatment.noise:
         return [found, f"Nothing to learn here, so no remedy was tried. {treatment.noise}", *stopped]
@@ -100,10 +101,7 @@ def _tiles(treatment: Treatment) -> list[tuple[str, str, str]]:
     trials, proof = treatment.trials, treatment.trials.proof
     tiles = []
     if proof is not None:
-        medians = [
-            "a run diverged" if math.isnan(one.median) else words.measure(trials.measure, one.median)
-            for one in proof.candidates
-        ]
+        medians = [failure(one) or words.measure(trials.measure, one.median) for one in proof.candidates]
         tiles.append(
             (f"{trials.measure} in short training runs", " → ".join(medians), "medians of the proof")
         )
@@ -164,7 +162,7 @@ def _curves(treatment: Treatment) -> list[Chart]:
             if len(values)
         ]
         layout = {"xaxis": {"title": {"text": "epoch"}}, **LEGEND_ABOVE}
-        charts.append(Chart(name.capitalize(), "by epoch", traces, layout))
+        charts.append(Chart(titled(name), "by epoch", traces, layout))
     return charts
 
 

@@ -32,7 +32,7 @@ TRAINING: Final[dict[str, Text]] = {
     ),
     "weights-growing": (
         "weights grow quickly", ("find-learning-rate", "clip-gradients"), _BENGIO,
-        "In {steps} steps the weights of {where} grew to {factor:.2g} times their initial size.",
+        "In {steps} steps the weights of {where} grew to {factor:,.0f} times their initial size.",
     ),
     "attention-logits-growing": (
         "attention sharpens while it trains", ("find-learning-rate", "warm-up", "clip-gradients"),
