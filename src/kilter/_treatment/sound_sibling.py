@@ -27,6 +27,7 @@ from kilter._models.variables import draw_weights
 from kilter._records import Change
 from kilter._treatment.own_measures import kind_of
 from kilter._treatment.remedies.base import counted
+from kilter._treatment.remedies.normalization import tiny_batch
 from kilter._treatment.subject import Step, Subject, copy_of
 from kilter.errors import KilterError
 
@@ -57,6 +58,10 @@ def _sibling(subject: Subject, keep: Collection[str], codes: Sequence[str]) -> S
         parts = [code for code in codes if code in PARTS]
         described = [_change(context, cleaning_of(context, graph, [code]), code) for code in parts]
         changes = [one for one in described if one is not None and not set(one.where) & set(keep)]
+        changes = [
+            replace(one, after=one.after + tiny_batch(subject)) if one.remedy == "insert-batch-norm" else one
+            for one in changes
+        ]
         cleaning = cleaning_of(context, graph, [one.remedy for one in changes])
         model, options = cleaning.model(), cleaning.compiled
         if "reinitialize-paired" in [one.remedy for one in changes]:

@@ -42,13 +42,21 @@ def insert_batch_norm(subject: Subject, finding: Finding) -> Subject | None:
         remedy="insert-batch-norm",
         where=paths(layers),
         before="no normalisation between layers",
-        after=f"batch normalisation before each activation (momentum {momentum:g})",
+        after=f"batch normalisation before each activation (momentum {momentum:g}){tiny_batch(subject)}",
         snippet="keras.layers.Dense(..., use_bias=False),\n"
         f"keras.layers.BatchNormalization(momentum={momentum:g}),\n"
         f"keras.layers.Activation({layers[0].activation!r}),",
         recipe=("model.batch_norm=before", f"model.batch_norm_momentum={momentum:g}"),
     )
     return operated(subject, change, cuts)
+
+
+def tiny_batch(subject: Subject) -> str:
+    """In words, which rows to train on if the last batch is too small for a mean and variance; else ""."""
+    rest = subject.rows % subject.training.batch_size
+    if not 0 < rest < subject.policy.remedies.least_norm_batch:
+        return ""
+    return f"; train on x[:{subject.rows - rest}], as a last batch of {rest} rows would disturb it"
 
 
 def fitting_momentum(steps: int, policy: RemedyPolicy = _POLICY) -> float:
