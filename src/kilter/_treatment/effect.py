@@ -36,7 +36,8 @@ class Effect:
         """In words, such as "gains 12 % (5 to 16 %) of the way from a constant prediction to perfect"."""
         way = "the way from a constant prediction to perfect"
         if self.low > 1:
-            return f"gains more than all of {way}: without the changes it does worse than a constant"
+            why = "without the changes it does worse than a constant, or does not train"
+            return f"gains more than all of {way}: {why}"
         found = f"gains {percent(self.mean)} ({percent(self.low)[:-2]} to {percent(self.high)}) of {way}"
         return found if self.matters else f"{found}, more than {100 * self.least:g} % needed"
 
