@@ -4,12 +4,14 @@ import json
 import re
 import shutil
 import zipfile
+from pathlib import Path
 
 import keras
 import numpy as np
 import polars as pl
 import pytest
 
+from kilter._cli.output import unused
 from kilter.data import TableEncoding
 from kilter.recipe import recipe_for, with_overrides
 from kilter.runs.recipe_data import read_parts
@@ -152,6 +154,7 @@ def test_some_of_the_classes_are_enough(kilter, run, frame, tmp_path):
 # Tables that are refused, and what the message names.
 REFUSED = {
     "a column is missing": (lambda frame: frame.drop("size"), '"size"'),
+    "the target is missing": (lambda frame: frame.drop("y"), 'no column "y"'),
     "a column is renamed": (lambda frame: frame.rename({"size": "Size"}), '"Size"'),
     "a number is text": (lambda frame: frame.with_columns(pl.lit("big").alias("size")), '"size"'),
     "an unknown class": (lambda frame: frame.with_columns(pl.lit("never").alias("y")), '"never"'),
@@ -264,10 +267,26 @@ def test_a_treated_model_is_a_finished_run(kilter, treated, rows):
     assert "finished" in kilter("resume", treated).err
 
 
-def test_treat_does_not_write_into_a_training_run(kilter, run, rows):
-    ended = kilter("treat", rows, *SMALL, "--out", run)
+@pytest.mark.parametrize("where", ["run", "treated"])
+def test_treat_does_not_write_over_an_earlier_result(where, kilter, rows, request):
+    ended = kilter("treat", rows, *SMALL, "--out", request.getfixturevalue(where))
     assert ended.code == 2
-    assert "training run" in ended.err
+    assert "which has files" in ended.err
+    assert ("of a training run" in ended.err) == (where == "run")
+
+
+@pytest.mark.parametrize("name", ["treated", "encoder.keras"])
+def test_a_result_without_out_gets_a_name_that_is_free(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert unused(Path(name)) == Path(name)
+    assert capsys.readouterr().err == ""
+    Path(name).write_text("")
+    second = Path(name).with_stem(f"{Path(name).stem}-2")
+    second.mkdir()
+    assert unused(Path(name)) == second  # an empty folder
+    (second / "model.keras").touch()
+    assert str(unused(Path(name))) == str(second).replace("-2", "-3")
+    assert f"{name} exists already" in capsys.readouterr().err
 
 
 def test_standardize_off_says_what_float32_loses(rows):

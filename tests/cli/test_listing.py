@@ -13,8 +13,12 @@ def test_runs_are_listed_with_what_they_reached(kilter, digits_run):
     assert f"{result['evaluations']['validation']['metrics']['loss']:.4g}" in row
 
 
-def test_no_runs(kilter, tmp_path):
-    assert kilter("runs", tmp_path).out == f"No runs in {tmp_path}.\n"
+def test_no_runs(kilter, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert kilter("runs", tmp_path).out == f"no runs yet in {tmp_path}: kilter train digits makes one\n"
+    ended = kilter("runs")
+    assert (ended.code, ended.out) == (0, "no runs yet in runs: kilter train digits makes one\n")
+    assert kilter("runs", "elsewhere").code == 2
 
 
 def test_a_table_is_told_column_by_column(kilter, prices):

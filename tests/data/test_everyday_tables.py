@@ -82,10 +82,30 @@ def test_a_new_file_is_filled_as_the_training_was_and_that_is_said(write):
     for words in (
         '"a": 1 missing',
         '"b": 1 missing',
-        '"c": 1 missing',
+        '"c": 1 missing value is',
         'did not occur in training, such as "w"',
     ):
         assert words in text
+
+
+def test_known_columns_are_no_new_names_of_absent_ones(write):
+    """Used, set aside, an id or the target: known in training, so not what an absent column is called now."""
+    rows = 40
+    training = table(
+        charge=[1.5 * i for i in range(rows)],
+        charge_2=[i % 7 for i in range(rows)],
+        charge_3=[4] * rows,
+        charge_id=[f"c{i}" for i in range(rows)],
+        size=[i % 3 for i in range(rows)],
+    )
+    encoding = TableEncoding.from_json(load(write(training)).encoding.to_json())
+    given = write(training.drop("charge"), "new.csv")
+    assert any("absent" in note for note in load(given, encoding=encoding, unlabelled=True).notes)
+    with pytest.raises(DataError, match='did you mean "charges"'):
+        load(write(training.rename({"charge": "charges"}), "b.csv"), encoding=encoding, unlabelled=True)
+    other = pl.DataFrame({"row": [1, 2], "charges": [0, 1]})
+    with pytest.raises(DataError, match=r"add the columns\.$"):
+        load(write(other, "c.csv"), encoding=encoding, unlabelled=True)
 
 
 def test_encodings_of_earlier_versions_still_refuse_what_they_cannot_fill(write):
@@ -148,6 +168,7 @@ def test_the_person_decides(write):
     assert load(path, only=["zip"]).train.features == ("zip",)
     assert load(path, kinds={"zip": "category", "id": "ignore"}).train.features == ("zip=0", "zip=1", "zip=2")
     assert len(load(path, kinds={"note": "category"}).train.features) == 42
+    assert load(path, text="bag").train.features == ("id", "zip")  # each note is one word: an id
     with pytest.raises(DataError, match='did you mean "zip"'):
         load(path, ignore=["zipp"])
     with pytest.raises(OptionError, match="kinds"):

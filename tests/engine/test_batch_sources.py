@@ -162,16 +162,16 @@ def test_a_block_holds_so_many_bytes_and_no_more_is_read_ahead(monkeypatch: pyte
 def test_rows_that_are_not_finite_are_counted_once_and_numbered_from_the_epochs_start():
     batches = [(X[:4].copy(), Y[:4]) for _ in range(40)]
     batches[2][0][1, 0] = np.nan
-    with pytest.raises(DataError, match=r"1 NaN .* in 1 rows; first rows \[9\]"):
+    with pytest.raises(DataError, match=r"1 NaN .* in 1 row; first rows \[9\]"):
         fit(classifier(), batches[:3], check="strict", verbose=0)
     later = [*batches[3:], batches[2]]
-    with pytest.raises(DataError, match=r"1 NaN .* in 1 rows; first rows \[149\]"):
+    with pytest.raises(DataError, match=r"1 NaN .* in 1 row; first rows \[149\]"):
         fit(classifier(), later, check="strict", verbose=0)
 
 
 def test_labels_outside_the_classes_are_refused_where_they_come():
     bad = [*BATCHES[:3], (X[:BATCH], np.where(np.arange(BATCH) == 2, 7, Y[:BATCH]))]
-    words = r"labels 0 to 2.*1 rows outside; first rows \[50\] with labels \[7\]"
+    words = r"labels 0 to 2.*1 row outside; first rows \[50\] with labels \[7\]"
     model = classifier()
     before = model.get_weights()
     with pytest.raises(DataError, match=words):

@@ -197,7 +197,7 @@ def test_large_sparse_rows_are_read_block_by_block(monkeypatch: pytest.MonkeyPat
 )
 def test_nan_in_x_is_warned_of_once(source: Callable[[], Any]):
     x, y = source()
-    with pytest.warns(UserWarning, match=r"x has 1 NaN and 0 infinite values in 1 rows; first rows") as told:
+    with pytest.warns(UserWarning, match=r"x has 1 NaN and 0 infinite values in 1 row; first rows") as told:
         fit(masking(), x, y, epochs=2, verbose=0)
     assert len([one for one in told if "NaN" in str(one.message)]) == 1
 
@@ -217,7 +217,7 @@ def test_nan_in_x_is_a_finding(make: Callable[[], Any], severity: str, batches: 
     (found,) = [one for one in history.findings if one.code == "data-not-finite"]
     assert found.severity == severity
     assert found.where == ("data", "validation data")
-    assert "x (data): 1 NaN and 0 infinite values in 1 rows" in found.explanation
+    assert "x (data): 1 NaN and 0 infinite values in 1 row" in found.explanation
 
 
 def test_nan_in_y_ends_a_training_with_terminate_on_nan_as_in_keras():

@@ -112,7 +112,7 @@ def test_a_not_a_number_in_a_file_is_found_and_its_row_named(
     monkeypatch.setattr(feed_module, "BLOCK_BYTES", block_bytes)
     x, y = rows()
     x[37, 3] = np.nan
-    with pytest.raises(DataError, match=r"1 NaN .* in 1 rows; first rows \[37\]"):
+    with pytest.raises(DataError, match=r"1 NaN .* in 1 row; first rows \[37\]"):
         fit(classifier(), on_disk(tmp_path, x), y, check="strict", **QUIET)
 
 

@@ -125,8 +125,9 @@ def transfer(
 def pretrain(
     source: Source,
     out: Annotated[
-        Path, typer.Option("--out", metavar="FILE", help="The .keras file to write the encoder to.")
-    ] = Path("encoder.keras"),
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="The .keras file to write; default: a new encoder.keras."),
+    ] = None,
     task: Annotated[
         str | None,
         typer.Option(
@@ -191,8 +192,11 @@ def treat(
     settings: Settings = None,
     model: SavedModel = None,
     out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Folder for the treated model and the report.")
-    ] = Path("treated"),
+        Path | None,
+        typer.Option(
+            "--out", metavar="DIR", help="New folder for the result; default: treated, treated-2, …"
+        ),
+    ] = None,
     target: Target = None,
     ignore: Ignore = None,
     only: Only = None,

@@ -14,7 +14,7 @@ CLASSES: Final = 10  # of more, those with the lowest recall are shown
 
 def say_evaluation(name: str, found: Evaluation) -> None:
     """Print loss and measures, remarks, a constant prediction's measures, and the results of each class."""
-    say(f"{name}: {found.rows} rows  {measures(found.metrics)}")
+    say(f"{name}: {found.rows} row{'s' * (found.rows != 1)}  {measures(found.metrics)}")
     for remark in found.remarks:
         say(f"{name}: {remark}")
     if found.constant:

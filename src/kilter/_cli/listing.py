@@ -19,19 +19,20 @@ from kilter.runs.reading import list_runs
 from kilter.runs.records import RunSummary
 
 SHOWN: Final = 40
+DEFAULT: Final = Path("runs")  # of kilter train --runs
 
 
 def runs(parent: Path) -> None:
     """A line for each run below ``parent``, the oldest first."""
-    if not parent.is_dir():
+    if not parent.is_dir() and (parent.exists() or parent != DEFAULT):
         raise RunError(
             expected="a folder of run directories",
             received=f"{parent}, which {'is a file' if parent.exists() else 'does not exist'}",
             remedy="pass the folder of kilter train --runs",
         )
-    found = list_runs(parent)
+    found = list_runs(parent) if parent.is_dir() else []
     if not found:
-        say(f"No runs in {parent}.")
+        say(f"no runs yet in {parent}: kilter train digits makes one")
         return
     headings = ("started (UTC)", "status", "epochs", "best", "by", "value", "time", "run")
     say_table(headings, [_run_row(run) for run in found], right=(2, 3, 5, 6))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+import os
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -77,6 +79,20 @@ def check_out(out: Path | None, suffixes: Collection[str], *, option: str = "--o
             received=f"{option} {out}",
             remedy=f"create {out.parent} first",
         )
+
+
+def is_unused(path: Path) -> bool:
+    """Whether nothing is at ``path``, or an empty folder."""
+    return not os.path.lexists(path) or (path.is_dir() and not any(path.iterdir()))
+
+
+def unused(path: Path) -> Path:
+    """``path``, or if an earlier result is there, the first of ``NAME-2``, ... that is unused; says so."""
+    others = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
+    found = next(one for one in itertools.chain([path], others) if is_unused(one))
+    if found != path:
+        say(f"{path} exists already: the result goes to {found}", err=True)
+    return found
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ from kilter._progress import Display
 from kilter._text import number, printable
 from kilter.data import Dataset, Source
 from kilter.data.csv_output import csv_text
+from kilter.data.paths import quote
 from kilter.errors import DataError, OptionError
 from kilter.recipe import load_recipe
 from kilter.runs.atomic import write_with
@@ -94,7 +95,7 @@ def _of(trained: Trained, data: str, target: str | None, progress: Display) -> d
     _show_notes(read, progress)
     found = {}
     for name, part in read.parts.items():
-        _require_labels(part)
+        _require_labels(part, read.encoding.target if read.encoding else read.target)
         objective = objective_for(trained.model, part)
         trained.model.compile(loss=objective.loss, metrics=objective.make_metrics())
         found[name] = evaluate_part(
@@ -141,7 +142,7 @@ def predict(
         typer.echo(csv_text(table), nl=False)
     else:
         write_with(out, lambda temporary: WRITERS[out.suffix](found, table, temporary))
-        say(f"{len(outputs)} rows: {out}")
+        say(f"{len(outputs)} row{'s' * (len(outputs) != 1)}: {out}")
     if comparison:  # apart from the table of predictions
         say_table(COMPARED, comparison, right=range(1, len(COMPARED)), err=out is None)
 
@@ -180,11 +181,12 @@ def _of_own_data(trained: Trained, progress: Display) -> dict[str, Evaluation]:
     }
 
 
-def _require_labels(part: Dataset) -> None:
+def _require_labels(part: Dataset, target: str | None) -> None:
     if part.y is None:
+        received = f"{part.name}, which has no labels" if target is None else f"no column {quote(target)}"
         raise DataError(
             expected="data with labels, to compare the predictions with",
-            received=f"{part.name}, which has none",
+            received=received,
             remedy="name the column with the true values with --target, or use kilter predict",
         )
 

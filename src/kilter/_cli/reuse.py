@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from kilter._cli.output import check_out, say, say_json, say_table
+from kilter._cli.output import check_out, say, say_json, say_table, unused
 from kilter._cli.training import recipe_from, train_recipe
 from kilter._progress import Display
 from kilter._text import duration, number, printable
@@ -82,7 +82,7 @@ def pretrain(
     source: str,
     settings: Sequence[str] | None,
     *,
-    out: Path,
+    out: Path | None,
     task: str | None,
     epochs: int | None,
     seed: int | None,
@@ -92,6 +92,7 @@ def pretrain(
     progress: Display,
 ) -> None:
     """Pretrain a recipe, or data with the default model."""
+    out = unused(Path("encoder.keras")) if out is None else out
     check_out(out, [".keras"])
     check_out(curve, [".html"], option="--curve")
     if epochs is None and not source.endswith(".toml"):

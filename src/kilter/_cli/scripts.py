@@ -134,5 +134,7 @@ def lines_of(found: Mapping[str, Any], source: str) -> list[str]:
         names = [place.partition("#")[0].rpartition("/")[2] for place in one["where"]]
         places = sorted({lines[name] for name in names if name in lines})
         if places:
-            said.append(f"{one['code']}: {source}, line {', '.join(map(str, places))}")
+            said.append(
+                f"{one['code']}: {source}, line{'s' * (len(places) > 1)} {', '.join(map(str, places))}"
+            )
     return said

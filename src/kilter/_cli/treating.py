@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from kilter._cli import scripts
 from kilter._cli.diagnosing import Subject, of_recipe, of_saved_model, say_findings
-from kilter._cli.output import made, say, say_json, say_table
+from kilter._cli.output import is_unused, made, say, say_json, say_table, unused
 from kilter._cli.training import recipe_from
 from kilter._progress import Display
 from kilter._text import duration, number
@@ -19,7 +19,7 @@ from kilter._treatment.treat import treat as treat_model
 from kilter.errors import RecipeError, RunError
 from kilter.recipe import Recipe, dump_recipe
 from kilter.report import write_treatment
-from kilter.runs.atomic import errors_named, write_text
+from kilter.runs.atomic import write_text
 from kilter.runs.best_epoch import direction_of
 from kilter.runs.environment import describe_environment
 from kilter.runs.reading import DATA, ENVIRONMENT, HISTORY, MODEL, RECIPE, RESULT
@@ -28,6 +28,7 @@ from kilter.runs.trained import write_model
 from kilter.runs.training import device_name
 
 REPORT: Final = "report.html"
+DEFAULT: Final = Path("treated")
 EPOCHS: Final = 10  # of a model without a recipe
 
 
@@ -37,7 +38,7 @@ def treat(
     settings: Sequence[str] | None,
     *,
     model: Path | None,
-    out: Path,
+    out: Path | None,
     target: str | None,
     epochs: int | None,
     keep: Sequence[str] | None,
@@ -46,11 +47,11 @@ def treat(
     as_json: bool,
     progress: Display,
 ) -> None:
-    """Treat a recipe, a script, or the compiled ``model`` with data; write the result to ``out``."""
+    """Treat a recipe, a script, or the compiled ``model`` with data. The result is in ``out``."""
+    out = _new_folder(out)
     scripts.check_arguments(source, arguments)
     if scripts.is_script(source):
         scripts.check_alone(source, {"--set": settings, "--model": model, "--target": target})
-        _refuse_training_run(out)
         found = scripts.treated(source, arguments, out=out, epochs=epochs, keep=keep or (), progress=progress)
         say_json(found) if as_json else _show_script(found, source, out)
         return
@@ -63,7 +64,6 @@ def treat(
     else:
         subject = of_saved_model(model, source, settings, options, **how)
         subject.arguments["epochs"] = subject.recipe.train.epochs
-    _refuse_training_run(out)
     with made(out):
         given: dict[str, Any] = {"features": subject.features, "keep": keep or (), "metric": metric}
         treatment = treat_model(**subject.arguments, **given, verbose=progress)
@@ -98,13 +98,17 @@ def _require_one_stage(recipe: Recipe) -> None:
         )
 
 
-def _refuse_training_run(out: Path) -> None:
-    if (out / HISTORY).exists():
-        raise RunError(
-            expected="--out as a new folder, or one of an earlier treatment",
-            received=f"{out}, the directory of a training run",
-            remedy="choose another folder",
-        )
+def _new_folder(out: Path | None) -> Path:
+    """``out``, or a folder without files if None. Raises :class:`RunError` if ``out`` has files."""
+    if out is None:
+        return unused(DEFAULT)
+    if is_unused(out) or not out.is_dir():  # a file is refused where the folder is made
+        return out
+    raise RunError(
+        expected="--out as a new or empty folder",
+        received=f"{out}, which has files" + (" of a training run" if (out / HISTORY).exists() else ""),
+        remedy="choose another folder with --out",
+    )
 
 
 def _keep(treatment: Treatment, subject: Subject, out: Path) -> None:
@@ -121,9 +125,6 @@ def _keep(treatment: Treatment, subject: Subject, out: Path) -> None:
         parameters=int(treatment.model.count_params()),
     )
     environment = describe_environment(device=device_name(), seed=subject.recipe.seed)
-    with errors_named(out):
-        for name in (RECIPE, ENVIRONMENT, RESULT, DATA):
-            (out / name).unlink(missing_ok=True)
     write_model(treatment.model, out / MODEL)
     write_text(out / DATA, subject.record.to_json() + "\n")
     write_text(out / RESULT, result.to_json() + "\n")

@@ -353,7 +353,8 @@ def _check_finite(name: str, value: Any, row_numbers: np.ndarray | None, check: 
             check.report(
                 name,
                 f"{np.isnan(bad).sum()} NaN and {np.isinf(bad).sum()} infinite values in "
-                f"{len(rows)} rows; first rows {np.sort(named[rows])[:_SHOWN_ROWS].tolist()}",
+                f"{len(rows)} row{'s' * (len(rows) > 1)}; "
+                f"first rows {np.sort(named[rows])[:_SHOWN_ROWS].tolist()}",
             )
 
 

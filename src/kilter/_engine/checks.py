@@ -191,6 +191,6 @@ def _check_labels(labels: np.ndarray, classes: int, ignored: int | None, where: 
         rows, found = (start + shown).tolist(), labels[shown].ravel().tolist()
         raise DataError(
             expected=f"labels 0 to {classes - 1}, as {where} has {classes} outputs",
-            received=f"{len(bad)} rows outside; first rows {rows} with labels {found}",
+            received=f"{len(bad)} row{'s' * (len(bad) > 1)} outside; first rows {rows} with labels {found}",
             remedy="correct the labels, or give the last layer as many units as there are classes",
         )

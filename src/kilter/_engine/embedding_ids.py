@@ -112,8 +112,8 @@ class IdCheck:
         raise DataError(
             expected=f"ids from 0 to {wrong.size - 1} for the Embedding layer {wrong.path!r} "
             f"of model {self._model.name!r}, with input_dim={wrong.size}",
-            received=f"ids outside in {len(order)} rows of x; first rows {wrong.rows[shown].tolist()} "
-            f"with ids {wrong.ids[shown].tolist()}",
+            received=f"ids outside in {len(order)} row{'s' * (len(order) > 1)} of x; "
+            f"first rows {wrong.rows[shown].tolist()} with ids {wrong.ids[shown].tolist()}",
             remedy="correct the ids, or make input_dim larger than the largest id",
         )
 

@@ -107,7 +107,8 @@ class TableEncoding:
     A new file read with it has the same features in the same order: extra columns are ignored, an absent
     column counts as missing, missing values are filled as in training, and an unknown category is among the
     rare ones, or has only zeros in the one-hot columns. ``ids``: columns that name the rows, which are no
-    features but stand beside the answers. ``signs``: entries of the target that mean "missing".
+    features but stand beside the answers. ``signs``: entries of the target that mean "missing". ``unused``:
+    all other columns of the training table, those of ``ids`` among them.
     """
 
     columns: tuple[Column, ...]
@@ -116,6 +117,7 @@ class TableEncoding:
     classes: tuple[str, ...] = ()
     ids: tuple[str, ...] = ()
     signs: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -150,8 +152,8 @@ def _from_mapping(content: dict[str, Any]) -> TableEncoding:
     columns = tuple(map(_column, content["columns"]))
     task = _one_of(content["task"], "classification", "regression")
     classes = _texts(content["classes"])
-    ids, signs = (_texts(content.get(key, [])) for key in ("ids", "signs"))
-    return TableEncoding(columns, _text(content["target"]), task, classes, ids, signs)
+    more = (_texts(content.get(key, [])) for key in ("ids", "signs", "unused"))
+    return TableEncoding(columns, _text(content["target"]), task, classes, *more)
 
 
 def _column(entry: dict[str, Any]) -> Column:

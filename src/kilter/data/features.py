@@ -66,7 +66,8 @@ class Values:
         if self.filled and column.kind == "text":
             yield f"column {name}: {counted(self.filled, 'missing text has', 'missing texts have')} no words"
         elif self.filled and column.kind == "category":
-            what = "treated as their own category" if column.indicator else "in none of its categories"
+            own = f"treated as {'its' if self.filled == 1 else 'their'} own category"
+            what = own if column.indicator else "in none of its categories"
             yield f"column {name}: {counted(self.filled, 'missing value is', 'missing values are')} {what}"
         elif self.filled:
             value = "" if training else f", {shown(column.fill or 0.0, column)}"

@@ -169,7 +169,9 @@ def _fit_encoding(
     notes += (*shift_note(exact), *shape_notes(columns), *aside)
     notes += day_first_note(features, columns)
     notes += suspicions(zip(features, columns, strict=False))
-    return TableEncoding(columns, target, task, classes, ids, missing), notes
+    used = {target, *(one.name for one in columns)}
+    unused = tuple(name for name in frame.columns if name not in used)
+    return TableEncoding(columns, target, task, classes, ids, missing, unused), notes
 
 
 def _fit_target(series: pl.Series, options: LoadOptions) -> tuple[Task, tuple[str, ...], tuple[str, ...]]:
@@ -292,8 +294,11 @@ def _require_enough(
     """Raise DataError if columns are absent, unless in prediction a few, not misspelt, that can be filled."""
     if not absent:
         return
-    spare = [name for name in given if all(name != column.name for column in encoding.columns)]
-    near = next((found for one in absent if (found := nearest_name(one.name, spare))), "")
+    known = {*(one.name for one in encoding.columns), *encoding.unused, *encoding.ids, encoding.target}
+    spare = [name for name in given if name not in known]
+    found = [nearest_name(one.name, spare) for one in absent]
+    # A table with none of the columns is a renamed one only if each has a likely name.
+    near = "" if len(absent) == len(encoding.columns) and not all(found) else next(filter(None, found), "")
     fillable = all(one.fill is not None or one.kind in ("category", "text") for one in absent)
     if (
         options.encoding is None
@@ -305,7 +310,7 @@ def _require_enough(
         raise DataError(
             expected=f"the columns the model was trained on in the {words}",
             received=f"no column {first_named(quote(one.name) for one in absent)}",
-            remedy=f"add the columns{near or nearest_name(absent[0].name, given)}",
+            remedy=f"add the columns{near}",
         )
 
 

@@ -55,7 +55,7 @@ def usable_columns(features: list[pl.Series], options: LoadOptions) -> Usage:
     reasons = {one.name: None if one.name in named else reason_to_set_aside(one) for one in wanted}
     found = dict(reasons)
     if options.text != "ignore":
-        texts = [name for name, aside in reasons.items() if aside and aside.is_text]
+        texts = [name for name, aside in reasons.items() if aside and aside.is_text and not aside.is_id]
         kinds |= dict.fromkeys(texts, "text")
         reasons |= dict.fromkeys(texts, None)
     kept = [one for one in wanted if reasons[one.name] is None]
@@ -67,7 +67,9 @@ def usable_columns(features: list[pl.Series], options: LoadOptions) -> Usage:
         reasons = {name: aside for name, aside in reasons.items() if aside == NO_VALUES}
     aside = [f"{quote(name)} ({one.why})" for name, one in reasons.items() if one]
     more = (
-        "; text=bag counts the words of texts" if any(one and one.is_text for one in reasons.values()) else ""
+        "; to count the words of texts: --set data.text=bag"
+        if any(one and one.is_text and not one.is_id for one in reasons.values())
+        else ""
     )
     names = {one.name for one in kept}
     left = [one for one in features if one.name not in names]
@@ -147,8 +149,8 @@ def shape_notes(columns: tuple[Column, ...]) -> tuple[str, ...]:
         (texts, "texts become counts of words: column {}"),
         (
             dates[:1],
-            "the rows have dates, in column {}: split=time holds out the latest rows, which tells more "
-            "about the future than rows drawn at random",
+            "the rows have dates, in column {}: to hold out the latest rows, which tells more about the "
+            "future than rows drawn at random: --set data.split=time",
         ),
     )
     return tuple(text.format(first_named(names)) for names, text in found if names)

@@ -184,7 +184,8 @@ def _summary(path: Path) -> RunSummary:
         monitor=monitor,
         best_epoch=best.epoch if best else None,
         best=best.logs[monitor] if best else None,
-        seconds=sum(line.seconds for line in history) or (result.seconds if result else 0.0),
+        seconds=sum(line.seconds + line.compile_seconds for line in history)
+        or (result.seconds if result else 0.0),
         metrics=dict(best.logs) if best else {},
     )
 
