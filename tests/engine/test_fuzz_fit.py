@@ -130,6 +130,6 @@ def test_exactly_the_rows_that_are_not_finite_are_named(values: np.ndarray, plac
     rows = sorted({int(np.unravel_index(place, values.shape)[0]) for place in where})
     with pytest.raises(KilterError) as caught:
         collect(values)
-    assert (
-        f"{count} NaN and 0 infinite values in {len(rows)} rows; first rows {rows}" == caught.value.received
-    )
+    many = "row" if len(rows) == 1 else "rows"
+    said = f"{count} NaN and 0 infinite values in {len(rows)} {many}; first rows {rows}"
+    assert caught.value.received == said
