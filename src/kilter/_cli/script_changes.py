@@ -177,7 +177,7 @@ def _initializer_name(name: str, config: Mapping[str, Any]) -> str | None:
 def _said_compile(
     script: Script, before: keras.Model, after: keras.Model, prefix: str, peak: float | None = None
 ) -> set[str]:
-    """What is said of compile(). ``peak``: of a schedule, which left the optimiser at its last rate."""
+    """The parts of compile() that were rewritten. ``peak``: the highest rate of a 1cycle, if there is one."""
     call = script.method(COMPILE)
     values: dict[str, str] = {}
     optimizer = _optimizer_code(inner_optimizer(after), prefix, peak)

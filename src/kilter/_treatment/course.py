@@ -35,8 +35,8 @@ from kilter._treatment.search import (
 from kilter._treatment.sound_sibling import OPTIMIZER
 from kilter._treatment.subject import Subject
 
-# Findings that an output cannot fit its targets, whatever the training.
 _LEARNT: Final = Thresholds().learnt_least
+# Findings that an output cannot fit its targets, whatever the training.
 STRUCTURAL: Final = ("output-activation-loss", "targets-loss")
 # Remedies that the sibling's optimiser includes.
 OPTIMIZING: Final = (

@@ -95,7 +95,7 @@ def train_in_full(subject: Subject, tools: Tools) -> Trained:
 
 def train_as_given(original: Subject, tools: Tools) -> AsGiven:
     """The original model, trained with the user's own options for all epochs."""
-    last, best = _train(original, tools, "Training the given model without changes: epoch")
+    last, best = _train(original, tools, "Training the original model unchanged: epoch")
     try:
         model = original.built_copy()
         score = tools.scoring.score(original, model)

@@ -146,7 +146,7 @@ def _encoded(column: pl.Series) -> Encoded:
 
 
 def _names(frame: pl.DataFrame, image: str, kept: np.ndarray) -> pl.DataFrame:
-    """What is next to the images of the rows ``kept``, with the names of their files or their numbers."""
+    """The other columns of the rows ``kept``, with a column of file names or row numbers."""
     column, others = frame[image], frame.drop(image)
     name = pl.Series(FILE, [f"row {i}" for i in range(frame.height)])
     if isinstance(column.dtype, pl.Struct) and "path" in column.struct.fields:

@@ -59,7 +59,7 @@ def read_source(
     unlabelled: bool = False,
     keep_inputs: bool = False,
 ) -> Source:
-    """The recipe's data; warns if float32 makes different numbers equal.
+    """Read the recipe's data. Warns if different numbers become equal in float32.
 
     ``record``: of a trained model; its columns and shifts are used, with ``same_task`` its target and classes
     too.

@@ -95,8 +95,8 @@ def require_names(record: DataRecord | None, source: str, model: str) -> None:
     if named and contents(source) == "images":
         raise DataError(
             expected=f"a table with the columns that {model} was trained on",
-            received=f"{source}, which is of pictures",
-            remedy="name a table with these columns, or a run that was trained on pictures",
+            received=f"{source}, which holds images",
+            remedy="name a table with these columns, or a run that was trained on images",
         )
     # Images do not have the shape of a table's rows; that is reported elsewhere.
     flat = record is None or len(record.input_shape) == 1

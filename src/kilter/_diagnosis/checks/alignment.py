@@ -74,17 +74,22 @@ class Misplaced:
         return max(map(abs, self.shift))
 
     @property
+    def is_moved(self) -> bool:
+        """Whether the shift is more than edges and shadows explain."""
+        return self.far > _NEAR
+
+    @property
     def words(self) -> str:
         """What must be done, in words."""
         words = [] if self.turn == AS_THEY_ARE else [self.turn]
         rows, columns = self.shift
-        words += [f"moved by {rows} rows and {columns} columns"] if self.far > _NEAR else []
+        words += [f"moved by {rows} rows and {columns} columns"] if self.is_moved else []
         return " and ".join(words)
 
     def corrected(self, masks: np.ndarray) -> np.ndarray:
         """The masks where their images are; what comes in at an edge is 0."""
         turned = TURNS[self.turn](masks)
-        if self.far <= _NEAR:
+        if not self.is_moved:
             return np.ascontiguousarray(turned)
         made = np.zeros_like(turned)
         here, there = zip(*(_moved_slices(by) for by in self.shift), strict=True)
@@ -93,14 +98,14 @@ class Misplaced:
 
 
 def _moved_slices(by: int) -> tuple[slice, slice]:
-    """Where a part of an axis comes to lie that is moved, and where it was."""
+    """The part of an axis that a shift fills, and the part that it is filled from."""
     return slice(max(by, 0), min(by, 0) or None), slice(max(-by, 0), min(-by, 0) or None)
 
 
 def misplaced(output: OutputFacts, images: np.ndarray, least: float) -> Misplaced | None:
     """How the masks of an output are misplaced, the same in both halves of the rows; None if they are not.
 
-    ``least``: the correlation of masks and images from which on they fit.
+    ``least``: the lowest correlation of masks and images that counts as a fit.
     """
     masks = _masks(output, images)
     if masks is None:
@@ -111,7 +116,7 @@ def misplaced(output: OutputFacts, images: np.ndarray, least: float) -> Misplace
     same = turn == again and max(abs(a - b) for a, b in zip(shift, moved, strict=True)) <= 1
     found = Misplaced(turn, shift, min(fit, other), max(plain, also))
     fits = not same or found.fit < least or found.plain > 0.5 * found.fit
-    return None if fits or (turn == AS_THEY_ARE and found.far <= _NEAR) else found
+    return None if fits or (turn == AS_THEY_ARE and not found.is_moved) else found
 
 
 def _masks(output: OutputFacts, images: np.ndarray) -> np.ndarray | None:

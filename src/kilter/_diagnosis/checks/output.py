@@ -190,33 +190,27 @@ def _target_complaints(
         yield from _binary_complaints(output, loss, targets)
     elif loss.name in (*SQUARES, *LOGARITHMIC):
         yield from _amount_complaints(output, targets)
-        unfit = {} if output.targets is None else unfit_losses(output.targets)
-        if loss.name in unfit:
-            yield "severe", unfit[loss.name]
+        unfit = "" if output.targets is None else unfit_loss(loss.name, output.targets)
+        if unfit:
+            yield "severe", unfit
 
 
-def unfit_losses(targets: np.ndarray) -> dict[str, str]:
-    """The losses of numbers that cannot be used for these targets, and why.
+def unfit_loss(name: str, targets: np.ndarray) -> str:
+    """Why a loss of numbers cannot be used for these targets; "" if it can.
 
     Keras takes the logarithm of 0 for negative targets, and divides percentages by the target.
     """
+    if name not in LOGARITHMIC:
+        return ""
     values = np.asarray(targets, np.float64).ravel()
-    found: dict[str, str] = {}
+    if name == "mean_absolute_percentage_error":
+        weights = np.sort(1 / np.maximum(np.abs(values), 1e-7))[::-1]
+        share = float(weights[: len(values) // 100].sum() / weights.sum())
+        told = f"the 1 % of targets closest to 0 have {share:.0%} of the weight"
+        return f"The percentage error divides by the target: {told}" if share > _DOMINATED else ""
     below = float((values < 0).mean())
-    if below:
-        why = f"{below:.1%} of the targets are negative"
-        found["mean_squared_logarithmic_error"] = (
-            f"The squared logarithmic error takes negative targets as 0; {why}"
-        )
-        found["poisson"] = f"The Poisson loss expects counts, 0 or more; {why}"
-    weights = np.sort(1 / np.maximum(np.abs(values), 1e-7))[::-1]
-    share = float(weights[: len(values) // 100].sum() / weights.sum())
-    if share > _DOMINATED:
-        found["mean_absolute_percentage_error"] = (
-            f"The percentage error divides by the target: the 1 % of targets closest to 0 have "
-            f"{share:.0%} of the weight"
-        )
-    return found
+    expects = "takes negative targets as 0" if name.startswith("mean") else "expects counts of 0 or more"
+    return f"{name} {expects}; {below:.1%} of the targets are negative" if below else ""
 
 
 def _sparse_complaints(output: OutputFacts, loss: LossFacts, targets: TargetFacts) -> Iterator[Complaint]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import keras
 import numpy as np
 
-from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, LOGARITHMIC, SPARSE, SQUARES, unfit_losses
+from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, LOGARITHMIC, SPARSE, SQUARES, unfit_loss
 from kilter._diagnosis.targets import TargetFacts, target_facts
 from kilter._models.compiling import compiled_like
 from kilter._models.copying import fresh_name
@@ -75,7 +75,7 @@ def wanted_output(output: OutputFacts, most_classes: int = RemedyPolicy.most_cla
     loss = None if output.loss is None else output.loss.name
     if output.loss is None or loss not in _KNOWN or output.loss.options.get("ignore_class") is not None:
         return None
-    distances = tuple(one for one in _DISTANCES if one not in unfit_losses(output.targets))
+    distances = SQUARES if unfit_loss(loss, output.targets) else _DISTANCES
     if targets.width > 1:
         return _of_rows(targets, distances)
     if (targets.low, targets.high) == (-1, 1) and targets.whole and loss not in _DISTANCES:

@@ -197,8 +197,8 @@ def realign_masks(subject: Subject, finding: Finding) -> Subject | None:
 def _said(found: Misplaced) -> Iterator[str]:
     if found.turn != AS_THEY_ARE:
         yield f"masks = {_CODE[found.turn]}  # {found.turn}"
-    if max(map(abs, found.shift)) > 2:
-        yield f"masks = np.roll(masks, {found.shift}, axis=(1, 2))"
+    if found.is_moved:
+        yield f"masks = np.roll(masks, {found.shift}, axis=(1, 2))  # then set what wrapped around to 0"
 
 
 def _corrected(found: Misplaced, y: Any) -> Any:
@@ -222,7 +222,7 @@ def swap_pair_labels(subject: Subject, finding: Finding) -> Subject | None:
     change = Change(
         remedy="swap-pair-labels",
         where=("targets",),
-        before="labels as they are, which the loss takes the other way round",
+        before="labels that mean the opposite of what the loss expects",
         after="labels swapped",
         snippet="y_train = 1 - y_train  # or swap the terms of the loss",
     )
