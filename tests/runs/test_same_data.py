@@ -73,7 +73,7 @@ def test_a_renamed_column_is_noticed(tmp_path):
     recipe = parse_recipe({"data": data, "train": {"epochs": 1, "batch_size": 20}})
     done = train(recipe, parent=tmp_path / "runs", verbose=0)
     path.write_text(path.read_text().replace("x,kind", "z,kind"))
-    with pytest.raises(RunError, match='"x".*"z"'):
+    with pytest.raises(RunError, match=r'"x".*"z"'):
         resume(done.path, epochs=2, verbose=0)
 
 
