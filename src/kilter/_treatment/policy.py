@@ -43,6 +43,9 @@ class SearchPolicy:
     part_pairs: int = _number(3, "paired seeds", "for each change that is removed")
     part_share: float = _number(0.3, "share of the full training", "runs without one of the changes")
     part_work: float = _work(6e10, "runs without one of the changes may always do this much", "6 s")
+    put_back: int = _number(
+        3, "full training runs", "removed changes are put back one by one if full training loses without them"
+    )
     short_training_steps: int = _number(
         QUICK_STEPS,
         "steps",
