@@ -152,7 +152,13 @@ def _pairs(treatment: Treatment) -> dict[str, Any] | None:
     return {
         "columns": ["seed", *(candidate.name for candidate in proof.candidates), "better by"],
         "rows": [
-            (pair[0].seed, [*(words.measure(measure, run.score) for run in pair), f"{value:+.4g}"])
+            (
+                pair[0].seed,
+                [
+                    *(_told(measure, run.score) for run in pair),
+                    f"{value:+.4g}" if math.isfinite(value) else "–",
+                ],
+            )
             for pair, value in zip(pairs, one.differences, strict=True)
         ],
         "words": treatment.trials.in_words,
