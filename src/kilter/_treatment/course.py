@@ -15,10 +15,10 @@ from kilter._compare.looks import Spending
 from kilter._diagnosis.diagnose import Examined
 from kilter._diagnosis.outcome import skill_of
 from kilter._diagnosis.thresholds import Thresholds
-from kilter._records import Diagnosis, ranked
+from kilter._records import Diagnosis
 from kilter._treatment.full_training import AsGiven, Trained, train_in_full
 from kilter._treatment.minimal import UNSEEN, Minimal, in_full, minimal
-from kilter._treatment.plan import sibling_of, symptom, wanted
+from kilter._treatment.plan import shortfall, sibling_of, wanted
 from kilter._treatment.proof import proven
 from kilter._treatment.result import Part, Trial, Trials
 from kilter._treatment.scoring import Scoring
@@ -119,7 +119,7 @@ class _Course:
         settled = first.trials.proven and not self._has_other_causes
         if settled or not self._falls_short(done, sound=sound) or self._stops("a second search"):
             return Round(first.subject, done, first.trials)
-        found = _shortfall(self.diagnosis, done.diagnosis)
+        found = shortfall(self.diagnosis, done.diagnosis)
         choice = self.steps.further_changes(first.subject, found, self.tools)
         if choice.search is None and self._sibling is None:
             return Round(first.subject, done, first.trials)
@@ -392,12 +392,3 @@ def _trial(trained: Trained, what: str) -> Trial:
     seconds = trained.history.seconds
     each = sum(seconds) / max(len(seconds), 1)
     return Trial(trained.subject.remedies, trained.score, each, f"full training: {what}")
-
-
-def _shortfall(found: Diagnosis, trained: Diagnosis) -> Diagnosis:
-    """The findings before and after the training, and a severe one for its falling short."""
-    reached = (
-        "After training the model is no better than a constant prediction, or clearly worse than its sibling."
-    )
-    short = symptom(("training",), reached, "find-learning-rate")
-    return Diagnosis(ranked([*found.findings, *trained.findings, short])).raised()
