@@ -29,6 +29,7 @@ _PREVENTING: Final = (
     "all-frozen",
     "foreign-optimizer",
     "ids-outside-table",
+    "infinite-derivative",
     "loss-ignores-prediction",
     "loss-not-differentiable",
     "loss-sign",
@@ -94,6 +95,7 @@ _CARRIES: Final = 0.6
 # The sibling has these too: where it falls short of simple learners, they are why, not the number of steps.
 _SHARED: Final = (
     *_STRUCTURAL,
+    "batch-too-large",
     "vanishing-through-time",
     "long-sequence",
     "padding-unmasked",
@@ -171,6 +173,7 @@ _ROOTS: Final = (
     "edge-of-stability",
 )
 _RATES: Final = (
+    "batch-too-large",
     "rate-without-warm-up",
     "post-norm-depth",
     "clipping-too-strong",

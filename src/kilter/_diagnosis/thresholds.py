@@ -45,6 +45,7 @@ class Thresholds:
     short_margin: float = sourced(0.12, OWN)
     learnt_least: float = sourced(0.05, OWN)
     rate_share: float = sourced(0.6, "of the gap to the sibling; limit by kilter")
+    few_steps: float = sourced(200, "Adam at 1e-3 moves a weight by at most 0.2 in so many; limit by kilter")
     update_ratio_sustained: float = sourced(0.05, "50 times the usual 1e-3 (Karpathy, CS231n notes)")
     weight_growth: float = sourced(5.0, OWN)
     stability: float = sourced(2.0, "Cohen et al. 2021: gradient descent is stable below 2")

@@ -16,8 +16,10 @@ import keras
 from kilter.errors import DataError
 
 _BOLD: Final = re.compile("\x1b\\[[0-9;]*m")
-_PACKAGES: Final = tuple(sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib"))
-_HERE: Final = str(Path(__file__).parent.parent)
+OWN: Final = str(Path(__file__).parent.parent)
+"""Where kilter's own code lies."""
+LIBRARIES: Final = (*(sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")), "<frozen")
+"""How the paths of other libraries' code begin."""
 # Keras cannot rebuild JAX's errors with a longer text: the chain ends with the error itself.
 _WRAPPERS: Final = ("Unable to automatically build the model", "_error_repr")
 
@@ -338,7 +340,7 @@ def _line(error: BaseException) -> str:
     entered = False
     for frame, number in traceback.walk_tb(error.__traceback__):
         path = frame.f_code.co_filename
-        if path.startswith((*_PACKAGES, "<frozen", _HERE)):
+        if path.startswith((*LIBRARIES, OWN)):
             entered = True
         elif entered:  # not the script that called kilter
             found = f"{Path(path).name}, line {number}, in {frame.f_code.co_name}"

@@ -30,6 +30,7 @@ from kilter._diagnosis.checks import (
     probe,
     recurrent,
     scales,
+    singular,
     speed,
     splits,
     steps,
@@ -76,6 +77,6 @@ CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
         *steps.CHECKS,
         *attention.CHECKS,
     ),
-    "training": (*training.CHECKS, *dynamics.CHECKS, *curves.CHECKS, *generative.TRAINING, *speed.CHECKS),
+    "training": (*singular.CHECKS, *training.CHECKS, *dynamics.CHECKS, *curves.CHECKS, *generative.TRAINING, *speed.CHECKS),
 }
 """The checks by what they look at, in the order in which they run."""
