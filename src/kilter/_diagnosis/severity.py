@@ -87,6 +87,7 @@ _STRUCTURAL: Final = (
     "batch-norm-one-image",
     "sentinel-values",
     "drowned-output",
+    "padding-unmasked",
 )
 _ENOUGH: Final = 0.9
 # Validation rows that differ, although what is learnt carries over to them: the split may be intended.
@@ -98,7 +99,6 @@ _SHARED: Final = (
     "batch-too-large",
     "vanishing-through-time",
     "long-sequence",
-    "padding-unmasked",
     "rank-collapse",
     "narrow-heads",
     "frozen-random",
@@ -135,7 +135,6 @@ _ROOTS: Final = (
     "unscaled-targets",
     "drowned-output",
     "activation-before-softmax",
-    "padding-unmasked",
     "excessive-decay",
     "penalty-outweighs-loss",
     "batch-norm-one-image",

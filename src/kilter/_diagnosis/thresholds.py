@@ -149,6 +149,8 @@ class Thresholds:
     relation_share: float = sourced(0.4, OWN)
     window_share: float = sourced(0.2, "windows cut after the split share none; limit by kilter")
     padding: float = sourced(0.3, "a third of the steps after the last token; limit by kilter")
+    padding_most: float = sourced(0.75, "three of four steps tell nothing; limit by kilter")
+    padding_kept: float = sourced(0.1, "Pascanu et al. 2013: what fades is hardly learnt; limit by kilter")
     padding_average: float = sourced(0.5, "the average is halved; limit by kilter")
     effective_rows: float = sourced(0.05, "Kish 1965: (sum of weights)² / sum of squares; limit by kilter")
     loss_ratio: float = sourced(100.0, "Kendall et al. 2018: equal shares learn best; limit by kilter")
