@@ -29,6 +29,7 @@ _PREVENTING: Final = (
     "all-frozen",
     "foreign-optimizer",
     "ids-outside-table",
+    "infinite-derivative",
     "loss-ignores-prediction",
     "loss-not-differentiable",
     "loss-sign",
@@ -86,6 +87,7 @@ _STRUCTURAL: Final = (
     "batch-norm-one-image",
     "sentinel-values",
     "drowned-output",
+    "padding-unmasked",
 )
 _ENOUGH: Final = 0.9
 # Validation rows that differ, although what is learnt carries over to them: the split may be intended.
@@ -94,9 +96,9 @@ _CARRIES: Final = 0.6
 # The sibling has these too: where it falls short of simple learners, they are why, not the number of steps.
 _SHARED: Final = (
     *_STRUCTURAL,
+    "batch-too-large",
     "vanishing-through-time",
     "long-sequence",
-    "padding-unmasked",
     "rank-collapse",
     "narrow-heads",
     "frozen-random",
@@ -133,7 +135,6 @@ _ROOTS: Final = (
     "unscaled-targets",
     "drowned-output",
     "activation-before-softmax",
-    "padding-unmasked",
     "excessive-decay",
     "penalty-outweighs-loss",
     "batch-norm-one-image",
@@ -171,6 +172,7 @@ _ROOTS: Final = (
     "edge-of-stability",
 )
 _RATES: Final = (
+    "batch-too-large",
     "rate-without-warm-up",
     "post-norm-depth",
     "clipping-too-strong",

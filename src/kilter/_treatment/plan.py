@@ -34,6 +34,7 @@ ORDER: Final = (
     "rescale-targets",
     "realign-masks",
     "swap-pair-labels",
+    "separate-pairs",
     "invert-mask",
     "add-loss",
     "drop-augmentation",

@@ -30,6 +30,7 @@ from kilter._diagnosis.checks import (
     probe,
     recurrent,
     scales,
+    singular,
     speed,
     splits,
     steps,
@@ -44,7 +45,6 @@ CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
         *distinct.CHECKS,
         *ids.CHECKS,
         *scales.CHECKS,
-        *padding.CHECKS,
         *splits.CHECKS,
         *pairs.DATA,
         *alignment.DATA,
@@ -74,8 +74,9 @@ CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
         *generative.PROBE,
         *updates.PROBE,
         *steps.CHECKS,
+        *padding.CHECKS,
         *attention.CHECKS,
     ),
-    "training": (*training.CHECKS, *dynamics.CHECKS, *curves.CHECKS, *generative.TRAINING, *speed.CHECKS),
+    "training": (*singular.CHECKS, *training.CHECKS, *dynamics.CHECKS, *curves.CHECKS, *generative.TRAINING, *speed.CHECKS),
 }
 """The checks by what they look at, in the order in which they run."""

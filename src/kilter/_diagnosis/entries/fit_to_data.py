@@ -54,7 +54,7 @@ DATA: Final[dict[str, Text]] = {
         "{detail}. Its predictions stay as they are, although it has targets.",
     ),
     "row-weights": (
-        "weights that silence rows", (), "Kish 1965, Survey sampling, section 11.7",
+        "weights that silence rows", ("class-weights",), "Kish 1965, Survey sampling, section 11.7",
         "{detail}. Rows of little weight teach little. Look at sample_weight and class_weight.",
     ),
     "sentinel-values": (
