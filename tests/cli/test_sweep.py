@@ -7,6 +7,7 @@ import pytest
 import kilter as library
 from kilter._cli.comparison import sweep as sweep_command
 from kilter._cli.comparison import values_from
+from kilter._cli.options import Overrides, Pairing, Search
 from kilter._cli.searching import space_from
 from kilter._compare.compare import variants
 from kilter._compare.spaces import Choice, Range, space_of
@@ -106,7 +107,14 @@ def test_the_command_gives_what_python_gives(kilter, tmp_path):
 def test_a_sweep_either_proves_or_searches(ranges, over, trials):
     with pytest.raises(OptionError, match="--over"):
         sweep_command(
-            "digits", ranges, None, over=over, trials=trials, sampler=None, as_json=False, progress=SILENT
+            "digits",
+            ranges=ranges,
+            search=Search(over, trials),
+            overrides=Overrides(),
+            pairing=Pairing(),
+            allow_code=False,
+            as_json=False,
+            progress=SILENT,
         )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from kilter._cli import searching
+from kilter._cli.options import Overrides, Pairing, Search
 from kilter._cli.output import say, say_table
 from kilter._cli.training import recipe_from
 from kilter._compare import compare as comparing
@@ -26,40 +27,42 @@ from kilter.report import write_comparison
 
 def compare(
     recipes: Sequence[Path],
-    settings: Sequence[str] | None,
     *,
+    settings: Sequence[str] | None,
+    pairing: Pairing,
+    allow_code: bool,
     as_json: bool,
     progress: Display,
-    **options: Any,
 ) -> None:
-    """Compare the recipes in files and folders, with the options of :func:`kilter.compare`."""
+    """Compare the recipes in files and folders."""
     named = recipes_from(recipes, settings or ())
+    options: Any = {**vars(pairing), "allow_code": allow_code}
     _show(lambda **more: comparing.compare(named, **options, **more), named, as_json, progress)
 
 
 def sweep(
     source: str,
-    ranges: Sequence[str] | None,
-    settings: Sequence[str] | None,
     *,
-    over: Sequence[str] | None,
-    trials: int | None,
-    sampler: str | None,
+    ranges: Sequence[str] | None,
+    search: Search,
+    overrides: Overrides,
+    pairing: Pairing,
+    allow_code: bool,
     as_json: bool,
     progress: Display,
-    **options: Any,
 ) -> None:
-    """Compare the recipe ``source`` with each combination of values; with ``over``, search for the best."""
-    if bool(ranges) == bool(over) or (ranges and (trials or sampler)):
+    """Compare the recipe ``source`` with each combination of values; with --over, search for the best."""
+    if bool(ranges) == bool(search.over) or (ranges and (search.trials or search.sampler)):
         raise OptionError(
             expected="--vary for a proof on paired seeds, or --over (with --trials, --sampler) for a search",
             received="both" if ranges else "neither",
             remedy='for example --over "optimizer.learning_rate={ low = 1e-4, high = 0.1, log = true }"',
         )
-    base = recipe_from(source, settings)
-    if over:
-        searching.search(base, over, {**options, "trials": trials, "sampler": sampler}, as_json, progress)
+    base = recipe_from(source, overrides.all)
+    if search.over:
+        searching.search(base, search, pairing, allow_code=allow_code, as_json=as_json, progress=progress)
         return
+    options: Any = {**vars(pairing), "allow_code": allow_code}
     varied = values_from(ranges or ())
     names = comparing.variants(base, varied)
     _show(lambda **more: comparing.sweep(base, varied, **options, **more), names, as_json, progress)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import typer
 
+from kilter._cli.options import Pairing, Search
 from kilter._cli.output import say, say_table
 from kilter._compare import search as searching
 from kilter._compare.search import SearchTrial
@@ -21,11 +22,10 @@ BEST = "best.toml"
 
 
 def search(
-    base: Recipe, over: Sequence[str], options: Mapping[str, Any], as_json: bool, progress: Display
+    base: Recipe, chosen: Search, pairing: Pairing, *, allow_code: bool, as_json: bool, progress: Display
 ) -> None:
     """Search, print the trials from the best to the worst, and write the best recipe."""
-    given = {name: value for name, value in options.items() if name not in ("pairs", "seed")}
-    if options.get("pairs") is not None:
+    if pairing.pairs is not None:
         raise OptionError(
             expected="--pairs with --vary",
             received="--pairs with --over",
@@ -33,8 +33,14 @@ def search(
         )
     found = searching.search(
         base,
-        space_from(over),
-        **given,
+        space_from(chosen.over or ()),
+        trials=chosen.trials,
+        sampler=chosen.sampler,
+        metric=pairing.metric,
+        out=pairing.out,
+        workers=pairing.workers,
+        ray=pairing.ray,
+        allow_code=allow_code,
         verbose=progress,
         progress=lambda one: progress.print(printable(_line(one))),
     )
