@@ -152,8 +152,13 @@ class Pairing:
     ] = None
     metric: Metric = None
     seed: Annotated[
-        int, typer.Option("--seed", metavar="N", help="Seed of the first pair and of the split.")
-    ] = 0
+        int | None,
+        typer.Option(
+            "--seed",
+            metavar="N",
+            help="Seed of the first pair and of the split, or of all trials; default 0.",
+        ),
+    ] = None
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="Folder for the runs; finished ones are reused."),
@@ -164,6 +169,10 @@ class Pairing:
     ray: Annotated[
         str | None, typer.Option("--ray", metavar="ADDRESS", help="Train on the nodes of this Ray cluster.")
     ] = None
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of :func:`kilter.compare`."""
+        return vars(self) | {"seed": self.seed or 0}
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from kilter._progress import Display
 from kilter._text import duration, number, printable
 from kilter.errors import OptionError
 from kilter.nn.zeros import NEAR_ZERO, PenalizedWeights
-from kilter.recipe import Recipe, load_recipe, recipe_for, with_overrides
+from kilter.recipe import Recipe, with_overrides
+from kilter.recipe.text import recipe_of
 from kilter.report import write_report
 from kilter.runs import replaying as repeated
 from kilter.runs import training as job
@@ -139,7 +140,7 @@ def recipe_from(
     source: str, settings: Sequence[str], options: Mapping[str, Any] | None = None, *, average: bool = True
 ) -> Recipe:
     """The recipe ``source``, or the default for data, with ``--set`` and the options that are not None."""
-    recipe = load_recipe(source) if source.endswith(".toml") else recipe_for(source, average=average)
+    recipe = recipe_of(source, average=average)
     given = {key: value for key, value in (options or {}).items() if value is not None}
     # JSON's strings and numbers are valid TOML: an option's text stays text, even if it looks like a number.
     written = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items()]
