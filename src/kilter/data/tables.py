@@ -65,11 +65,12 @@ def table_source(
     validation: pl.DataFrame | None = None,
 ) -> Source:
     """Encode the frames as ``options.encoding`` says, or as found in ``frame``, and assemble the source."""
-    frame, shaped = plain(frame)
+    target = options.target or (options.encoding and options.encoding.target)
+    frame, shaped = plain(frame, target)
     if not options.unlabelled:
         frame, left = without_totals(frame)
         shaped += left
-    test, validation = (None if one is None else plain(one)[0] for one in (test, validation))
+    test, validation = (None if one is None else plain(one, target)[0] for one in (test, validation))
     about = replace(about, notes=about.notes + shaped)
     if options.seen is not None:
         options.seen(frame)
