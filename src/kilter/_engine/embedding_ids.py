@@ -18,8 +18,9 @@ import keras
 import numpy as np
 from jax import lax
 
+from kilter._engine.host_rows import take
 from kilter._engine.overrides import overrides
-from kilter._engine.program_cache import Programs, owners, take
+from kilter._engine.program_cache import Programs, owners
 from kilter._engine.step import predict_step, test_step, train_step
 from kilter._models.tracing import intercept_calls, leaf_layers
 from kilter._models.variables import State, fitting, values, view
