@@ -175,7 +175,7 @@ class Place:
         """The arrays of ``data`` on the device. The originals stay alive, so that identities stay unique."""
 
         placed = placement()
-        move = _given if placed is None else placed.put
+        move = given if placed is None else placed.put
 
         def one(leaf: Any) -> Any:
             if id(leaf) not in self._arrays:
@@ -185,7 +185,7 @@ class Place:
         return jax.tree.map(one, data)
 
 
-def _given(leaf: Any) -> Any:
+def given(leaf: Any) -> Any:
     """What a program gets for an array: a small one as it is, a very large one on a CPU without a copy."""
     small = isinstance(leaf, np.ndarray) and leaf.nbytes <= _SMALL
     if small:
