@@ -207,7 +207,6 @@ def kinds_run(kilter, place, tmp_path_factory):
     ("rows", "says"),
     [
         ("1,a\n2,c\n", '"c", in row 1'),
-        ("1,a\n2,\n", 'target column "kind": 1 missing or NaN in row 1'),
         ("1,\n2,\n", "2 missing or NaN in rows 0, 1"),
     ],
 )
@@ -225,10 +224,14 @@ def test_predicting_needs_no_labels_and_evaluating_all(rows, says, kilter, kinds
 
 
 def test_bad_rows_of_new_data_can_be_mended_as_it_says(kilter, kinds_run, tmp_path):
-    (tmp_path / "new.csv").write_text("size,kind\n1,a\n2,\n")
+    (tmp_path / "new.csv").write_text("size,kind\n1,a\n2,\n3,\n")
     ended = kilter("evaluate", kinds_run, tmp_path / "new.csv")
     assert ended.code == 2
     assert "leave these rows out of the data" in ended.err
+    (tmp_path / "new.csv").write_text("size,kind\n1,a\n2,\n")
+    ended = kilter("evaluate", kinds_run, tmp_path / "new.csv")
+    assert ended.code == 0
+    assert "1 row without a usable target left out" in ended.err
 
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
