@@ -11,6 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kilter._cli import declaring
+from kilter.errors import OptionError
+
 EXAMPLES = int(os.environ.get("KILTER_FUZZ_EXAMPLES", "50"))
 GOOD_TABLE = "size,kind\n" + "\n".join(f"{i},{'ab'[i % 2]}" for i in range(40)) + "\n"
 RECIPE = '[data]\nsource = "{source}"\n[model]\nbuilder = "mlp"\nhidden = [4]\n[train]\nepochs = 1\n'
@@ -262,3 +265,34 @@ def test_fuzz_words_on_the_command_line(kilter, setting, name):
     assert ended.code == 2
     assert len(ended.err.splitlines()) == 3
     assert all(line.isprintable() for line in ended.err.splitlines())
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train absent.csv",
+        "train absent.toml",
+        "predict absent digits",
+        "evaluate absent.keras",
+        "treat absent.py",
+        "find-lr folder/absent",
+        "compare absent.toml other.toml",
+        "resume absent",
+        "data absent.csv",
+    ],
+)
+def test_a_wrong_name_is_told_before_anything_is_loaded(command, kilter, monkeypatch):
+    monkeypatch.setattr(declaring.importlib, "import_module", None)
+    ended = kilter(*command.split())
+    assert ended.code == 2
+    assert "absent" in ended.err
+    assert "which does not exist" in ended.err
+
+
+@pytest.mark.parametrize("name", ["digits", "-", "sqlite:///a.db?table=t", "data/*.csv", "MobileNetV2"])
+def test_names_and_patterns_are_not_taken_for_files(name, kilter, monkeypatch):
+    def load(module):
+        raise OptionError(expected="", received=f"{module} is loaded", remedy="")
+
+    monkeypatch.setattr(declaring.importlib, "import_module", load)
+    assert "is loaded" in kilter("train", name).err
