@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import functools
+import glob
 import importlib
 import inspect
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import is_dataclass
+from pathlib import Path, PurePath
 from typing import Any, Final
 
 from kilter._cli.output import opened
-from kilter._text import printable
+from kilter._system import at_home
+from kilter._text import did_you_mean, printable
+from kilter.errors import DataError
 
 Command = Callable[..., None]
+_READ: Final = ("source", "data", "model", "run", "check")  # arguments that name what is read
 LOADING: Final = "Loading JAX and Keras"
 
 
@@ -28,6 +35,7 @@ def done_in(module: str, stage: str = LOADING) -> Callable[[Command], Command]:
         def run(**arguments: Any) -> None:
             quiet = arguments.pop("quiet", False) or arguments.get("path_only", False)
             first = printable(stage.format_map(arguments))
+            _require_files(arguments)
             with opened(first, quiet=quiet, as_json=arguments.get("as_json", False)) as progress:
                 work = importlib.import_module(f"kilter._cli.{module}")
                 getattr(work, command.__name__)(**arguments, progress=progress)
@@ -59,3 +67,33 @@ def with_options(command: Command) -> Command:
     named = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
     run.__signature__ = signature.replace(parameters=named)  # type: ignore[attr-defined]
     return run
+
+
+def _require_files(arguments: dict[str, Any]) -> None:
+    """Raise DataError for files and folders that do not exist, before JAX is loaded for them."""
+    given = [arguments.get(name) for name in _READ]
+    for one in [*given, *(arguments.get("recipes") or ())]:
+        if one is None or (isinstance(one, str) and not _names_a_file(one)):
+            continue
+        path = at_home(one)
+        with suppress(ValueError):  # a zero byte
+            if os.path.lexists(path):
+                continue
+        raise DataError(
+            expected="a file or folder that exists",
+            received=f"{path}, which does not exist",
+            remedy=did_you_mean(path.name, _names_beside(path), "check the name"),
+        )
+
+
+def _names_a_file(text: str) -> bool:
+    """Whether a text can only be a path: other ones may be names of data or networks, or patterns."""
+    if text.startswith("sqlite:") or glob.has_magic(text):
+        return False
+    return os.sep in text or PurePath(text).suffix != ""
+
+
+def _names_beside(path: Path) -> list[str]:
+    with suppress(OSError, ValueError):
+        return sorted(entry.name for entry in path.parent.iterdir())
+    return []

@@ -6,8 +6,9 @@ import codecs
 import mmap
 import re
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 
@@ -79,6 +80,7 @@ NULL_VALUES = [
     *("NA", "N/A", "n/a", "null", "NULL", "?", "NaN", "nan", "<NA>", "\\N"),
     *("#N/A", "#NA", "#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!"),  # of spreadsheets
 ]
+_TYPING_ROWS: Final = 1000
 _BLANK_LINE = re.compile(rb"(?:\A|\n)(?:[ \r]*\n|[ \r]+\Z)")
 _BLANK_BEGINS = (b"\n", b"\r", b" ")
 
@@ -145,20 +147,19 @@ def _read(content: Path | bytes, options: LoadOptions) -> tuple[pl.DataFrame, tu
     if encoding is not None and encoding.target in present and not all(map(_is_plain, encoding.classes)):
         texts.add(encoding.target)
 
-    kept = _kept_values(names, options)
+    kept, as_text = _kept_values(names, options), dict.fromkeys(texts, pl.String)
 
     def read(columns: list[str] | None = None, **types: Any) -> pl.DataFrame:
         return pl.read_csv(
             content,
             separator=separator,
             columns=columns,
-            infer_schema_length=None,
             null_values=[one for one in NULL_VALUES if all(one not in values for values in kept.values())],
             **types,
         )
 
     try:
-        table = read(schema_overrides=dict.fromkeys(texts, pl.String))
+        table = _typed_by_rows(lambda rows: read(schema_overrides=as_text, infer_schema_length=rows))
     except pl.exceptions.ComputeError as error:
         if "could not parse" in str(error):  # polars takes the wide digits of Chinese texts for numbers
             plain = read(infer_schema=False)
@@ -185,6 +186,19 @@ def _read(content: Path | bytes, options: LoadOptions) -> tuple[pl.DataFrame, tu
     by_name = {column.name: column for column in known}
     table, notes = with_points(table, lambda columns: read(columns, infer_schema=False), numeric, by_name)
     return table, layout.notes + notes
+
+
+def _typed_by_rows(read: Callable[[int | None], pl.DataFrame]) -> pl.DataFrame:
+    """The table with types that fit all rows; ``read`` takes how many rows tell the types, None for all.
+
+    Trying all types on all rows takes seven times as long as reading them with the types of the first ones.
+    """
+    with suppress(pl.exceptions.ComputeError):  # later rows do not fit, or the file is damaged
+        table = read(_TYPING_ROWS)
+        first = table.head(_TYPING_ROWS)
+        if table.height == first.height or all(one.null_count() < len(one) for one in first.get_columns()):
+            return table
+    return read(None)
 
 
 def _codes(

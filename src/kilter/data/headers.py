@@ -19,6 +19,7 @@ _REPEATED: Final = re.compile(r"_duplicated_\d+$")
 # Columns may be called 0, 1, 2 or 2019; nobody calls one 5.1 or -3.
 _MEASURED: Final = re.compile(r"-\d+|[-+]?\d*\.\d+|[-+]?\d+\.")
 _NAMELESS: Final = re.compile(r"column_(\d+)")
+_COUNTED: Final = 3  # of fewer names, it may be chance that they count
 _FREE_TEXT, _FEWEST = 0.9, 20  # of so many entries, so large a share is different
 
 
@@ -98,7 +99,9 @@ def _is_row(frame: pl.DataFrame, names: list[str]) -> bool:
     if any(column.dtype.is_numeric() and name and not _is_number(name) for name, column in columns):
         return False
     counted = names[1:] if names[0] == "" else names  # below a blank: the numbers of the rows
-    if counted in ([str(first + place) for place in range(len(counted))] for first in (0, 1)):
+    if len(names) >= _COUNTED and counted in (
+        [str(first + place) for place in range(len(counted))] for first in (0, 1)
+    ):
         return False
     if all(map(_is_number, names)) or any(map(_MEASURED.fullmatch, names)):
         return True

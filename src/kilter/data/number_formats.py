@@ -227,7 +227,7 @@ def _common_word(different: pl.Series) -> str:
     letters = words.str.len_chars()
     words = words.str.to_lowercase().zip_with(letters > 1, words)
     words = words.str.strip_chars_end("s.").zip_with(letters > 2, words)
-    counts = words.value_counts(sort=True, name="rows")
+    counts = words.value_counts(name="rows").sort("rows", words.name, descending=[True, False])
     word = counts.row(0)[0]
     rows = int(counts.filter(pl.col(words.name).is_in([word, *_family(word)]))["rows"].sum())
     return word if rows * 2 > len(different) and word not in _MAGNITUDES else ""
