@@ -101,6 +101,45 @@ class Script:
             self._insert(self._span(holder)[1], "".join(lines))
         return True
 
+    def insert_before(self, call: ast.Call, code: str) -> bool:
+        """Put a layer before one, wherever :meth:`insert_after` would put one after it."""
+        holder = self._holder(call)
+        if isinstance(holder, ast.List):
+            self._insert(self._span(call)[0], f"{code}, ")
+        elif isinstance(holder, ast.Call) and holder.args:
+            start, end = self._span(holder.args[0])
+            self._insert(start, f"{code}(")
+            self._insert(end, ")")
+        elif isinstance(holder, ast.Expr):
+            model = self._text(holder.value.func.value)  # type: ignore[attr-defined]
+            return self.insert_line(call, f"{model}.add({code})")
+        else:
+            return False
+        return True
+
+    def insert_line(self, call: ast.Call, code: str) -> bool:
+        """Put a line of code before the statement with a call; False if that shares its line with another."""
+        start = self._span(call)[0]
+        spans = [self._span(one) for one in ast.walk(self._tree) if isinstance(one, ast.stmt)]
+        begin = max(first for first, last in spans if first <= start < last)
+        indent = self._bytes[self._bytes.rfind(b"\n", 0, begin) + 1 : begin]
+        if indent.strip():
+            return False
+        self._insert(begin, f"{code}\n{indent.decode()}")
+        return True
+
+    def plain_argument(self, call: ast.Call, name: str, place: int) -> str | None:
+        """An argument that is a name, attribute or item, as code; None for others, which may be costly."""
+        named = {one.arg: one.value for one in call.keywords}
+        node = named.get(name) or (call.args[place] if place < len(call.args) else None)
+        plain = isinstance(node, ast.Name | ast.Attribute | ast.Subscript)
+        return self._text(node) if plain else None
+
+    def object_of(self, call: ast.Call) -> str | None:
+        """The name of the object whose method is called; None if it is not a name."""
+        owner = call.func.value if isinstance(call.func, ast.Attribute) else None
+        return self._text(owner) if isinstance(owner, ast.Name | ast.Attribute) else None
+
     def remove(self, call: ast.Call) -> bool:
         """Leave a layer out, wherever :meth:`insert_after` would put one after it."""
         holder = self._holder(call)
