@@ -58,7 +58,7 @@ class Trouble:
 class Cause:
     """``says``: a pattern of the text; ``remedy`` may use its groups.
 
-    ``expected``, ``received``: instead of good data, and of the shapes of these; the latter may use the groups.
+    ``expected``, ``received``: instead of good data, and of their shapes; the latter may use the groups.
     """
 
     says: str
@@ -308,7 +308,11 @@ def _advice(trouble: Trouble) -> tuple[str, str, str]:
         return cause.expected or wanted, cause.received.format(*match.groups()) or received, remedy
     if inputs_only:
         return wanted, received, "compare the shapes of x with model.input_shape"
-    return wanted, received, "compare the shapes of x and y with model.input_shape, model.output_shape and the loss"
+    return (
+        wanted,
+        received,
+        "compare the shapes of x and y with model.input_shape, model.output_shape and the loss",
+    )
 
 
 def _chain(problem: BaseException | None) -> Iterator[BaseException]:

@@ -1,16 +1,15 @@
-"""Operations of a traced program whose derivative is infinite at a value that they get, such as √0."""
+"""What a traced program does with the values it gets: infinite derivatives such as √0, one-sided sigmoids."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import jax.numpy as jnp
 import numpy as np
 
-from kilter._models.causes import LIBRARIES, OWN
+from kilter._models.evaluation import LOOPS, evaluate, inner_program, line_of
 
 _NAMES: Final = {"sqrt": "square root", "rsqrt": "square root", "log": "logarithm", "pow": "power"}
 _AT_ZERO: Final[dict[str, Callable[..., Any]]] = {
@@ -19,14 +18,23 @@ _AT_ZERO: Final[dict[str, Callable[..., Any]]] = {
     "log": lambda x: x <= 0,
     "pow": lambda x, y: (x <= 0) & (y < 1) & (y != 0),
 }
-# Called with the arguments that their inner program takes.
-_INNER: Final = ("jaxpr", "call_jaxpr", "fun_jaxpr")
-_LOOPS: Final = ("scan", "while", "cond")
+# What is known of a value: never negative; the sigmoid of such a value, which is at least 0.5.
+_POSITIVE: Final = 1
+_HALF: Final = 2
+_ALWAYS: Final = ("sqrt", "abs", "exp", "exp2", "square")
+_IF_ALL: Final = ("add", "add_any", "mul", "div", "concatenate", "min", "select_n")
+_MOVING: Final = (
+    *("reshape", "broadcast_in_dim", "squeeze", "transpose", "convert_element_type", "copy", "slice"),
+    *("stop_gradient", "reduce_sum", "reduce_max", "reduce_min", "expand_dims"),
+)
 
 
 @dataclass(frozen=True)
 class Singular:
-    """A ``name``, such as "square root", of ``count`` zeros among ``size`` numbers; ``line``: its code, or ""."""
+    """A ``name``, such as "square root", of ``count`` zeros among ``size`` numbers.
+
+    ``line``: where the user's code has it; "" if it is not there.
+    """
 
     name: str
     count: int
@@ -35,44 +43,57 @@ class Singular:
 
 
 def singular(program: Any, *arguments: Any) -> Singular | None:
-    """The first operation of a closed jaxpr without a finite derivative at ``arguments``; None without one.
+    """The first operation without a finite derivative in a closed jaxpr at ``arguments``; None if all have."""
+    found: list[Singular] = []
 
-    What runs in a loop is not looked into.
-    """
-    return next(_walk(program.jaxpr, program.consts, list(arguments), []), None)
+    def see(equation: Any, given: Sequence[Any], made: Sequence[Any]) -> None:
+        name = equation.primitive.name
+        if name in _AT_ZERO and not found:
+            bad = np.asarray(_AT_ZERO[name](*map(jnp.asarray, given)))
+            if bad.any():
+                found.append(Singular(_NAMES[name], int(bad.sum()), bad.size, line_of(equation)))
+
+    evaluate(program.jaxpr, program.consts, arguments, see)
+    return found[0] if found else None
 
 
-def _walk(jaxpr: Any, constants: Any, given: list[Any], results: list[Any]) -> Iterator[Singular]:
-    """The singular operations, and the outputs appended to ``results``."""
-    known = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*constants, *given], strict=True))
+def one_sided(program: Any) -> list[bool]:
+    """For each output of a closed jaxpr, whether it is the sigmoid of a value that is never negative."""
+    return [one == _HALF for one in _signs(program.jaxpr, {})]
 
-    def of(variable: Any) -> Any:
-        return variable.val if hasattr(variable, "val") else known[variable]
+
+def _signs(jaxpr: Any, known: dict[Any, int]) -> list[int]:
+    """What is known of the outputs, given what is ``known`` of the inputs."""
+
+    def of(variable: Any) -> int:
+        if hasattr(variable, "val"):
+            return _POSITIVE if np.all(np.asarray(variable.val) >= 0) else 0
+        return known.get(variable, 0)
 
     for equation in jaxpr.eqns:
-        values, name = list(map(of, equation.invars)), equation.primitive.name
-        inner = next((equation.params[one] for one in _INNER if one in equation.params), None)
-        made: list[Any] = []
-        program = getattr(inner, "jaxpr", inner)
-        if inner is not None and name not in _LOOPS and len(program.invars) == len(values):
-            yield from _walk(program, getattr(inner, "consts", ()), values, made)
+        given, inner = list(map(of, equation.invars)), inner_program(equation)
+        if inner is not None:
+            entering = dict(zip(inner[0].invars, given, strict=True))
+            made = _signs(inner[0], entering)
+        elif equation.primitive.name in LOOPS:
+            continue
         else:
-            if name in _AT_ZERO:
-                bad = np.asarray(_AT_ZERO[name](*map(jnp.asarray, values)))
-                if bad.any():
-                    yield Singular(_NAMES[name], int(bad.sum()), bad.size, _line(equation))
-            answer = equation.primitive.bind(*values, **equation.params)
-            made = list(answer) if equation.primitive.multiple_results else [answer]
+            made = [_after(equation, given)] * len(equation.outvars)
         known |= dict(zip(equation.outvars, made, strict=True))
-    results += map(of, jaxpr.outvars)
+    return list(map(of, jaxpr.outvars))
 
 
-def _line(equation: Any) -> str:
-    """The deepest line of the user's own code that made an equation; "" if it is not the user's."""
-    traceback = equation.source_info.traceback
-    for frame in () if traceback is None else traceback.frames:
-        if frame.file_name.startswith(OWN):
-            return ""  # what called kilter comes after
-        if not frame.file_name.startswith(LIBRARIES):
-            return f"{Path(frame.file_name).name}, line {frame.line_num}"
-    return ""
+def _after(equation: Any, given: Sequence[int]) -> int:
+    name = equation.primitive.name
+    if name == "logistic":
+        return _HALF if given[0] else _POSITIVE
+    if name in _MOVING:
+        return (
+            given[0] if given and not name.startswith("reduce") else min(given[:1], default=0) and _POSITIVE
+        )
+    if name == "integer_pow":
+        return _POSITIVE if equation.params["y"] % 2 == 0 or given[0] else 0
+    if name == "max":
+        return _POSITIVE if any(given) else 0
+    same = name == "mul" and equation.invars[0] is equation.invars[1]
+    return _POSITIVE if name in _ALWAYS or same or (name in _IF_ALL and all(given)) else 0

@@ -39,6 +39,7 @@ ORDER: Final = (
     "add-loss",
     "drop-augmentation",
     "remove-first-activation",
+    "shift-logits",
     "softmax-last-axis",
     "fix-from-logits",
     "repair-output",

@@ -68,6 +68,7 @@ CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
     "probe": (
         *probe.CHECKS,
         *endings.PROBE,
+        *singular.PROBE,
         *losses.CHECKS,
         *mixing.CHECKS,
         *pairs.CHECKS,
@@ -77,6 +78,13 @@ CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
         *padding.CHECKS,
         *attention.CHECKS,
     ),
-    "training": (*singular.CHECKS, *training.CHECKS, *dynamics.CHECKS, *curves.CHECKS, *generative.TRAINING, *speed.CHECKS),
+    "training": (
+        *singular.CHECKS,
+        *training.CHECKS,
+        *dynamics.CHECKS,
+        *curves.CHECKS,
+        *generative.TRAINING,
+        *speed.CHECKS,
+    ),
 }
 """The checks by what they look at, in the order in which they run."""

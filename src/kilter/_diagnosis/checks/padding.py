@@ -31,8 +31,8 @@ class Padding:
 def padding_of(array: np.ndarray) -> Padding | None:
     """The padding of sequences [n, steps] of ids or [n, steps, features] of numbers; None without any.
 
-    Padding is one value, the most common at the end (or the beginning), in runs of differing length; zeros may
-    also be as many in every row, where sequences are padded to more steps than any of them has.
+    Padding is one value, the most common at the end (or the beginning), in runs of differing length; zeros
+    may also be as many in every row, where sequences are padded to more steps than any of them has.
     """
     if array.dtype.kind not in "fiu" or array.ndim not in (2, 3) or len(array) < _LEAST_ROWS:
         return None

@@ -9,17 +9,20 @@ import numpy as np
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.checks import training
+from kilter._diagnosis.checks.endings import last_two
 from kilter._diagnosis.checks.probe import check_finite
 from kilter._diagnosis.context import Check, Context
 from kilter._engine.arrays import collect, pick
 from kilter._engine.step import training_loss, without_optimizer
 from kilter._models.copying import FOREIGN_ERRORS
-from kilter._models.singular import Singular, singular
-from kilter._models.variables import fitting, pull
+from kilter._models.singular import Singular, one_sided, singular
+from kilter._models.tracing import forward
+from kilter._models.variables import fitting, pull, values
 from kilter._records import Evidence, Finding
 from kilter.errors import KilterError
 
 _ROWS: Final = 1_024
+_FEW: Final = 8
 
 
 def check_singular(context: Context) -> list[Finding]:
@@ -36,6 +39,32 @@ def check_singular(context: Context) -> list[Finding]:
     evidence = [Evidence("zeros that it gets", found.count, 0, f"of {found.size} numbers")]
     words = {"name": found.name, "place": f" ({found.line})" if found.line else "", "count": found.count}
     return [finding("infinite-derivative", "severe", ["loss"], evidence, **words)]
+
+
+def check_one_sided(context: Context) -> list[Finding]:
+    """A sigmoid of a value that is never negative, such as a distance: no row can be answered with 0."""
+    if context.probe is None or all(one.activation != "sigmoid" for one in context.outputs):
+        return []
+    try:
+        batch = collect(pick(context.x, slice(min(_FEW, context.rows)))).data[0]
+        with fitting(context.model, (batch, None, None)):
+            program = jax.make_jaxpr(
+                lambda variables, x: jax.tree.leaves(forward(context.model, variables, x, training=False))
+            )(values(context.model), batch)
+    except (KilterError, *FOREIGN_ERRORS):
+        return []
+    sides = one_sided(program)
+    known = [last_two(context.layers, one)[1] is not None for one in context.outputs]
+    if len(sides) != len(known):
+        return []
+    evidence = [Evidence("least possible answer", 0.5, 0.0, "a sigmoid of numbers of either sign")]
+    why = "No answer is below 0.5, so that no row can be answered with 0. Let a Dense(1) come between"
+    words = {"first": "a value that is never negative, such as a distance,", "last": "sigmoid", "why": why}
+    return [
+        finding("activation-before-softmax", "severe", [one.where], evidence, ("shift-logits",), **words)
+        for one, half, told in zip(context.outputs, sides, known, strict=True)
+        if half and not told
+    ]
 
 
 def _found(context: Context) -> Singular | None:
@@ -55,4 +84,5 @@ def _found(context: Context) -> Singular | None:
         return None
 
 
+PROBE: tuple[Check, ...] = (check_one_sided,)
 CHECKS: tuple[Check, ...] = (check_singular,)

@@ -23,8 +23,9 @@ TRAINING: Final[dict[str, Text]] = {
     "infinite-derivative": (
         "gradient of 0 is infinite", ("separate-pairs",),
         "Griewank & Walther 2008, Evaluating derivatives, chapter 14",
-        "The {name}{place} gets 0 for {count} of its numbers. Its derivative there is infinite, so the gradient "
-        "becomes NaN although the loss is finite. Add 1e-7 to its argument, or use keras.ops.maximum(x, 1e-7).",
+        "The {name}{place} gets 0 for {count} of its numbers. Its derivative there is infinite, so the "
+        "gradient becomes NaN although the loss is finite. Add 1e-7 to its argument, or use "
+        "keras.ops.maximum(x, 1e-7).",
     ),
     "batch-too-large": (
         "batches too large: too few steps", ("change-batch-size",),

@@ -12,7 +12,7 @@ _LECUN: Final = "LeCun et al. 1998, Efficient backprop, section 4.3"
 # fmt: off
 MODEL: Final[dict[str, Text]] = {
     "activation-before-softmax": (
-        "activation before the output's own activation", ("remove-first-activation",),
+        "activation before the output's own activation", ("remove-first-activation", "shift-logits"),
         f"{_BOOK}, section 6.2.2",
         "{where}: {first} comes before the output's {last}. {why}.",
     ),

@@ -20,7 +20,6 @@ from kilter._treatment.remedies.base import remedies
 from kilter._treatment.subject import Subject, copy_of
 from kilter.errors import ModelError
 
-
 _SIZES: Final = (16, 32, 64, 128)
 
 
