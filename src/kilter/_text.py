@@ -129,3 +129,13 @@ def _fixed(value: float) -> str:
     if not math.isfinite(value) or value == 0 or 1e-3 <= abs(value) < 1e4:
         return f"{value:.4f}"
     return f"{value:.3e}"
+
+
+def as_number(value: float) -> str:
+    """Four digits; in words where there is no number.
+
+    Example:
+        >>> as_number(0.12345), as_number(float("nan"))
+        ('0.1235', 'not finite')
+    """
+    return f"{value:.4g}" if math.isfinite(value) else "not finite"

@@ -252,7 +252,7 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
     ("padding-unmasked", "warning",
      lambda: recurrent(PADDED_WAVES, layers.Masking(-1.0), layers.GRU(4, return_sequences=True))),
     ("padding-diluted", "warning", lambda: averaged(PADDED)),
-    ("channels-order", "warning",
+    ("channels-order", "severe",
      lambda: pictures_of(same(6), x=np.moveaxis(XI, 3, 1), y=YI)),
     ("drowned-output", "warning", lambda: two_outputs(factor=50.0)),
     ("drowned-output", "severe", lambda: two_outputs(weights=[1.0, 1e-4])),

@@ -78,7 +78,7 @@ class ScoringPolicy:
     )
     short_error: float = _number(0.05, "share of the error", "the same for errors")
     sound_margin: float = _number(
-        0.1,
+        0.05,
         "of the way from a constant prediction to perfect",
         "a network without findings may be this far behind",
     )
