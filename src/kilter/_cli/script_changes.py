@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Iterator
 from typing import Any, Final
@@ -16,6 +17,10 @@ from kilter._models.optimizers import inner_optimizer
 from kilter._treatment.result import Treatment
 
 _COMPILE: Final = ("optimizer", "loss", "loss_weights")
+_STANDARDIZED: Final = "standardize-inputs"
+_FITTED: Final = {"epochs": 1, "batch_size": 32}
+_RISING: Final = 0.45  # of the steps, as in kilter.schedules.one_cycle
+_FIT_OPTIONS: Final = ("batch_size", "shuffle", "epochs", "class_weight")
 _PEAK: Final = re.compile(r"one_cycle\(([\d.e+-]+)")
 
 
@@ -23,23 +28,42 @@ def rewritten(script: Script, training: Training, treatment: Treatment, sites: S
     """Make the treatment's changes in the script; the codes of the remedies that code cannot express."""
     if not treatment.changes:
         return []
-    prefix = script.keras()
+    prefix, codes = script.keras(), {one.remedy for one in treatment.changes}
     gone = {
         place.rpartition("/")[2]
         for one in treatment.changes
         if one.remedy.startswith(("drop-", "remove-"))
         for place in one.where
     }
+    if _STANDARDIZED in codes:
+        layers = training.model._flatten_layers()
+        gone |= {one.name for one in layers if isinstance(one, keras.layers.Rescaling)}
     said = _said_layers(script, training.model, treatment.model, sites, prefix, gone)
+    if _STANDARDIZED in codes and _said_front(script, training, treatment.model, sites, prefix):
+        said.add(_STANDARDIZED)
     peaks = [float(found[1]) for one in treatment.changes for found in _PEAK.finditer(one.snippet)]
-    said |= _said_compile(script, training.model, treatment.model, prefix, peaks[-1] if peaks else None)
+    cycle = _cycle(peaks[-1], training, treatment, prefix) if peaks else None
+    compiled = _said_compile(script, training, treatment.model, prefix, cycle)
+    said |= compiled | ({"one-cycle", "change-optimizer"} if cycle and "optimizer" in compiled else set())
     said |= _said_fit(script, training, treatment)
     return [one.remedy for one in treatment.changes if not _covered(one, said)]
 
 
+def _cycle(peak: float, training: Training, treatment: Treatment, prefix: str) -> str:
+    """A schedule of Keras that rises to ``peak`` and falls to 0 over all steps, as a 1cycle does."""
+    fitted = {name: code for one in treatment.changes for name, code in arguments_of(one.snippet).items()} | {
+        name: str(training.options.get(name, usual)) for name, usual in _FITTED.items()
+    }
+    rows = len(keras.tree.flatten(training.x)[0])
+    steps = int(fitted["epochs"]) * math.ceil(rows / int(fitted["batch_size"]))
+    rising = max(1, round(_RISING * steps))
+    return (
+        f"{prefix}.optimizers.schedules.CosineDecay({peak / 10:.4g}, decay_steps={max(1, steps - rising)}, "
+        f"warmup_target={peak:.4g}, warmup_steps={rising})"
+    )
+
+
 def _covered(change: Any, said: set[str]) -> bool:
-    if _PEAK.search(change.snippet):
-        return False  # fit() of Keras takes no schedule
     places = {place.partition("#")[0].rpartition("/")[2] for place in change.where}
     return bool(places & said) or change.remedy in said
 
@@ -75,6 +99,51 @@ def _said_layers(
         if not edit.after or script.insert_after(call, edit.after):
             said |= {name for name, _ in found}
     return said
+
+
+def _said_front(script: Script, training: Training, after: keras.Model, sites: Sites, prefix: str) -> bool:
+    """Whether a Normalization before the only input's only reader is said, adapted just before fit."""
+    before = training.model
+    own = {layer.name for layer in before._flatten_layers(include_self=False)}
+    kept = {layer.name for layer in after._flatten_layers(include_self=False)}
+    front = [one for one in after._flatten_layers() if _is_new(one, own, keras.layers.Normalization)]
+    firsts = [one for one in _first_layers(before) if one.name in kept]
+    fit = script.method(FIT, training.line)
+    call = script.at(place) if len(firsts) == 1 and (place := sites.of(firsts[0])) is not None else None
+    if call is None or fit is None or len(front) != 1 or getattr(front[0], "invert", False):
+        return False
+    model, data = script.object_of(fit), script.plain_argument(fit, "x", 0)
+    if model is None or data is None:
+        return False
+    name, axis = front[0].name, front[0].axis
+    kept_axis = "" if axis in (-1, (-1,)) else f"axis={axis!r}, "
+    adapted = f'{model}.get_layer("{name}").adapt({data})'
+    made = f'{prefix}.layers.Normalization({kept_axis}name="{name}")'
+    return script.insert_before(call, made) and script.insert_line(fit, adapted)
+
+
+def _is_new(layer: Any, own: set[str], kind: type) -> bool:
+    return isinstance(layer, kind) and layer.name not in own
+
+
+def _first_layers(model: keras.Model) -> list[Any]:
+    """The layers that read the only input of a graph; for a Rescaling, those that come after it."""
+    layers = [one for one in getattr(model, "layers", ()) if not isinstance(one, keras.layers.InputLayer)]
+    if isinstance(model, keras.Sequential):
+        return [one for one in layers if not isinstance(one, keras.layers.Rescaling)][:1]
+    inputs = getattr(model, "inputs", None) or []
+    if len(inputs) != 1 or not hasattr(model, "_nodes_by_depth"):
+        return []
+    nodes = [node for nodes in model._nodes_by_depth.values() for node in nodes]
+    read = {id(inputs[0])}
+    found = []
+    for node in sorted(nodes, key=lambda one: any(id(each) in read for each in one.input_tensors)):
+        if any(id(each) in read for each in node.input_tensors):
+            if isinstance(node.operation, keras.layers.Rescaling):
+                read |= {id(each) for each in node.output_tensors}
+            else:
+                found.append(node.operation)
+    return found
 
 
 def _changed(
@@ -122,13 +191,14 @@ def _arguments(layer: Any, twin: Any, prefix: str) -> dict[str, str]:
 
 
 def _said_compile(
-    script: Script, before: keras.Model, after: keras.Model, prefix: str, peak: float | None = None
+    script: Script, training: Training, after: keras.Model, prefix: str, cycle: str | None = None
 ) -> set[str]:
-    """The parts of compile() that were rewritten. ``peak``: the highest rate of a 1cycle, if there is one."""
-    call, values = script.method(COMPILE), compiled_changes(before, after, prefix)
-    if peak is not None:
-        code = optimizer_code(inner_optimizer(after), prefix, peak)
-        values |= {} if code is None else {"optimizer": code}
+    """The parts of compile() that were rewritten. ``cycle``: the code of the rate, if it has a schedule."""
+    call, before = script.method(COMPILE, training.compiled), training.model
+    values = compiled_changes(before, after, prefix)
+    code = None if cycle is None else optimizer_code(inner_optimizer(after), prefix, cycle)
+    if code is not None:
+        values["optimizer"] = code
     if call is None or not values or not script.set_arguments(call, values, _COMPILE):
         return set()
     return {*values, *(("loss",) if "loss_weights" in values else ())}
@@ -140,7 +210,7 @@ def _said_fit(script: Script, training: Training, treatment: Treatment) -> set[s
     said: set[str] = set()
     for change in treatment.changes:
         values = arguments_of(change.snippet)
-        plain = {name: code for name, code in values.items() if name in ("batch_size", "shuffle", "epochs")}
+        plain = {name: code for name, code in values.items() if name in _FIT_OPTIONS}
         if (
             call is not None
             and plain

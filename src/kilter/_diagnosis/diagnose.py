@@ -359,6 +359,8 @@ _EXPLAINED = {
     **dict.fromkeys(SHIFTS, ("overfitting",)),
     "output-not-trained": ("disconnected-layer",),
     "layer-mode": ("rows-mixed",),
+    "row-weights": ("class-imbalance",),
+    "infinite-derivative": ("non-finite", "rate-too-high"),
     "embedding-scale": ("attention-collapsed",),
     "inputs-alike": ("dead-units", "loss-not-moving", "collapsed-output", "constant-columns"),
 }

@@ -1,8 +1,7 @@
 """Whether a training will reach a good result: the planned training compared with a sibling's.
 
-Both train the same number of steps on the same rows and are scored on held-out rows. If the plan is longer
-than what is tried, the given network may still gain what its last doubling of steps gained, for each doubling
-that is left. The sibling's score is not extrapolated.
+Both train as many steps on the same rows and are scored on held-out rows. If the plan is longer, the given
+network may gain what its last doubling gained, for each one left; the sibling's score is not extrapolated.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ class Outcome:
     Attributes:
         planned, steps: of the training, and of what was tried.
         reached: the skill after those steps. expected: at the end of the plan, at best.
-        sibling: of the sibling after the same steps; NaN without one.
+        sibling: of the sibling after the same steps; NaN without one. rising: its gain in the second half.
         baseline: of nearest neighbours or ridge regression.
         tuned: of the unchanged network with the sibling's optimiser; NaN if that was not tried.
         plain: of the same without augmentation; NaN without any. harmful: the layers that cost it most.
@@ -60,6 +59,7 @@ class Outcome:
     sibling: float = math.nan
     baseline: float = math.nan
     tuned: float = math.nan
+    rising: float = math.nan
     plain: float = math.nan
     harmful: tuple[str, ...] = ()
     error: float = 0.0
@@ -171,7 +171,8 @@ def outcome(
         gap = made.rows - own.rows
         chance = max(own.error, made.error)  # a training run that diverged has none
         error = float(gap.std() / math.sqrt(len(gap)))
-        found = replace(found, sibling=made.skill, error=error, chance=chance)
+        gained = made.skill - made.half
+        found = replace(found, sibling=made.skill, error=error, chance=chance, rising=gained)
     if is_augmented(held, spec.augment):
         plain = _guarded(trial.unaugmented, None)
         found = found if plain is None else replace(found, plain=plain[0].skill, harmful=plain[1])

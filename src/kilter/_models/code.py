@@ -90,19 +90,20 @@ def loss_code(loss: Any, prefix: str = "keras") -> str | None:
     return None
 
 
-def optimizer_code(optimizer: Any, prefix: str = "keras", peak: float | None = None) -> str | None:
-    """An optimiser as code, at the rate ``peak`` if there is one; None if it cannot be said."""
+def optimizer_code(optimizer: Any, prefix: str = "keras", rate: str | None = None) -> str | None:
+    """An optimiser as code, with the code of another ``rate`` if given; None if it cannot be said."""
     if optimizer is None or not type(optimizer).__module__.startswith("keras."):
         return None
     config: Mapping[str, Any] = optimizer.get_config()
-    config = config if peak is None else {**config, "learning_rate": peak}
     defaults = inspect.signature(type(optimizer).__init__).parameters
     found = []
     for name in _OPTIMIZER:
         value = config.get(name)
         if value is None or name not in defaults:
             continue
-        if isinstance(value, float | int | np.floating):
+        if name == "learning_rate" and rate is not None:
+            found.append(f"{name}={rate}")
+        elif isinstance(value, float | int | np.floating):
             if name == "learning_rate" or value != defaults[name].default:
                 found.append(f"{name}={float(f'{float(value):.6g}')!r}")
         elif isinstance(value, dict) and (code := value_code(value, prefix)) is not None:

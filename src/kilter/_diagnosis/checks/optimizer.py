@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,6 +37,8 @@ RATES: Final = {
 }
 """By optimiser; "momentum" is SGD with a momentum of at least 0.5. From Bengio 2012 and Keras's defaults."""
 
+USUAL_BATCH: Final = 32
+LARGE_BATCH: Final = 128
 _SOURCE: Final = "Bengio 2012; Keras's defaults"
 _LARGE_MOMENTUM: Final = 0.5
 
@@ -101,4 +104,17 @@ def check_stale(context: Context) -> list[Finding]:
     return [finding("stale-compile", "severe", ["optimizer"], evidence, detail=detail)]
 
 
-CHECKS = (check_frozen, check_stale, check_rate, check_adagrad)
+def check_batch(context: Context) -> list[Finding]:
+    """Batches so large that the planned training has few steps, where usual ones would give many more."""
+    if context.epochs is None or context.batch_size <= LARGE_BATCH:
+        return []
+    steps, limits = context.epochs * context.steps_per_epoch, context.thresholds
+    more = context.epochs * math.ceil(context.rows / USUAL_BATCH)
+    if steps >= limits.few_steps or more < 4 * steps:
+        return []
+    evidence = [seen(limits, "few_steps", "updates of the weights in all", steps)]
+    words = {"batch": min(context.batch_size, context.rows), "steps": steps, "usual": USUAL_BATCH}
+    return [finding("batch-too-large", "warning", ["training"], evidence, **words, more=more)]
+
+
+CHECKS = (check_frozen, check_stale, check_rate, check_adagrad, check_batch)
