@@ -38,8 +38,8 @@ def test_blank_lines_are_skipped(text, write):
 
 
 def test_rows_are_counted_without_blank_lines(write):
-    with pytest.raises(DataError, match='target column "y": 1 missing or NaN in row 1'):
-        load(write("a,b,y\n\n1,2,u\n\n2,3,\n3,4,v\n"))
+    data = load(write("a,b,y\n\n1,2,u\n\n2,3,\n3,4,v\n")).train
+    assert data.skipped == ("1 row left out, in row 1",)
 
 
 def test_a_line_of_separators_is_blank_and_that_is_said(write):
@@ -74,23 +74,35 @@ def test_separators_within_quotes_do_not_count(header, names, write):
     assert data.x.tolist() == PLAIN
 
 
-ROWS_TAKEN_FOR_NAMES = {
+FILES_WITHOUT_A_HEADER = {
     "flowers": "5.1,3.5,setosa\n4.9,3.0,setosa\n6,2,virginica\n6,2.1,virginica\n",
     "a name that stands in no other row": "5.1,3.5,setosa\n6,2,virginica\n6,2.1,virginica\n",
     "whole numbers": "5,3,setosa\n4,3,setosa\n6,2,virginica\n",
     "the same number twice": "5,5,setosa\n4,3,setosa\n6,2,virginica\n",
-    "negative numbers": "-5,3,first\n4,3,setosa\n6,2,virginica\n",
-    "a missing value": ",3,setosa\n4,3,setosa\n6,2,virginica\n",
+    "negative numbers": "-5,3,first\n4,3,setosa\n6,2,virginica\n6,2,first\n",
+    "a missing value": ",3,7,setosa\n4,3,9,setosa\n6,2,8,virginica\n",
     "text alone": "red,big,yes\nblue,big,yes\nred,small,no\nblue,big,no\n",
     "true and false": "true,3,setosa\nfalse,3,setosa\ntrue,2,virginica\n",
+    "incomes": "39, State-gov, <=50K\n50, Private, >50K\n38, State-gov, <=50K\n",
+    "messages": "ham\tsee you 0\n"
+    + "".join(f"{'hs'[i % 2]}am\tso long {i}{' again' * (i % 3)}\n" for i in range(30)),
+    "numbers alone": "1,14.2,127\n2,13.2,100\n1,13.1,101\n2,14,105\n",
 }
 
 
-@pytest.mark.parametrize("case", ROWS_TAKEN_FOR_NAMES)
-def test_a_first_line_that_is_a_row_is_refused(case, write):
-    with pytest.raises(DataError, match="what reads like a row") as caught:
-        load(write(ROWS_TAKEN_FOR_NAMES[case]))
-    assert "add a line with the names" in caught.value.remedy
+@pytest.mark.parametrize("case", FILES_WITHOUT_A_HEADER)
+def test_a_first_line_that_is_a_row_is_read_as_one(case, write):
+    text = FILES_WITHOUT_A_HEADER[case]
+    target = "column_1" if case == "messages" else None
+    source = load(write(text), target=target, task="classification" if case == "numbers alone" else "auto")
+    rows = text.strip().split("\n")
+    assert len(source.train) == len(rows)
+    assert any("no line names the columns" in note for note in source.notes)
+    if target is None:  # new rows without the target, and a single one
+        bare = ["".join(row.rpartition(",")[:1]) for row in rows]
+        for some in (bare, bare[:1]):
+            new = load(write("\n".join(some) + "\n", "new.csv"), encoding=source.encoding, unlabelled=True)
+            assert new.train.x.tolist() == source.train.x[: len(some)].tolist()
 
 
 @pytest.mark.parametrize(
@@ -100,6 +112,7 @@ def test_a_first_line_that_is_a_row_is_refused(case, write):
         ("2019,2020,price\n5,3,1.5\n4,3,2.5\n", ("2019", "2020")),
         (",a,y\n0,3,setosa\n1,4,virginica\n", ("", "a")),
         ("0.25,0.5,y\n1,2,0\n2,3,1\n3,4,0\n4,5,1\n", ("0.25", "0.5")),
+        ("0,1,2,3\n5.5,3,1,2\n4,3,1,2.5\n4,1,2,1.5\n", ("0", "1", "2")),
         ("nan,inf,y\n1,2,0\n2,3,1\n3,4,0\n4,5,1\n", ("nan", "inf")),
     ],
 )

@@ -267,7 +267,7 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
     ("padding-unmasked", "severe",
      lambda: recurrent(np.pad(IDS, ((0, 0), (0, 40))), layers.Embedding(40, 4))),
     ("padding-diluted", "warning", lambda: averaged(PADDED)),
-    ("channels-order", "warning",
+    ("channels-order", "severe",
      lambda: pictures_of(same(6), x=np.moveaxis(XI, 3, 1), y=YI)),
     ("drowned-output", "warning", lambda: two_outputs(factor=50.0)),
     ("drowned-output", "severe", lambda: two_outputs(weights=[1.0, 1e-4])),

@@ -17,8 +17,8 @@ from kilter._engine import program_cache
 from kilter._engine.arrays import collect, is_array, on_device
 from kilter._engine.feed import Order, ResidentFeed, StreamFeed
 from kilter._engine.fit import fit
+from kilter._engine.host_rows import take
 from kilter._engine.inference import evaluate, predict
-from kilter._engine.program_cache import take
 from kilter.errors import DataError, OptionError
 
 from .cases import BATCH, classifier, difference, rows, same_bits

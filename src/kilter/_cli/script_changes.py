@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import inspect
-import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final
 
 import keras
-import numpy as np
 
 from kilter._cli.script_calls import Sites, Training
 from kilter._cli.script_edits import COMPILE, FIT, LayerEdit, Position, Script, arguments_of
+from kilter._models.code import IGNORED, compiled_changes, layer_code, optimizer_code, value_code
 from kilter._models.optimizers import inner_optimizer
 from kilter._treatment.result import Treatment
 
-_IGNORED: Final = ("name", "dtype", "trainable", "build_config", "batch_shape", "batch_input_shape")
-_OPTIMIZER: Final = ("learning_rate", "momentum", "clipnorm", "clipvalue", "global_clipnorm", "weight_decay")
 _COMPILE: Final = ("optimizer", "loss", "loss_weights")
 _STANDARDIZED: Final = "standardize-inputs"
 _FITTED: Final = {"epochs": 1, "batch_size": 32}
 _RISING: Final = 0.45  # of the steps, as in kilter.schedules.one_cycle
 _FIT_OPTIONS: Final = ("batch_size", "shuffle", "epochs", "class_weight")
-_NUMBERS: Final = 16  # that a line of code holds
 _PEAK: Final = re.compile(r"one_cycle\(([\d.e+-]+)")
-_PLAIN: Final = (str, bool, int, float, type(None))
 
 
 def rewritten(script: Script, training: Training, treatment: Treatment, sites: Sites) -> list[str]:
@@ -180,70 +175,19 @@ def _inserted(order: list[Any], twin: Any, own: set[str], prefix: str) -> Iterat
     for layer in order[places[0] + 1 :] if places else ():
         if layer.name in own:
             return
-        module = f"{prefix}.layers" if type(layer).__module__.startswith("keras.") else "kilter.nn"
-        yield f"{module}.{type(layer).__name__}({_plain_arguments(layer)})"
-
-
-def _plain_arguments(layer: Any) -> str:
-    """The arguments that differ from the defaults of the class, where code can say them."""
-    config, found = layer.get_config(), []
-    for name, parameter in list(inspect.signature(type(layer).__init__).parameters.items())[1:]:
-        value = config.get(name, parameter.default)
-        if name in _IGNORED or name not in config or parameter.kind is parameter.VAR_KEYWORD:
-            continue
-        if isinstance(value, _PLAIN) and value != parameter.default:
-            found.append(f"{name}={_literal(value)}")
-        elif isinstance(value, list | tuple | np.ndarray) and 0 < np.size(value) <= _NUMBERS:
-            found.append(f"{name}={[float(f'{one:.6g}') for one in np.ravel(np.asarray(value, float))]}")
-    return ", ".join(found)
+        yield layer_code(type(layer), layer.get_config(), prefix)
 
 
 def _arguments(layer: Any, twin: Any, prefix: str) -> dict[str, str]:
     old, new = layer.get_config(), twin.get_config()
     found = {}
     for name, value in new.items():
-        if name in _IGNORED or name not in old or value == old[name]:
+        if name in IGNORED or name not in old or value == old[name]:
             continue
-        code = _code(value, prefix)
+        code = value_code(value, prefix)
         if code is not None:
             found[name] = code
     return found
-
-
-def _code(value: Any, prefix: str) -> str | None:
-    """A value of a configuration as code; None if it cannot be said."""
-    if isinstance(value, _PLAIN):
-        return _literal(value)
-    if isinstance(value, list | tuple) and all(isinstance(one, _PLAIN) for one in value):
-        return repr(value)
-    if not isinstance(value, dict) or "class_name" not in value:
-        return None
-    module, name, config = str(value.get("module") or ""), value["class_name"], value.get("config") or {}
-    if module == "keras.initializers" and (short := _initializer_name(name, config)) is not None:
-        return _literal(short)
-    if not module.startswith("keras."):
-        return None
-    plain = {key: one for key, one in config.items() if isinstance(one, _PLAIN) and one is not None}
-    inner = ", ".join(f"{key}={_literal(one)}" for key, one in plain.items() if key not in _IGNORED)
-    return f"{prefix}.{module.removeprefix('keras.')}.{name}({inner})"
-
-
-def _literal(value: Any) -> str:
-    """A plain value as code, text in double quotes, numbers with the digits of float32."""
-    if isinstance(value, float):
-        return repr(float(f"{value:.7g}"))
-    return json.dumps(value) if isinstance(value, str) else repr(value)
-
-
-def _initializer_name(name: str, config: Mapping[str, Any]) -> str | None:
-    """Keras's short name of an initialiser with its default options; None for others."""
-    short = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
-    try:
-        usual = keras.initializers.get(short).get_config()  # type: ignore[union-attr]
-    except ValueError:
-        return None
-    alike = {key: one for key, one in usual.items() if key != "seed"}
-    return short if alike == {key: one for key, one in config.items() if key != "seed"} else None
 
 
 def _said_compile(
@@ -251,47 +195,13 @@ def _said_compile(
 ) -> set[str]:
     """The parts of compile() that were rewritten. ``cycle``: the code of the rate, if it has a schedule."""
     call, before = script.method(COMPILE, training.compiled), training.model
-    values: dict[str, str] = {}
-    optimizer = _optimizer_code(inner_optimizer(after), prefix, cycle)
-    if optimizer is not None and optimizer != _optimizer_code(inner_optimizer(before), prefix):
-        values["optimizer"] = optimizer
-    losses = [one._compile_config.config.get("loss") for one in (before, after)]  # type: ignore[attr-defined]
-    if _loss_code(losses[0], prefix) != (new := _loss_code(losses[1], prefix)) and new is not None:
-        values["loss"] = new
-    weights = [one._compile_config.config.get("loss_weights") for one in (before, after)]  # type: ignore[attr-defined]
-    if weights[1] is not None and weights[0] != weights[1]:
-        values["loss_weights"] = repr(keras.tree.map_structure(lambda one: float(f"{one:.3g}"), weights[1]))
+    values = compiled_changes(before, after, prefix)
+    code = None if cycle is None else optimizer_code(inner_optimizer(after), prefix, cycle)
+    if code is not None:
+        values["optimizer"] = code
     if call is None or not values or not script.set_arguments(call, values, _COMPILE):
         return set()
     return {*values, *(("loss",) if "loss_weights" in values else ())}
-
-
-def _optimizer_code(optimizer: Any, prefix: str, cycle: str | None = None) -> str | None:
-    if optimizer is None or not type(optimizer).__module__.startswith("keras."):
-        return None
-    config: Mapping[str, Any] = optimizer.get_config()
-    defaults = inspect.signature(type(optimizer).__init__).parameters
-    found = []
-    for name in _OPTIMIZER:
-        value = config.get(name)
-        if value is None or name not in defaults:
-            continue
-        if name == "learning_rate" and cycle is not None:
-            found.append(f"{name}={cycle}")
-        elif isinstance(value, float | int | np.floating):
-            if name == "learning_rate" or value != defaults[name].default:
-                found.append(f"{name}={float(f'{float(value):.6g}')!r}")
-        elif isinstance(value, dict) and (code := _code(value, prefix)) is not None:
-            found.append(f"{name}={code}")
-    return f"{prefix}.optimizers.{type(optimizer).__name__}({', '.join(found)})"
-
-
-def _loss_code(loss: Any, prefix: str) -> str | None:
-    if isinstance(loss, str):
-        return _literal(loss)
-    if isinstance(loss, keras.losses.Loss):
-        return _code(keras.saving.serialize_keras_object(loss), prefix)
-    return None
 
 
 def _said_fit(script: Script, training: Training, treatment: Treatment) -> set[str]:

@@ -88,6 +88,7 @@ _STRUCTURAL: Final = (
     "sentinel-values",
     "drowned-output",
     "padding-unmasked",
+    "channels-order",
 )
 _ENOUGH: Final = 0.9
 _RISING: Final = 0.02  # of skill in the second half of a training: it is not over yet

@@ -41,7 +41,7 @@ def check_channels(context: Context) -> list[Finding]:
             words = {"shape": shape, "taken": taken, "size": other}
             words["format"] = "channels first" if first else "channels last"
             where = [convolutions[0].path]
-            found.append(finding("channels-order", "warning", where, evidence, **words))
+            found.append(finding("channels-order", "severe", where, evidence, **words))
     return found
 
 

@@ -47,7 +47,6 @@ def remove_first_activation(subject: Subject, finding: Finding) -> Subject | Non
         where=tuple(paths),
         before="; ".join(names),
         after="only the last activation",
-        snippet="keras.layers.Dense(units)  # without an activation before the softmax",
     )
     return operated(subject, change, cuts)
 
@@ -70,7 +69,6 @@ def softmax_last_axis(subject: Subject, finding: Finding) -> Subject | None:
         where=tuple(one.path for one in free),
         before=f"softmax over axis {', '.join(map(str, axes))}",
         after="softmax over the last axis",
-        snippet="keras.layers.Softmax(axis=-1)",
     )
     cuts: dict[Any, Cut] = {one.layer: lambda config: {**config, "axis": -1} for one in free}
     return operated(subject, change, cuts)
@@ -103,7 +101,6 @@ def fix_from_logits(subject: Subject, finding: Finding) -> Subject | None:
         where=("loss",),
         before=f"from_logits={loss.from_logits}",
         after=f"from_logits={wanted}",
-        snippet=f"model.compile(..., loss=keras.losses.{kind.__name__}(from_logits={wanted}))",
     )
     model = compiled_like(subject.model, subject.copy(), loss=kind(from_logits=wanted, **kept))
     return subject.changed(change, model=model)

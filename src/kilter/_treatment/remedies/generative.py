@@ -38,7 +38,6 @@ def weigh_reconstruction(subject: Subject, finding: Finding) -> Subject | None:
         where=("loss",),
         before=f"weight {now:.3g} for the reconstruction loss",
         after=f"weight {wanted:.3g}, with the same KL term",
-        snippet=f"model.compile(..., loss_weights=[{wanted:.3g}])",
     )
     treated = compiled_like(subject.model, subject.copy(), loss_weights=[wanted])
     return subject.changed(change, model=treated)

@@ -55,7 +55,6 @@ def clip_sentinels(subject: Subject, finding: Finding) -> Subject | None:
         where=("data",),
         before=f'{count} columns with values that mean "missing"',
         after="columns clipped just outside of their other values, and standardised",
-        snippet="x = np.where(x == sentinel, np.nan, x)  # then fill in the median and mark such rows",
     )
     return operated(subject, change, {}, front=front)
 
@@ -156,7 +155,7 @@ def move_channels(subject: Subject, finding: Finding) -> Subject | None:
         where=("data",),
         before=f"images of shape {array.shape[1:]}",
         after=f"moved to {tuple(array.shape[i] for i in order)} by a layer in the model",
-        snippet=f"x = np.transpose(x, (0, {', '.join(map(str, order))}))",
+        snippet=f"x_train = np.transpose(x_train, (0, {', '.join(map(str, order))}))",
     )
     cuts = {one: _anew(type(one)) for one in open_layers(subject.model) if one.weights}
     return operated(subject, change, cuts, front=[keras.layers.Permute(order, name=name)])
@@ -195,7 +194,6 @@ def stretch_output(subject: Subject, finding: Finding) -> Subject | None:
         where=(output.where, "targets"),
         before=f"{output.activation} for targets from {facts.low:g} to {facts.high:g}",
         after="its range stretched to that of the targets, by a layer in the model",
-        snippet=f"keras.layers.Rescaling({factor:g}, {offset:g})  # last in the model, or scale the targets",
     )
     model = compiled_like(subject.model, copied.model, loss_weights=[weight])
     return subject.changed(change, model=model)
@@ -261,7 +259,6 @@ def rescale_each_output(subject: Subject, finding: Finding) -> Subject | None:
         where=("targets", *(layer.name for layer in cuts)),
         before="; ".join(words),
         after="outputs scaled to their targets by layers in the model, and losses weighted alike",
-        snippet="keras.layers.Normalization(axis=None, mean=mean, variance=variance, invert=True)",
     )
     given: Any = model._compile_config.config  # type: ignore[attr-defined]
     kept = _like(given["loss"], weights, model)
@@ -317,7 +314,6 @@ def balance_losses(subject: Subject, finding: Finding) -> Subject | None:
         where=("loss",),
         before=f"loss weights {', '.join(f'{one:.3g}' for one in now)}",
         after=f"loss weights {', '.join(f'{one:.3g}' for one in wanted)}: {after}",
-        snippet=f"model.compile(..., loss_weights={[float(f'{one:.3g}') for one in wanted]})",
     )
     kept = _like(given["loss"], wanted, subject.model)
     return subject.changed(change, model=compiled_like(subject.model, subject.copy(), loss_weights=kept))
@@ -341,7 +337,6 @@ def add_loss(subject: Subject, finding: Finding) -> Subject | None:
         where=tuple(one.where for one in lacking),
         before="no loss",
         after=", ".join(added),
-        snippet=f"model.compile(..., loss={{..., {', '.join(added)}}})",
     )
     given: Any = subject.model._compile_config.config["loss"]  # type: ignore[attr-defined]
     losses = dict(zip(names, made, strict=True)) if isinstance(given, dict) else made

@@ -12,6 +12,7 @@ import numpy as np
 from kilter._diagnosis.targets import labels
 from kilter._diagnosis.thresholds import Thresholds
 from kilter._engine.training_spec import EarlyStopping
+from kilter._models.code import compile_code
 from kilter._models.compiling import compiled_like
 from kilter._models.tracing import fixed_batch_size
 from kilter._records import Change, Finding
@@ -87,8 +88,8 @@ def _fitted(
     subject: Subject, remedy: str, where: str, key: str, value: int, before: str, after: str
 ) -> Subject:
     """Another ``value`` of the argument ``key`` of fit."""
-    snippet, recipe = f"model.fit(..., {key}={value})", f"train.{key}={json.dumps(value)}"
-    change = Change(remedy, (where,), before, after, snippet, (recipe,))
+    recipe = f"train.{key}={json.dumps(value)}"
+    change = Change(remedy, (where,), before, after, recipe=(recipe,))
     return subject.changed(change, training={key: value})
 
 
@@ -109,7 +110,6 @@ def class_weights(subject: Subject, finding: Finding) -> Subject | None:
         where=("data",),
         before="equal weight for every row" if given is None else "more weight for the common class",
         after="equal weight for every class",
-        snippet=f"model.fit(..., class_weight={ {key: round(value, 3) for key, value in weights.items()} })",
         recipe=("train.class_weight=balanced",),
     )
     return subject.changed(change, training={"class_weight": weights})
@@ -128,7 +128,7 @@ def unfreeze(subject: Subject, finding: Finding) -> Subject | None:
         where=tuple(layer.name for layer in frozen),
         before="frozen",
         after="trainable",
-        snippet="model.trainable = True\nmodel.compile(...)  # again, or it has no effect",
+        snippet="model.trainable = True\n" + compile_code(subject.model),
     )
     return subject.changed(change, model=compiled_like(subject.model, model))
 
@@ -144,7 +144,7 @@ def recompile(subject: Subject, finding: Finding) -> Subject | None:
         where=("optimizer",),
         before="an optimiser built for other weights than the trainable ones",
         after="compiled again",
-        snippet="model.compile(...)  # after each change of layer.trainable",
+        snippet=f"{compile_code(subject.model)}  # after each change of layer.trainable",
     )
     return subject.changed(change, model=subject.copy())
 
