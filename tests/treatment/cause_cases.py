@@ -133,6 +133,18 @@ def _answers(treated: Subject) -> np.ndarray:
     return np.asarray(treated.model.predict(treated.x, verbose=0))
 
 
+def pairs(*last: Any) -> Subject:
+    """A distance of pairs of equal rows, and what follows it."""
+    encoder, inputs = layers.Dense(4), [keras.Input((6,)), keras.Input((6,))]
+    first, second = map(encoder, inputs)
+    value = layers.Lambda(lambda pair: keras.ops.norm(pair[0] - pair[1], axis=1, keepdims=True))(
+        [first, second]
+    )
+    for one in last:
+        value = one(value)
+    return subject(keras.Model(inputs, value), [X, X.copy()], loss="mse")
+
+
 CAUSES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
     "fit-embedding": (
         lambda: lookup(IDS - 3),
@@ -150,6 +162,14 @@ CAUSES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
     "remove-first-activation": (
         lambda: ending(layers.Dense(3, "relu"), layers.Softmax()),
         lambda p: p.facts[1][0].activation == "softmax" and _is_linear(p.model.layers[1]),
+    ),
+    "shift-logits": (
+        lambda: pairs(layers.Activation("sigmoid")),
+        lambda p: _kinds(p)[-2:] == ["Dense", "Activation"],
+    ),
+    "separate-pairs": (
+        pairs,
+        lambda p: _layer(p, "Rescaling").offset > 0 and (_answers(p) > 0).all(),
     ),
     "softmax-last-axis": (
         lambda: ending(layers.Softmax(axis=0), layers.Dense(3), layers.Softmax(axis=0)),
