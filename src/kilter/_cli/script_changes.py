@@ -210,6 +210,8 @@ def _said_fit(script: Script, training: Training, treatment: Treatment) -> set[s
     said: set[str] = set()
     for change in treatment.changes:
         values = arguments_of(change.snippet)
+        if "schedule" in values:
+            continue  # a call of kilter.fit, with the script's own epochs
         plain = {name: code for name, code in values.items() if name in _FIT_OPTIONS}
         if (
             call is not None

@@ -183,8 +183,16 @@ _RATES: Final = (
     "rate-too-high",
     "rate-too-low",
     "adagrad-deep",
+    "rate-decays-early",
 )
-_OWN_RATES: Final = ("learning-rate-range", "rate-too-high", "rate-too-low", "adagrad-deep", "falls-short")
+_OWN_RATES: Final = (
+    "learning-rate-range",
+    "rate-too-high",
+    "rate-too-low",
+    "adagrad-deep",
+    "rate-decays-early",
+    "falls-short",
+)
 _CONSEQUENCES: Final = (
     "non-finite",
     "vanishing-gradients",

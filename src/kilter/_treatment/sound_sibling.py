@@ -113,7 +113,7 @@ def _change(context: Context, cleaning: Cleaning, code: str) -> Change | None:
         before.append(f"loss {loss.name}")
         after.append(f"loss {cleaning.loss}")
     snippet = [f"{made}  # {listed(names)}" for made, names in lines.items()]
-    compiled = {"loss": loss_code(cleaning.loss)} if cleaning.loss is not None else {}
+    compiled = {} if cleaning.loss is None else {"loss": loss_code(cleaning.loss) or "model.loss"}
     if cleaning.weights:
         compiled["loss_weights"] = weights_code(cleaning.compiled["loss_weights"])
     if compiled:

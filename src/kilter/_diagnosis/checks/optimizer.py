@@ -6,10 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.thresholds import seen
-from kilter._models.optimizers import OptimizerFacts
+from kilter._models.optimizers import OptimizerFacts, optimizer_slot
 from kilter._records import Evidence, Finding, Severity
 
 
@@ -41,6 +43,7 @@ USUAL_BATCH: Final = 32
 LARGE_BATCH: Final = 128
 _SOURCE: Final = "Bengio 2012; Keras's defaults"
 _LARGE_MOMENTUM: Final = 0.5
+_SAMPLES: Final = 33  # of a schedule over the planned steps
 
 
 def usual_rates(facts: OptimizerFacts) -> tuple[str, Rates | None]:
@@ -73,6 +76,23 @@ def check_adagrad(context: Context) -> list[Finding]:
         return []
     evidence = [seen(limits, "adagrad_depth", "hidden layers", layers)]
     return [finding("adagrad-deep", "warning", ["optimizer"], evidence, layers=layers)]
+
+
+def check_decay(context: Context) -> list[Finding]:
+    """A schedule of the optimiser that has decayed long before the planned training ends."""
+    slot, limits = optimizer_slot(context.model, "learning_rate"), context.thresholds
+    if context.epochs is None or slot is None or not slot.is_scheduled:
+        return []
+    planned = context.epochs * context.steps_per_epoch
+    rates = np.array([float(slot.value(step)) for step in np.linspace(0, planned, _SAMPLES).astype(int)])
+    if not np.isfinite(rates).all() or rates.max() <= 0:
+        return []
+    alive = float(np.flatnonzero(rates >= limits.decayed_rate * rates.max())[-1] / (_SAMPLES - 1))
+    if alive >= limits.decayed_early:
+        return []
+    evidence = [seen(limits, "decayed_early", "share of the steps before the rate has decayed", alive)]
+    words = {"least": limits.decayed_rate, "alive": alive, "steps": planned}
+    return [finding("rate-decays-early", "warning", ["optimizer"], evidence, **words)]
 
 
 def check_frozen(context: Context) -> list[Finding]:
@@ -117,4 +137,4 @@ def check_batch(context: Context) -> list[Finding]:
     return [finding("batch-too-large", "warning", ["training"], evidence, **words, more=more)]
 
 
-CHECKS = (check_frozen, check_stale, check_rate, check_adagrad, check_batch)
+CHECKS = (check_frozen, check_stale, check_rate, check_decay, check_adagrad, check_batch)
