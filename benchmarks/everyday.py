@@ -163,7 +163,7 @@ def _page(rows: list[dict[str, Any]], seeds: list[int]) -> str:
         "# Everyday tables: one command each, beside scikit-learn",
         "",
         f"{machine.machine_label(machine.describe())}; scores on a held-out quarter, the mean of {shown}.",
-        "Gap: to the better of boosted trees and the linear model, the mean and each seed; in accuracy or R2,",
+        "Gap: to the better of boosted trees and the linear model, mean and each seed; in accuracy or R2,",
         "or, if one of two classes has less than a fifth of the rows, in the area under the ROC curve (AUC).",
         "There the most frequent class alone has a better accuracy than many models; the area needs no",
         "threshold, which kilter chooses for the balanced accuracy then.",
