@@ -81,7 +81,7 @@ def measured(name: str, seed: int) -> dict[str, Any]:
             row["kilter"] = _scores(new[target], answers["prediction"], regression, list(shares.values()))
     for label, (found, shares) in _scikit_learn(train, new, target, regression).items():
         row[label] = _scores(new[target], found, regression, shares)
-    common = train[target].value_counts()["count"].max() / train.height
+    common = train[target].value_counts(name="rows")["rows"].max() / train.height
     rare = not regression and distinct == 2 and common > 1 - RARE
     row["judged by"] = "R2" if regression else "AUC" if rare else "accuracy"
     return row
