@@ -152,7 +152,10 @@ LAYOUTS = {
         "Lake report;;\nlake;a;y\n" + "".join(f"P{i};1,{i % 9};2,{i % 8}\n" for i in range(40)),
         ["lake", "a", "y"],
     ),
-    "of R, with the names of the rows": ('"a" "y"\n"1" 5 "u"\n"2" 6 "v"\n"3" 7 "u"\n"4" 7 "u"\n', ["", "a", "y"]),
+    "of R, with the names of the rows": (
+        '"a" "y"\n"1" 5 "u"\n"2" 6 "v"\n"3" 7 "u"\n"4" 7 "u"\n',
+        ["", "a", "y"],
+    ),
     "in single quotes": ("'a','b','y'\n'1','2','u'\n'3','4','v'\n", ["a", "b", "y"]),
     "names of groups above": ("p,p,q\na,b,y\n1,2,u\n3,4,v\n5,6,u\n", ["a", "b", "y"]),
     "quotes in a name": ('"a ""big"" one",y\n1,u\n2,v\n', ['a "big" one', "y"]),

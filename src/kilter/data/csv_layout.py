@@ -258,7 +258,8 @@ def _fitness(records: list[_Record]) -> tuple[bool, float, int]:
 def _halves(lines: Sequence[str], separator: str) -> bool:
     """Whether the commas are the decimal marks of a single column, below its name."""
     filled = [line.strip() for line in lines if line.strip()]
-    return separator == "," and "," not in filled[0] and all(_DECIMAL.fullmatch(line) for line in filled[1:])
+    commas = all(_DECIMAL.fullmatch(line) for line in filled[1:])
+    return separator == "," and len(filled) > 1 and "," not in filled[0] and commas
 
 
 def _cut(content: Path | bytes, separator: str, records: list[_Record]) -> Layout:
