@@ -115,7 +115,7 @@ def _said_front(script: Script, training: Training, after: keras.Model, sites: S
     model, data = script.object_of(fit), script.plain_argument(fit, "x", 0)
     if model is None or data is None:
         return False
-    name, axis = front[0].name, front[0].axis
+    axis, name = front[0].axis, front[0].name if "normalization" in own else "normalization"
     kept_axis = "" if axis in (-1, (-1,)) else f"axis={axis!r}, "
     adapted = f'{model}.get_layer("{name}").adapt({data})'
     made = f'{prefix}.layers.Normalization({kept_axis}name="{name}")'
