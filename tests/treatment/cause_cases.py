@@ -133,16 +133,14 @@ def _answers(treated: Subject) -> np.ndarray:
     return np.asarray(treated.model.predict(treated.x, verbose=0))
 
 
-def pairs(*last: Any) -> Subject:
-    """A distance of pairs of equal rows, and what follows it."""
+def pairs(*last: Any, second: Any = X) -> Subject:
+    """A distance of pairs of rows, equal ones by default, and what follows it."""
     encoder, inputs = layers.Dense(4), [keras.Input((6,)), keras.Input((6,))]
-    first, second = map(encoder, inputs)
-    value = layers.Lambda(lambda pair: keras.ops.norm(pair[0] - pair[1], axis=1, keepdims=True))(
-        [first, second]
-    )
+    squares = keras.ops.square(layers.Subtract()([encoder(one) for one in inputs]))
+    value = keras.ops.sqrt(keras.ops.sum(squares, axis=-1, keepdims=True))
     for one in last:
         value = one(value)
-    return subject(keras.Model(inputs, value), [X, X.copy()], loss="mse")
+    return subject(keras.Model(inputs, value), [X, second], loss="mse")
 
 
 CAUSES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
@@ -164,7 +162,7 @@ CAUSES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
         lambda p: p.facts[1][0].activation == "softmax" and _is_linear(p.model.layers[1]),
     ),
     "shift-logits": (
-        lambda: pairs(layers.Activation("sigmoid")),
+        lambda: pairs(layers.Activation("sigmoid"), second=X[::-1].copy()),
         lambda p: _kinds(p)[-2:] == ["Dense", "Activation"],
     ),
     "separate-pairs": (

@@ -313,7 +313,7 @@ def invert_mask(subject: Subject, finding: Finding) -> Subject | None:
             where=(one.name,),
             before=f"the mask of {one.name}",
             after="its opposite",
-            snippet="mask = keras.ops.logical_not(mask)  # True for the steps to use",
+            snippet=f'mask = keras.ops.logical_not(model.get_layer("{one.name}").output)  # True: read',
         )
         return operated(subject, change, {one: lambda config: [config, keras.ops.logical_not]})
     kind = type(one).__name__
