@@ -125,7 +125,7 @@ def test_the_first_line_comes_before_anything_heavy_is_loaded(kilter, tmp_path):
         "model.keras",
         "a.toml",
         "b.toml",
-    ):  # a file that is missing is told of before the first line
+    ):  # a missing file is an error before the first line
         (tmp_path / name).touch()
     commands = set(re.findall(r"^  ([\w-]+) ", kilter("--help").out.partition("Commands:")[2], re.MULTILINE))
     assert set(SLOW) == commands - {"runs"}
