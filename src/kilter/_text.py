@@ -48,8 +48,10 @@ def did_you_mean(name: object, known: Iterable[object], otherwise: str, *, cutof
     Example:
         >>> did_you_mean("adma", ["sgd", "adam"], "choose one of these")
         "did you mean 'adam'?"
+        >>> did_you_mean("", ["", "adam"], "choose one of these")
+        'choose one of these'
     """
-    near = difflib.get_close_matches(str(name), [str(one) for one in known], n=1, cutoff=cutoff)
+    near = difflib.get_close_matches(str(name), [str(one) for one in known if str(one)], n=1, cutoff=cutoff)
     return f"did you mean {near[0]!r}?" if near else otherwise
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kilter.data import load
+from kilter.data.csv import frame
+from kilter.data.dataset import LoadOptions
 from kilter.errors import DataError
 
 
@@ -132,3 +134,38 @@ def test_the_columns_of_training_are_names_whatever_they_look_like(write):
     assert new.train.x.tolist() == [[7, 0, 1]]
     with pytest.raises(DataError, match="what reads like a row"):
         load(write("0.7,red\n7,red\n", "bare.csv"), encoding=encoding)
+
+
+@pytest.mark.parametrize(
+    ("text", "column"),
+    [
+        ("when\n2024-01-02 10:00\n2024-01-03 11:00\n2024-01-04 12:00\n", "when"),  # no two columns
+        ("x\n3,866E-06\n4,1\n2,5\n", "x"),  # nor these
+    ],
+)
+def test_a_single_column_of_blanks_or_decimal_commas_stays_one(text, column, write):
+    assert frame(write(text), LoadOptions())[0].columns == [column]
+
+
+LAYOUTS = {
+    "as many decimal commas as semicolons": (
+        "Lake report;;\nlake;a;y\n" + "".join(f"P{i};1,{i % 9};2,{i % 8}\n" for i in range(40)),
+        ["lake", "a", "y"],
+    ),
+    "of R, with the names of the rows": (
+        '"a" "y"\n"1" 5 "u"\n"2" 6 "v"\n"3" 7 "u"\n"4" 7 "u"\n',
+        ["", "a", "y"],
+    ),
+    "in single quotes": ("'a','b','y'\n'1','2','u'\n'3','4','v'\n", ["a", "b", "y"]),
+    "names of groups above": ("p,p,q\na,b,y\n1,2,u\n3,4,v\n5,6,u\n", ["a", "b", "y"]),
+    "quotes in a name": ('"a ""big"" one",y\n1,u\n2,v\n', ['a "big" one', "y"]),
+    "the header again": ("a,y\n1,u\n2,v\na,y\n3,u\n", ["a", "y"]),
+}
+
+
+@pytest.mark.parametrize("case", LAYOUTS)
+def test_the_names_of_the_columns_are_found(case, write):
+    text, names = LAYOUTS[case]
+    table, _ = frame(write(text), LoadOptions())
+    assert table.columns == names
+    assert table["a" if "a" in names else names[0]].dtype.is_numeric()

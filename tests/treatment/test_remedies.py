@@ -284,7 +284,7 @@ def test_a_remedy_does_what_it_says(code: str, tmp_path: Path):
         assert REMEDIES[code].apply(treated, finding()) is None
 
     model, kept = treated.copy(), bits(treated.model)
-    options = {**treated.fit_arguments(1), "batch_size": len(treated.x) // 3}
+    options = {**treated.fit_arguments(1), "batch_size": treated.rows // 3}
     history = kilter.fit(model, **options)
     assert np.isfinite(history.history["loss"]).all()
     assert bits(treated.model) == kept

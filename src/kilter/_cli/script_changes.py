@@ -51,9 +51,9 @@ def rewritten(script: Script, training: Training, treatment: Treatment, sites: S
 
 def _cycle(peak: float, training: Training, treatment: Treatment, prefix: str) -> str:
     """A schedule of Keras that rises to ``peak`` and falls to 0 over all steps, as a 1cycle does."""
-    fitted = {name: code for one in treatment.changes for name, code in arguments_of(one.snippet).items()} | {
-        name: str(training.options.get(name, usual)) for name, usual in _FITTED.items()
-    }
+    fitted: dict[str, Any] = {name: training.options.get(name, usual) for name, usual in _FITTED.items()}
+    for one in treatment.changes:
+        fitted |= {name: code for name, code in arguments_of(one.snippet).items() if name in _FITTED}
     rows = len(keras.tree.flatten(training.x)[0])
     steps = int(fitted["epochs"]) * math.ceil(rows / int(fitted["batch_size"]))
     rising = max(1, round(_RISING * steps))
@@ -115,7 +115,7 @@ def _said_front(script: Script, training: Training, after: keras.Model, sites: S
     model, data = script.object_of(fit), script.plain_argument(fit, "x", 0)
     if model is None or data is None:
         return False
-    name, axis = front[0].name, front[0].axis
+    axis, name = front[0].axis, front[0].name if "normalization" in own else "normalization"
     kept_axis = "" if axis in (-1, (-1,)) else f"axis={axis!r}, "
     adapted = f'{model}.get_layer("{name}").adapt({data})'
     made = f'{prefix}.layers.Normalization({kept_axis}name="{name}")'

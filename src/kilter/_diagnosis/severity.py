@@ -149,6 +149,7 @@ _ROOTS: Final = (
     "leaky-slope",
     "excessive-penalty",
     "excessive-dropout",
+    "batch-norm-momentum",
     "batch-norm-axis",
     "layer-mode",
     "batch-norm-small-batch",

@@ -43,7 +43,7 @@ class Singular:
 
 
 def singular(program: Any, *arguments: Any) -> Singular | None:
-    """The first operation without a finite derivative in a closed jaxpr at ``arguments``; None if all have."""
+    """The first operation of a program (a closed jaxpr) that has no finite derivative; None without one."""
     found: list[Singular] = []
 
     def see(equation: Any, given: Sequence[Any], made: Sequence[Any]) -> None:

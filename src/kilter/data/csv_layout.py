@@ -77,7 +77,9 @@ def arranged(content: Path | bytes) -> Layout:
     if lines and _IN_SINGLE_QUOTES.fullmatch(lines[0].strip()) and b'"' not in (whole := _whole(content)):
         return arranged(whole.replace(b"'", b'"'))
     separator, spaced = _by_header(lines), _spaced(lines)
-    if spaced is not None and separator in ("", "\t") and any(" " in line.strip() for line in lines):
+    if not any(" " in line.strip() for line in lines):
+        spaced = None
+    if spaced is not None and separator in ("", "\t"):
         tabs = _width(_records(lines, "\t"))
         if spaced > tabs:  # a tab among spaces is one of them
             return arranged(_with_tabs(_whole(content)))
@@ -86,7 +88,9 @@ def arranged(content: Path | bytes) -> Layout:
     tables = {one: _records(lines, one) for one in _SEPARATORS}
     separator = max(_SEPARATORS, key=lambda one: _fitness(tables[one]))
     records = tables[separator]
-    if _agreement(records)[0] < _AGREEING or _width(records) < 2 or _halves(lines, separator):
+    if _halves(lines, separator):
+        return Layout(content, ";")
+    if _agreement(records)[0] < _AGREEING or _width(records) < 2:
         if spaced is not None:
             return arranged(_with_tabs(_whole(content)))
         places = _aligned(lines)
@@ -254,7 +258,8 @@ def _fitness(records: list[_Record]) -> tuple[bool, float, int]:
 def _halves(lines: Sequence[str], separator: str) -> bool:
     """Whether the commas are the decimal marks of a single column, below its name."""
     filled = [line.strip() for line in lines if line.strip()]
-    return separator == "," and "," not in filled[0] and all(_DECIMAL.fullmatch(line) for line in filled[1:])
+    commas = all(_DECIMAL.fullmatch(line) for line in filled[1:])
+    return separator == "," and len(filled) > 1 and "," not in filled[0] and commas
 
 
 def _cut(content: Path | bytes, separator: str, records: list[_Record]) -> Layout:
@@ -287,9 +292,9 @@ def _cut(content: Path | bytes, separator: str, records: list[_Record]) -> Layou
 def _spaced(lines: Sequence[str]) -> int | None:
     """The number of columns if they are separated by spaces, as many in every line; None if they are not."""
     first, *rest = [len(_WORD.findall(line)) for line in lines if line.strip()] or [0]
-    if len(rest) < 2 or len(set(rest)) != 1 or first not in (rest[0], rest[0] - 1):
+    if len(rest) < 2 or len(set(rest)) != 1 or first < 2 or first not in (rest[0], rest[0] - 1):
         return None  # R leaves out the name of the column that names the rows
-    return rest[0] if rest[0] > 1 else None
+    return rest[0]
 
 
 def _with_tabs(content: bytes) -> bytes:

@@ -23,6 +23,7 @@ from kilter.errors import KilterError
 
 _ROWS: Final = 1_024
 _FEW: Final = 8
+_MAY_BE: Final = ("sigmoid", None)
 
 
 def check_singular(context: Context) -> list[Finding]:
@@ -43,7 +44,7 @@ def check_singular(context: Context) -> list[Finding]:
 
 def check_one_sided(context: Context) -> list[Finding]:
     """A sigmoid of a value that is never negative, such as a distance: no row can be answered with 0."""
-    if context.probe is None or all(one.activation != "sigmoid" for one in context.outputs):
+    if context.probe is None or all(one.activation not in _MAY_BE for one in context.outputs):
         return []
     try:
         batch = collect(pick(context.x, slice(min(_FEW, context.rows)))).data[0]

@@ -110,14 +110,13 @@ def shift_logits(subject: Subject, finding: Finding) -> Subject | None:
     """A dense layer between a value that is never negative and the sigmoid layer that it goes into."""
     ends = [one for one in open_layers(subject.model) if is_sigmoid(one)]
     last = subject.model.layers[-1] if can_be_cut(subject.model) else None
-    if last is None or last not in ends or len(last.output.shape) != 2:
+    if "shift-logits" in subject.remedies or last is None or last not in ends or len(last.output.shape) != 2:
         return None
     change = Change(
         remedy="shift-logits",
         where=(last.name,),
         before="a sigmoid of a value that is never negative",
         after="a learnt factor and offset before the sigmoid",
-        snippet='keras.layers.Dense(1, activation="sigmoid")  # of the distance',
     )
     dense = {"units": int(last.output.shape[-1]), "name": fresh_name(subject.model, "logits")}
     return operated(subject, change, {last: lambda config: [keras.layers.Dense(**dense), config]})

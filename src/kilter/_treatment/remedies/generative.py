@@ -46,7 +46,9 @@ def weigh_reconstruction(subject: Subject, finding: Finding) -> Subject | None:
 def separate_pairs(subject: Subject, finding: Finding) -> Subject | None:
     """Move the second of two inputs of one shape a little, so that no pair has the distance 0."""
     arrays = [np.asarray(one) for one in jax.tree.leaves(subject.x)]
-    if len(arrays) != 2 or arrays[0].shape[1:] != arrays[1].shape[1:] or not can_be_cut(subject.model):
+    if "separate-pairs" in subject.remedies or len(arrays) != 2 or not can_be_cut(subject.model):
+        return None
+    if arrays[0].shape[1:] != arrays[1].shape[1:]:
         return None
     if any(one.dtype.kind != "f" for one in arrays):
         return None
@@ -57,8 +59,6 @@ def separate_pairs(subject: Subject, finding: Finding) -> Subject | None:
         where=("data",),
         before="pairs of two equal rows, whose distance of 0 has no gradient",
         after=f"{offset:g} added to the second row, by a layer in the model",
-        snippet=f"second = keras.layers.Rescaling(1.0, offset={offset:g})(second)\n"
-        "# or, where the distance is computed: keras.ops.sqrt(squares + 1e-7)",
     )
     return operated(subject, change, {}, front=[None, layer])
 

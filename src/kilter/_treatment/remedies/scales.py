@@ -18,6 +18,7 @@ from kilter._models.editing import Cut, can_be_cut, cut, open_layers
 from kilter._models.layers import (
     LOOKUPS,
     SCALINGS,
+    LayerFacts,
     OutputFacts,
     given_losses,
     loss_weights,
@@ -244,11 +245,12 @@ def rescale_each_output(subject: Subject, finding: Finding) -> Subject | None:
     for place, output in enumerate(outputs):
         head = next((one for one in subject.layers if one.path == output.where), None)
         moments = _moments(output)
-        if head is None or moments is None or head.consumers or output.activation != "linear":
+        end = None if head is None else _end_of(subject, head)
+        if end is None or moments is None or output.activation != "linear":
             continue
-        replaceable(subject, [head])
+        replaceable(subject, [end])
         mean, deviation = moments
-        cuts[head.layer] = _scaled_back(mean, deviation, fresh_name(model, f"target_scale_{place}"))
+        cuts[end.layer] = _scaled_back(mean, deviation, fresh_name(model, f"target_scale_{place}"))
         squared = output.loss is not None and output.loss.name == "mean_squared_error"
         weights[place] /= deviation**2 if squared else deviation
         words.append(f"{output.where}: mean {mean:.3g}, deviation {deviation:.3g}")
@@ -263,6 +265,15 @@ def rescale_each_output(subject: Subject, finding: Finding) -> Subject | None:
     given: Any = model._compile_config.config  # type: ignore[attr-defined]
     kept = _like(given["loss"], weights, model)
     return operated(subject, change, cuts, loss_weights=kept)
+
+
+def _end_of(subject: Subject, head: LayerFacts) -> LayerFacts | None:
+    """The last of the layers after an output's kernel that only name or shape it; None if others follow."""
+    while len(head.consumers) == 1:
+        head = subject.facts[0][head.consumers[0]]
+        if not isinstance(head.layer, keras.layers.Identity | keras.layers.Reshape | keras.layers.Flatten):
+            return None
+    return None if head.consumers else head
 
 
 def _scaled_back(mean: float, deviation: float, name: str) -> Cut:

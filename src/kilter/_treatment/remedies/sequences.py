@@ -296,13 +296,26 @@ def warm_up(subject: Subject, finding: Finding) -> Subject | None:
 
 
 def invert_mask(subject: Subject, finding: Finding) -> Subject | None:
-    """The only comparison of the graph, such as ``ids == 0``, which makes the mask, becomes its opposite."""
+    """The only comparison of the graph, such as ``ids == 0``, which makes the mask, becomes its opposite.
+
+    The mask of the only layer that makes one is negated.
+    """
     if "invert-mask" in subject.remedies or not can_be_cut(subject.model):
         return None
     found = [one for one in subject.model._operations if type(one).__name__ in _OPPOSITE]
-    if len(found) != 1:
+    makers = [] if found else [one for one in open_layers(subject.model) if _makes_mask(one)]
+    if len(found) + len(makers) != 1:
         return None
-    (one,) = found
+    (one,) = (*found, *makers)
+    if makers:
+        change = Change(
+            remedy="invert-mask",
+            where=(one.name,),
+            before=f"the mask of {one.name}",
+            after="its opposite",
+            snippet=f'mask = keras.ops.logical_not(model.get_layer("{one.name}").output)  # True: read',
+        )
+        return operated(subject, change, {one: lambda config: [config, keras.ops.logical_not]})
     kind = type(one).__name__
     opposite = _OPPOSITE[kind]
     change = Change(
@@ -314,6 +327,12 @@ def invert_mask(subject: Subject, finding: Finding) -> Subject | None:
     )
     # Not a layer: any function may take its place.
     return operated(subject, change, {one: lambda _: [getattr(keras.ops, opposite)]})
+
+
+def _makes_mask(layer: Any) -> bool:
+    """Whether what a layer returns is a tensor of true and false."""
+    output = getattr(layer, "output", None)
+    return getattr(output, "dtype", None) == "bool" and not isinstance(layer, keras.layers.InputLayer)
 
 
 REMEDIES = {
