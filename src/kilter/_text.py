@@ -48,8 +48,10 @@ def did_you_mean(name: object, known: Iterable[object], otherwise: str, *, cutof
     Example:
         >>> did_you_mean("adma", ["sgd", "adam"], "choose one of these")
         "did you mean 'adam'?"
+        >>> did_you_mean("", ["", "adam"], "choose one of these")
+        'choose one of these'
     """
-    near = difflib.get_close_matches(str(name), [str(one) for one in known], n=1, cutoff=cutoff)
+    near = difflib.get_close_matches(str(name), [str(one) for one in known if str(one)], n=1, cutoff=cutoff)
     return f"did you mean {near[0]!r}?" if near else otherwise
 
 
@@ -129,3 +131,13 @@ def _fixed(value: float) -> str:
     if not math.isfinite(value) or value == 0 or 1e-3 <= abs(value) < 1e4:
         return f"{value:.4f}"
     return f"{value:.3e}"
+
+
+def as_number(value: float) -> str:
+    """Four digits; in words where there is no number.
+
+    Example:
+        >>> as_number(0.12345), as_number(float("nan"))
+        ('0.1235', 'not finite')
+    """
+    return f"{value:.4g}" if math.isfinite(value) else "not finite"

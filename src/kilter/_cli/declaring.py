@@ -5,17 +5,18 @@ from __future__ import annotations
 import functools
 import glob
 import importlib
-import json
+import inspect
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import is_dataclass
 from pathlib import Path, PurePath
 from typing import Any, Final
 
 from kilter._cli.output import opened
 from kilter._system import at_home
 from kilter._text import did_you_mean, printable
-from kilter.errors import DataError, OptionError
+from kilter.errors import DataError
 
 Command = Callable[..., None]
 _RUNS: Final = ("model", "run")
@@ -37,14 +38,36 @@ def done_in(module: str, stage: str = LOADING) -> Callable[[Command], Command]:
             first = printable(stage.format_map(arguments))
             _require_files(arguments)
             with opened(first, quiet=quiet, as_json=arguments.get("as_json", False)) as progress:
-                if "kinds" in arguments:
-                    _choose_columns(arguments)
                 work = importlib.import_module(f"kilter._cli.{module}")
                 getattr(work, command.__name__)(**arguments, progress=progress)
 
         return run
 
     return declared
+
+
+def with_options(command: Command) -> Command:
+    """``command`` with each field of its dataclasses as an option of its own, which typer reads."""
+    signature = inspect.signature(command, eval_str=True)
+    own: list[inspect.Parameter] = []
+    groups: dict[str, tuple[type, list[str]]] = {}
+    for name, parameter in signature.parameters.items():
+        if is_dataclass(group := parameter.annotation) and isinstance(group, type):
+            fields = inspect.signature(group, eval_str=True).parameters
+            groups[name] = group, list(fields)
+            own += fields.values()
+        else:
+            own.append(parameter)
+
+    @functools.wraps(command)
+    def run(**arguments: Any) -> None:
+        for name, (group, fields) in groups.items():
+            arguments[name] = group(**{field: arguments.pop(field) for field in fields})
+        command(**arguments)
+
+    named = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
+    run.__signature__ = signature.replace(parameters=named)  # type: ignore[attr-defined]
+    return run
 
 
 def _require_files(arguments: dict[str, Any]) -> None:
@@ -78,38 +101,3 @@ def _names_beside(path: Path) -> list[str]:
     with suppress(OSError, ValueError):
         return sorted(entry.name for entry in path.parent.iterdir())
     return []
-
-
-def _choose_columns(arguments: dict[str, Any]) -> None:
-    """Turn --ignore, --only, --as and --missing into settings of the recipe, or for ``data`` of load().
-
-    ``only_target`` is --target of a command whose work takes it from the recipe alone.
-    """
-    chosen = {name: arguments.pop(name) or [] for name in ("ignore", "only", "kinds", "missing")}
-    named = dict(_column_and_kind(text) for text in chosen["kinds"])
-    if "settings" not in arguments:
-        arguments["columns"] = {**chosen, "kinds": named}
-        return
-    written = {key: _toml(chosen[key]) for key in ("ignore", "only", "missing") if chosen[key]}
-    if named:  # as one table: a column's name may contain dots
-        written["as"] = f"{{{', '.join(f'{_toml(name)} = {_toml(kind)}' for name, kind in named.items())}}}"
-    if (target := arguments.pop("only_target", None)) is not None:
-        written["target"] = _toml(target)
-    given = [f"data.{key}={value}" for key, value in written.items()]
-    arguments["settings"] = [*given, *(arguments["settings"] or ())]
-
-
-def _toml(value: Any) -> str:
-    """Text or a list of texts, which JSON and TOML write alike."""
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _column_and_kind(text: str) -> tuple[str, str]:
-    column, equals, kind = text.rpartition("=")
-    if not equals or not column:
-        raise OptionError(
-            expected="--as COLUMN=KIND",
-            received=f"--as {text}",
-            remedy="write for example --as zip=category",
-        )
-    return column, kind
