@@ -6,6 +6,7 @@ import difflib
 import functools
 import math
 import re
+import unicodedata
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -47,8 +48,10 @@ def did_you_mean(name: object, known: Iterable[object], otherwise: str, *, cutof
     Example:
         >>> did_you_mean("adma", ["sgd", "adam"], "choose one of these")
         "did you mean 'adam'?"
+        >>> did_you_mean("", ["", "adam"], "choose one of these")
+        'choose one of these'
     """
-    near = difflib.get_close_matches(str(name), [str(one) for one in known], n=1, cutoff=cutoff)
+    near = difflib.get_close_matches(str(name), [str(one) for one in known if str(one)], n=1, cutoff=cutoff)
     return f"did you mean {near[0]!r}?" if near else otherwise
 
 
@@ -79,11 +82,16 @@ def duration(seconds: float) -> str:
 def printable(text: str) -> str:
     """``text`` with every control character escaped, so that data cannot control the terminal.
 
+    Blanks of any kind are plain ones.
+
     Example:
         >>> printable("a\\x1b[31mred")
         'a\\\\x1b[31mred'
     """
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+    if text.isprintable():
+        return text
+    signs = (" " if unicodedata.category(sign) == "Zs" else sign for sign in text)
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in signs)
 
 
 def number(value: float) -> str:
@@ -123,3 +131,13 @@ def _fixed(value: float) -> str:
     if not math.isfinite(value) or value == 0 or 1e-3 <= abs(value) < 1e4:
         return f"{value:.4f}"
     return f"{value:.3e}"
+
+
+def as_number(value: float) -> str:
+    """Four digits; in words where there is no number.
+
+    Example:
+        >>> as_number(0.12345), as_number(float("nan"))
+        ('0.1235', 'not finite')
+    """
+    return f"{value:.4g}" if math.isfinite(value) else "not finite"

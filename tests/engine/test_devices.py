@@ -8,6 +8,7 @@ from pathlib import Path
 from unittest import mock
 
 import jax
+import keras
 import numpy as np
 import pytest
 from jax.sharding import Mesh
@@ -15,6 +16,7 @@ from tests.engine.cases import classifier, rows, same_bits
 
 import kilter
 from kilter._engine.devices import Placement, chosen
+from kilter._models.variables import variables
 from kilter.errors import OptionError
 
 PROGRAM = Path(__file__).with_name("two_devices.py")
@@ -71,6 +73,12 @@ def test_variables_are_where_they_were(found, case):
 
 def test_inference(found):
     assert max(found["inference"].values()) < CLOSE
+
+
+def test_a_model_that_was_never_compiled_has_variables():
+    """Such as one that predicts on several devices; a Sequential has no attribute optimizer then."""
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    assert [len(group) for group in variables(model)] == [2, 0, 0, 0]
 
 
 @pytest.mark.parametrize("devices", [0, 100, "some", 1.5, True, [], ["cpu:0"]])

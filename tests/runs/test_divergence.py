@@ -109,6 +109,20 @@ def test_a_batch_that_is_not_finite_is_named(tmp_path):
     assert 17 in found.event.rows
 
 
+def test_a_weight_that_is_not_finite_before_the_step_is_named(tmp_path):
+    infinite = keras.initializers.Constant(np.inf)
+
+    def made():
+        return _model(0.01, keras.layers.Dense(2, kernel_initializer=infinite, name="infinite"))
+
+    with pytest.raises(ModelError, match="diverge"):
+        _fit(made(), tmp_path)
+    (run,) = tmp_path.iterdir()
+    found = replay_with(run, made())
+    assert (found.birth, found.in_data) == (None, False)
+    assert any("infinite/kernel was not finite before the step" in one for one in found.sentences)
+
+
 def test_a_gradient_that_is_not_finite_is_found(tmp_path):
     """√0 is finite, its derivative is not."""
 

@@ -109,6 +109,20 @@ def test_one_is_killed(folder, killed):
     assert json.loads((run / "result.json").read_text())["status"] == "finished"
 
 
+def test_the_first_does_not_wait_for_ever():
+    """JAX would abort the process."""
+    program = f"""
+from kilter._engine import joining
+joining._WAIT_SECONDS = 1
+with joining.together("{free_address()}", 2, 0):
+    pass
+"""
+    alone = subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, capture_output=True, text=True)
+    assert alone.returncode == 2
+    assert "OptionError: Expected 2 processes" in alone.stderr
+    assert "not all of them within 1 seconds" in alone.stderr
+
+
 @pytest.fixture(scope="module")
 def in_both(tmp_path_factory):
     """What each case of two_processes.py gave, in both processes."""

@@ -66,6 +66,17 @@ def test_a_change_of_a_row_or_label_is_noticed_in_every_part(case, tmp_path):
         evaluate(path, None, target=None, devices=None, allow_code=False, as_json=False, progress=SILENT)
 
 
+def test_a_renamed_column_is_noticed(tmp_path):
+    path = tmp_path / "all.csv"
+    _write(path, ROWS)
+    data = {"source": str(path), "target": "kind", "validation": 0.2}
+    recipe = parse_recipe({"data": data, "train": {"epochs": 1, "batch_size": 20}})
+    done = train(recipe, parent=tmp_path / "runs", verbose=0)
+    path.write_text(path.read_text().replace("x,kind", "z,kind"))
+    with pytest.raises(RunError, match=r'"x".*"z"'):
+        resume(done.path, epochs=2, verbose=0)
+
+
 def test_data_json_has_a_checksum_of_each_part(trained):
     record = read_data(trained.path)
     assert record is not None

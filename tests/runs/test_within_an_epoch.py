@@ -264,6 +264,37 @@ def test_other_data_or_options_are_refused(case, tmp_path):
         kilter.fit(_model(), **(given | CHANGED[case]), epochs=2, resume=True)
 
 
+RECOMPILED = {"loss": {"loss": "mae"}, "optimizer": {"optimizer": "sgd"}, "dense": {"units": 3}}
+
+
+@pytest.mark.parametrize("case", RECOMPILED)
+def test_another_model_loss_or_optimizer_is_refused_and_named(case, tmp_path):
+    kilter.fit(_compiled(), X, Y, run=tmp_path, verbose=0)
+    with pytest.raises(RunError, match=case):
+        kilter.fit(_compiled(**RECOMPILED[case]), X, Y, run=tmp_path, epochs=2, resume=True, verbose=0)
+
+
+def test_another_learning_rate_is_said_but_not_one_that_a_callback_set(tmp_path):
+    def fit(rate, epochs, **more):
+        fitted = _compiled(optimizer=keras.optimizers.Adam(rate))
+        kilter.fit(fitted, X, Y, run=tmp_path, epochs=epochs, resume=True, verbose=0, **more)
+        return float(fitted.optimizer.learning_rate)
+
+    halved = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
+    assert fit(0.25, 1, callbacks=[halved]) == 0.125
+    assert fit(0.25, 2) == 0.125
+    assert fit(0.125, 3) == 0.125
+    with pytest.warns(RunWarning, match=r"0\.125.*0\.5"):
+        assert fit(0.5, 4) == 0.125
+
+
+def _compiled(units=2, optimizer="adam", loss="mse"):
+    dense = keras.layers.Dense(units, name="dense")
+    made = keras.Sequential([keras.Input(X.shape[1:]), dense, keras.layers.Dense(1)], name="net")
+    made.compile(optimizer, loss)
+    return made
+
+
 def test_without_a_run_to_go_on_with_a_new_one_begins(tmp_path):
     history = kilter.fit(_model(), X, Y, epochs=2, run=tmp_path, resume=True, verbose=0)
     assert history.epoch == [0, 1]

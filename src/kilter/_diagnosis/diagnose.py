@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -168,7 +168,8 @@ def diagnose(
 class Asked:
     """What an examination is asked for beside the training itself: see :func:`diagnose`.
 
-    ``outcome``: whether to say if the training, of ``epochs``, will get there.
+    ``outcome``: whether to say if the training, of ``epochs``, will get there. ``trained``: trains a copy of
+    the model for all of them, if the caller needs that training too; None if it cannot be trained.
     """
 
     outcome: bool = True
@@ -176,6 +177,7 @@ class Asked:
     history: Mapping[str, Sequence[float]] | None = None
     thresholds: Thresholds | None = None
     features: tuple[str, ...] = ()
+    trained: Callable[[], keras.Model | None] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,8 +224,8 @@ def examined(
         if rows is None:
             return Examined(Diagnosis(ranked(findings), unseen))
         severe = any(one.severity == "severe" for one in findings)
-        limits = context.thresholds
-        reached = outcome(rows, spec, limits.short_margin, progress, explained=severe)
+        margin, given = context.thresholds.short_margin, asked.trained
+        reached = outcome(rows, spec, margin, progress, explained=severe, trained=given)
         noise = reached is not None and is_noise(findings, context, reached)
         return Examined(Diagnosis(ranked(weighed(findings, context, reached)), unseen), reached, noise, rows)
 
@@ -360,6 +362,8 @@ _EXPLAINED = {
     **dict.fromkeys(SHIFTS, ("overfitting",)),
     "output-not-trained": ("disconnected-layer",),
     "layer-mode": ("rows-mixed",),
+    "row-weights": ("class-imbalance",),
+    "infinite-derivative": ("non-finite", "rate-too-high"),
     "embedding-scale": ("attention-collapsed",),
     "inputs-alike": ("dead-units", "loss-not-moving", "collapsed-output", "constant-columns"),
 }

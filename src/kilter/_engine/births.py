@@ -56,7 +56,7 @@ class _Value:
     maker: _Made | None = None
 
     def __post_init__(self) -> None:
-        self.finite = _is_finite(self.array)
+        self.finite = is_finite(self.array)
 
 
 @dataclass(eq=False)
@@ -146,6 +146,7 @@ def _range(array: Any) -> tuple[float, float]:
         return 0.0, 0.0
 
 
-def _is_finite(array: Any) -> bool:
+def is_finite(array: Any) -> bool:
+    """Whether every number of an array is finite; True for whole numbers and keys of random numbers."""
     kind = getattr(array, "dtype", None) or np.asarray(array).dtype
     return not jnp.issubdtype(kind, jnp.inexact) or bool(jnp.all(jnp.isfinite(jnp.asarray(array))))

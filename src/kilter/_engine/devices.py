@@ -183,7 +183,8 @@ def chosen(devices: Any) -> list[Any]:
     raise OptionError(
         expected=f'devices as "all", a number from 1 to {len(found)}, or a list of jax.devices()',
         received=f"devices={devices!r}",
-        remedy=f"JAX finds {len(found)} × {found[0].device_kind}; for tests on a CPU set "
+        remedy=f"JAX finds {len(found)} × {found[0].device_kind}: pass --devices {len(found)} for a "
+        f"run that was started on more (in Python devices={len(found)}); for tests on a CPU set "
         "XLA_FLAGS=--xla_force_host_platform_device_count=N before Python starts",
     )
 

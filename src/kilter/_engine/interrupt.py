@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from types import FrameType, TracebackType
@@ -57,12 +59,12 @@ class Interrupt:
             raise KeyboardInterrupt(*{self.pending} - {signal.SIGINT})
 
 
-def interruptible(work: Callable[[], Made]) -> Made:
+def interruptible(work: Callable[[], Made], limit_seconds: float = math.inf) -> Made:
     """The result of ``work``; KeyboardInterrupt as soon as Ctrl-C is pressed.
 
     For long work outside of Python that may be left undone, such as a compilation. It runs in another thread,
     because Python handles signals between two instructions of the main thread. After Ctrl-C it finishes there
-    and its result is dropped.
+    and its result is dropped; so it is after ``limit_seconds``, with a TimeoutError.
     """
     if threading.current_thread() is not threading.main_thread():
         return work()
@@ -74,12 +76,13 @@ def interruptible(work: Callable[[], Made]) -> Made:
         except BaseException as error:  # noqa: BLE001  (raised by result.result() in the main thread)
             result.set_exception(error)
 
-    threading.Thread(target=run, name="kilter-work").start()
+    threading.Thread(target=run, name="kilter-work", daemon=limit_seconds < math.inf).start()
+    deadline = time.monotonic() + limit_seconds
     while True:
         try:
             return result.result(_PAUSE_SECONDS)
         except TimeoutError:
-            if result.done():  # the work itself timed out
+            if result.done() or time.monotonic() > deadline:  # or the work itself timed out
                 raise
             active = getattr(signal.getsignal(signal.SIGINT), "__self__", None)
             if isinstance(active, Interrupt) and active.pending and count() == 1:  # others would wait

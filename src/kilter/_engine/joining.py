@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Generator
-from typing import Final
+from typing import Any, Final
 
 import jax
 
@@ -22,6 +22,8 @@ from kilter.errors import KilterError, OptionError
 AUTO: Final = "auto"
 _LOST_SECONDS: Final = 10  # without a sign of life from a process
 _TRIES: Final = 300  # one a second: to reach process 0, which may start later
+_WAIT_SECONDS: Final = 300  # for the other processes
+_GRACE_SECONDS: Final = 60  # JAX aborts the process when its own time is over
 
 
 @contextlib.contextmanager
@@ -41,14 +43,7 @@ def together(coordinator: str | None, processes: int | None, rank: int | None) -
     found = (None, None, None) if coordinator == AUTO else given
     # A CPU has no collectives of its own.
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    try:
-        interruptible(lambda: jax.distributed.initialize(*found, heartbeat_timeout_seconds=_LOST_SECONDS))
-    except (ValueError, RuntimeError) as error:
-        raise OptionError(
-            expected=f"{processes or 'the'} processes that find each other at {coordinator}",
-            received=first_line(error),
-            remedy="start every process with the same --coordinator and --processes, and ranks from 0",
-        ) from error
+    _find_each_other(coordinator, processes, found)
     try:
         yield
     except BaseException as error:
@@ -56,6 +51,27 @@ def together(coordinator: str | None, processes: int | None, rank: int | None) -
         atexit.register(_leave, _code(error))
         raise
     jax.distributed.shutdown()
+
+
+def _find_each_other(coordinator: str | None, processes: int | None, found: tuple[Any, ...]) -> None:
+    limits = {
+        "initialization_timeout": _WAIT_SECONDS + _GRACE_SECONDS,
+        "heartbeat_timeout_seconds": _LOST_SECONDS,
+    }
+    if coordinator == AUTO:
+        expected = "Slurm, Open MPI or Kubernetes, whose environment variables name all processes"
+        remedy = "start it with srun, mpirun or a Kubernetes job, or pass HOST:PORT, --processes and --rank"
+    else:
+        expected = f"{processes} processes that find each other at {coordinator}"
+        remedy = "start every process with the same --coordinator and --processes, and ranks from 0"
+    try:
+        interruptible(lambda: jax.distributed.initialize(*found, **limits), _WAIT_SECONDS)
+    except TimeoutError:
+        atexit.register(_leave, BAD_INPUT)  # the connection still waits
+        received = f"not all of them within {_WAIT_SECONDS} seconds"
+        raise OptionError(expected=expected, received=received, remedy=remedy) from None
+    except (ValueError, RuntimeError, KeyError) as error:
+        raise OptionError(expected=expected, received=first_line(error), remedy=remedy) from error
 
 
 def _check(coordinator: str | None, processes: int | None, rank: int | None) -> None:

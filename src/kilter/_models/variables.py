@@ -36,11 +36,11 @@ class State(NamedTuple):
 
 def variables(model: keras.Model) -> State:
     """The model's Keras variables, in the layout of a :class:`State`."""
-    optimizer = model.optimizer.variables if model.optimizer is not None else []
+    optimizer = getattr(model, "optimizer", None)  # a Sequential has none before compile()
     return State(
         list(model.trainable_variables),
         list(model.non_trainable_variables),
-        list(optimizer),
+        [] if optimizer is None else list(optimizer.variables),
         list(model.metrics_variables),
     )
 

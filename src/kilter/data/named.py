@@ -26,12 +26,14 @@ def digits() -> tuple[Part, None]:
 
 def keras_set(name: str) -> tuple[Part, Part]:
     """A set from ``keras.datasets``, cached or downloaded; DataError if that fails."""
+    folder = os.environ.get("KILTER_DATA")
+    found = f"; there is no readable folder {Path(folder, name.replace('_', '-'))}" if folder else ""
     load_data = _function(f"keras.datasets.{name}:load_data")
     with errors_as(
         DataError,
         Exception,  # Keras raises a bare one if a download fails
         expected=f"the data set {name} in $KILTER_DATA, in Keras's cache, or a network to download it",
-        remedy="set KILTER_DATA to a folder with the set, or connect to a network",
+        remedy=f"set KILTER_DATA to a folder with the set, or connect to a network{found}",
     ):
         (x_train, y_train), (x_test, y_test) = load_data()
     return Part(x_train, y_train), Part(x_test, y_test)
@@ -87,7 +89,7 @@ def read_named(name: str, options: LoadOptions) -> Source:
     if options.classes is None:
         options = replace(options, classes=known.classes)
     data_folder = os.environ.get("KILTER_DATA")
-    if known.folder_reader is not None and data_folder and (Path(data_folder) / name).is_dir():
+    if known.folder_reader is not None and data_folder and os.path.isdir(Path(data_folder, name)):
         return known.folder_reader(Path(data_folder) / name, options)
     train, test = known.library()
     return assemble(train, test, options, About("arrays", known.library_name, name))

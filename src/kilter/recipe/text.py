@@ -124,6 +124,14 @@ def recipe_for(source: str, *, average: bool = True) -> Recipe:
         raise recipe_error(error, given) from None
 
 
+def recipe_of(source: Recipe | str | Path, *, average: bool = True) -> Recipe:
+    """A recipe as it is, the one in a .toml file, or :func:`recipe_for` any other source."""
+    if isinstance(source, Recipe):
+        return source
+    source = str(source)
+    return load_recipe(source) if source.endswith(".toml") else recipe_for(source, average=average)
+
+
 def _contents(source: str) -> str | None:
     """ "table", "images", also for a folder of arrays, or None for other arrays and what does not exist."""
     if source in IMAGE_SETS:

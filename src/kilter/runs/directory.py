@@ -75,7 +75,8 @@ class Run:
     def discard(self) -> None:
         """Close a run that did not start, and remove its directory."""
         self.close()
-        shutil.rmtree(self.path)
+        if self.path.exists():  # the user may have removed it
+            shutil.rmtree(self.path)
 
     def close(self) -> None:
         """Close the TensorBoard file and release the lock."""
@@ -161,6 +162,17 @@ def _check_utf8(parent: Path) -> None:
         ) from None
 
 
+def _require_clock() -> None:
+    """model.keras is a ZIP archive: without the check the run would fail when it is saved."""
+    now = datetime.now(UTC)
+    if now.year < 1980:
+        raise RunError(
+            expected="a clock that is set: model.keras is an archive, whose times begin in 1980",
+            received=f"{now:%Y-%m-%d}",
+            remedy="set the date and time of this machine",
+        )
+
+
 def create_run(
     parent: Path, name: str, *, recipe_text: str | None = None, started: datetime | None = None
 ) -> Run:
@@ -171,6 +183,7 @@ def create_run(
     Raises :class:`RunError` if the directory exists or cannot be made.
     """
     _check_utf8(Path(parent))
+    _require_clock()
     path = _named(Path(parent), name, started or datetime.now(UTC))
     while started is None and path.exists():
         time.sleep(_PAUSE_SECONDS)
@@ -222,6 +235,7 @@ def reopen_run(path: Path) -> Run:
     """
     require_run(path)
     _require_no_links(path)
+    _require_clock()
     run = Run(path, lock.acquire(path / LOCK))
     try:
         remove_temporary(path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 
 from kilter._engine.cuts import Start
 from kilter._engine.history import History
-from kilter.errors import RunError
+from kilter.errors import RunError, RunWarning
 from kilter.runs import checkpoints
 from kilter.runs.atomic import entries, errors_named
 from kilter.runs.best_epoch import Watch
@@ -31,7 +32,7 @@ from kilter.runs.directory import Run, create_run, discarded_unless_begun, reope
 from kilter.runs.environment import describe_environment
 from kilter.runs.processes import copied_from_first, first_has, written_by_first
 from kilter.runs.reading import CALL, is_run, read_call, read_history, read_result
-from kilter.runs.recorder import Recorder, average_in, best_of, restore, start_of
+from kilter.runs.recorder import Recorder, average_in, best_of, learning_rate, restore, start_of
 from kilter.runs.records import Status, to_json
 from kilter.runs.termination import saving_what_is_done
 from kilter.runs.training import device_name, tell_differences
@@ -70,14 +71,28 @@ class Call:
         """Whether there are validation data."""
         return self.arguments["validation_data"] is not None or bool(self.arguments["validation_split"])
 
-    def record(self) -> dict[str, Any]:
+    def record(self, model: keras.Model) -> dict[str, Any]:
         """The content of call.json: what must be the same when the run is resumed."""
         options = {name: self.arguments[name] for name in _OPTIONS}
         weights = options["class_weight"]
         options["class_weight"] = weights and {str(key): float(one) for key, one in weights.items()}
         data = {**self.data, **{name: self.arguments[name] for name in _DATA}}
         sums = {name: fingerprint(value) for name, value in data.items()}
-        return {"seed": self.seed, "epochs": self.epochs, "options": options, "data": sums}
+        return {
+            "seed": self.seed,
+            "epochs": self.epochs,
+            "options": options,
+            "data": sums,
+            "compiled": {"optimizer": type(model.optimizer).__name__, "loss": _named(model.loss)},
+            "learning_rate": learning_rate(model),
+        }
+
+
+def _named(losses: Any) -> Any:
+    """The names of losses, in their dict or list."""
+    return keras.tree.map_structure(
+        lambda one: one if isinstance(one, str) else getattr(one, "__name__", type(one).__name__), losses
+    )
 
 
 def fingerprint(data: Any) -> str:
@@ -119,7 +134,7 @@ def keep(model: keras.Model, folder: Path, call: Call, train: Train, *, resumes:
         discarded_unless_begun(run),
     ):
         run.write_environment(describe_environment(device=device_name(), seed=call.seed))
-        run.write_call(to_json(call.record()))
+        run.write_call(to_json(call.record(model)))
         recorder = Recorder(run, _watch(call), average=average_in(call.callbacks), beside=call.callbacks)
         return _kept(
             model,
@@ -147,8 +162,9 @@ def _kept(model: keras.Model, run: Run, recorder: Recorder, train: Callable[[], 
 
 def _resumed(model: keras.Model, run: Run, call: Call, train: Train) -> History:
     """Go on with a run after its newest checkpoint; nothing is trained if it has all its epochs."""
-    before = read_call(run.path)
-    _require_same(run.path, before, call)
+    before, now = read_call(run.path), json.loads(to_json(call.record(model)))
+    _require_same(run.path, before, now)
+    call_rate = None if now["learning_rate"] == before.get("learning_rate") else now["learning_rate"]
     checkpoints.sweep(run.path)
     checkpoint, average = newest_cut(run.path), average_in(call.callbacks)
     history = restore_history(run, checkpoint)
@@ -167,7 +183,8 @@ def _resumed(model: keras.Model, run: Run, call: Call, train: Train) -> History:
         if call.epochs <= before["epochs"]:
             first, start = max(first, call.epochs), Start()  # a callback may have ended it before
         run.remove_result()
-    run.write_call(to_json({**call.record(), "seed": before["seed"]}))
+    kept = {name: before[name] for name in ("seed", "learning_rate") if name in before}
+    run.write_call(to_json(now | kept))
     recorder = Recorder(
         run,
         watch,
@@ -175,18 +192,25 @@ def _resumed(model: keras.Model, run: Run, call: Call, train: Train) -> History:
         average=average,
         history=history,
         beside=call.callbacks,
-        restored=lambda recorder: _restore(recorder, checkpoint),
+        restored=lambda recorder: _restore(recorder, checkpoint, call_rate),
     )
     told = [*call.callbacks, recorder]
     trained = _kept(model, run, recorder, lambda: train(told, first, start, int(before["seed"])))
     return _with_earlier(trained, run, first)
 
 
-def _restore(recorder: Recorder, checkpoint: Checkpoint | None) -> None:
-    """When training begins, and the model is built: its state, and the counts of the callbacks."""
+def _restore(recorder: Recorder, checkpoint: Checkpoint | None, call_rate: float | None) -> None:
+    """When training begins, and the model is built: its state, and the counts of the callbacks.
+
+    ``call_rate``: the learning rate of the call, if it is not that of the run's first call.
+    """
     if checkpoint is None or recorder.model is None:
         return
     restore(recorder.model, checkpoint)
+    rate = learning_rate(recorder.model)
+    if call_rate not in (None, rate):
+        text = f"the run continues with its learning rate of {rate:.3g}; that of the call, {call_rate:.3g}, "
+        warnings.warn(f"{text}would begin with a new run", RunWarning, stacklevel=2)
     restore_states(recorder.beside, checkpoint.scalars.get("callbacks", []))
     recorder.save_model()
 
@@ -221,17 +245,17 @@ def _family(name: str) -> str:
     return re.sub(r"_\d+$", "", name)
 
 
-def _require_same(path: Path, before: Mapping[str, Any], call: Call) -> None:
+def _require_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raise :class:`RunError` unless data and options are those that the run was started with."""
-    now = json.loads(to_json(call.record()))
-    for kind, word in (("options", "argument"), ("data", "data of argument")):
-        for name in dict.fromkeys([*before[kind], *now[kind]]):
-            old, new = before[kind].get(name), now[kind].get(name)
+    for kind, word in (("options", "argument"), ("compiled", "compiled"), ("data", "data of argument")):
+        earlier = before.get(kind, now[kind])  # runs of kilter 0.1.0 have no "compiled"
+        for name in dict.fromkeys([*earlier, *now[kind]]):
+            old, new = earlier.get(name), now[kind].get(name)
             if old != new:
                 raise RunError(
                     expected=f"the {word} {name} that the run in {path} was started with"
-                    + (f" ({name}={old!r})" if kind == "options" else f" (SHA-256 {str(old)[:12]}…)"),
-                    received=f"{name}={new!r}" if kind == "options" else "other values",
+                    + (f" (SHA-256 {str(old)[:12]}…)" if kind == "data" else f" ({name}={old!r})"),
+                    received="other values" if kind == "data" else f"{name}={new!r}",
                     remedy="pass the same, or leave out resume=True to begin a new run",
                 )
 

@@ -160,7 +160,7 @@ def require_run(path: Path) -> None:
 
 def _what_is_at(path: Path) -> str:
     if not os.path.isdir(path):
-        return "no such folder"
+        return "a file" if os.path.exists(path) else "no such folder"
     if not os.access(path, os.R_OK | os.X_OK):
         return "a folder that you are not permitted to read"
     return f"a folder without {RECIPE} and {HISTORY}"

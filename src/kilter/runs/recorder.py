@@ -261,13 +261,16 @@ def restore(
     groups = _groups(model)
     for name, group in groups.items():
         saved = checkpoint.tree[name]
-        found = [(tuple(value.shape), str(value.dtype)) for value in saved]
-        wanted = [(tuple(variable.shape), str(variable.dtype)) for variable in group]
+        found, wanted = ([f"{tuple(one.shape)} {one.dtype}" for one in part] for part in (saved, group))
         if found != wanted:
+            pairs = zip(group, wanted, found, strict=False)
+            names = [(f"{one.path} {want}", have) for one, want, have in pairs if want != have]
+            here, there = [*names, (f"{len(wanted)} {name} arrays", str(len(found)))][0]
             raise RunError(
-                expected=f"a checkpoint of this model: {len(wanted)} {name} arrays of its shapes",
-                received=f"{len(found)} arrays, or other shapes, in that of {checkpoint.where}",
-                remedy="resume with the code and packages that the run was started with (environment.json)",
+                expected=f"the model of the run: {there} in its checkpoint of {checkpoint.where}",
+                received=f"another model: {here}",
+                remedy="resume with the model, code and packages that the run was started with, or begin a "
+                "new run",
             )
         assign(zip(group, saved, strict=True))
     if average is not None:

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from kilter._engine.augmenting import Augment, as_augmentation
-from kilter._engine.births import Birth, first_birth
+from kilter._engine.births import Birth, first_birth, is_finite
 from kilter._engine.divergence import Event
 from kilter._engine.feed import Block
 from kilter._engine.loop import training
@@ -34,6 +34,7 @@ class Replay:
 
     ``same_bits``: whether it gave the same numbers as in the training. ``birth``: the operation that made the
     first number that is not finite, in ``layer``; None if none was made. ``in_data``: the batch has one.
+    ``in_state``: the first weight or slot that had one before the step, "" if none had.
     """
 
     event: Event
@@ -41,6 +42,7 @@ class Replay:
     birth: Birth | None
     layer: str
     in_data: bool
+    in_state: str = ""
 
     @property
     def sentences(self) -> list[str]:
@@ -56,7 +58,9 @@ class Replay:
         if event.rows is not None:
             shown = ", ".join(map(str, event.rows[:20]))
             found.append(f"Rows of the batch: {shown}{', …' if len(event.rows) > 20 else ''}.")
-        if self.in_data:
+        if self.in_state:
+            found.append(f"{self.in_state} was not finite before the step.")
+        elif self.in_data:
             found.append("The batch itself has numbers that are not finite.")
         elif self.birth is None:
             found.append("Every number of the step is finite.")
@@ -123,14 +127,18 @@ def _run(flight: Flight, model: keras.Model, schedule: Any, augment: Augment | N
     rows = len(jax.tree.leaves(batch)[0])
     block = Block(batch, jnp.arange(rows, dtype=jnp.int32).reshape(1, -1), 1)
     after, _ = runner.call(copied(state), block, 0, 1)
-    birth, in_data = first_birth(runner.step(), state, batch, *map(jnp.asarray, flight.given))
+    birth, given = first_birth(runner.step(), state, batch, *map(jnp.asarray, flight.given))
+    pairs = zip(variables(model), state, strict=True)
+    held = ((one.path, value) for pair in pairs for one, value in zip(*pair, strict=True))
+    broken = next((path for path, value in held if given and not is_finite(value)), "")
     names = [layer.name for layer in model._flatten_layers() if layer is not model]
     return Replay(
         flight.event,
         sha256_of_arrays(jax.tree.leaves(after)) == flight.after_sha256,
         birth,
         "" if birth is None else birth.layer(names),
-        in_data,
+        given and not broken,
+        broken,
     )
 
 

@@ -6,6 +6,7 @@ import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from kilter._engine.history import History
 from kilter._progress import Verbose, shown
 from kilter._transfer.fine_tuning import enter, train_in_phases
 from kilter.data import Dataset, Source, Splits
+from kilter.data.encoding import TableEncoding
 from kilter.errors import RecipeError, RunError, RunWarning
 from kilter.nn.zeros import l1_zeros
 from kilter.recipe import Recipe, dump_recipe, load_recipe, with_overrides
@@ -349,10 +351,25 @@ def _fingerprint(part: Dataset) -> str:
     return digest.hexdigest()
 
 
+def _require_same_columns(source: Source, record: DataRecord) -> None:
+    if source.encoding is None or record.encoding is None:
+        return
+    names = [[one.name for one in TableEncoding.from_json(record.encoding).columns]]
+    names.append([one.name for one in source.encoding.columns])
+    for before, now in zip_longest(*names, fillvalue="none"):
+        if before != now:
+            raise RunError(
+                expected=f'the columns that the run was started with, in their order: "{before}" here',
+                received=f'"{now}" from {source.origin}',
+                remedy="restore the data, or train the run's recipe.toml again",
+            )
+
+
 def require_same_data(recipe: Recipe, source: Source, parts: Splits, record: DataRecord | None) -> None:
     """Raise :class:`RunError` if any part of the data differs from what the run was started with."""
     if record is None:
         return
+    _require_same_columns(source, record)
     given = {"validation": recipe.data.validation, "test": recipe.data.test}
     found = {"training": parts.train, **parts.evaluated}
     for name, sha256 in {"training": record.sha256, **record.parts_sha256}.items():
