@@ -6,21 +6,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import jax
 import keras
 import numpy as np
 
 from kilter._array_types import Arrays, ValidationData
-from kilter._diagnosis.catalogue import finding
-from kilter._diagnosis.context import Timing
-from kilter._diagnosis.diagnose import training_findings, two_rows
 from kilter._engine import fit as engine
+from kilter._engine.arrays import is_array
 from kilter._engine.augmenting import Augment
 from kilter._engine.cuts import Start
 from kilter._engine.devices import Devices, on_devices
-from kilter._engine.divergence import Event
 from kilter._engine.history import History
 from kilter._engine.program_cache import shelf
 from kilter._engine.scheduling import Schedule
+from kilter._engine.sparse import with_sparse_rows
 from kilter._engine.stable_losses import from_logits
 from kilter._progress import Verbose
 from kilter._records import Finding
@@ -186,7 +185,7 @@ def _kept(
     ) -> History:
         place: dict[str, Any] = {"callbacks": told, "initial_epoch": first, "start": start, "seed": seed}
         history = engine.fit(model, x, y, **arguments, **place)
-        return _examined(history, model, two_rows(x), arguments["batch_size"] or 32)
+        return _examined(history, model, _two_rows(x), arguments["batch_size"] or 32)
 
     if run is None:
         if resume:
@@ -217,31 +216,19 @@ def _listed(callbacks: Any) -> list[Any]:
     return list(callbacks or ()) if isinstance(callbacks, Sequence | None) else [callbacks]
 
 
-def _timing(history: History, model: keras.Model) -> Timing:
-    cost = shelf(model).cost("train")
-    steps = (history.params or {}).get("steps") or 0
-    work = 0.0 if cost is None else float(cost.work)
-    parts = (history.seconds, history.compiling, history.waiting)
-    return Timing(*map(tuple, parts), steps=int(steps), work=work, memory=tuple(history.memory))
-
-
-def _broken(event: Event) -> Finding:
-    """The finding of a training run that broke and went back."""
-    code = "non-finite" if event.kind == "not finite" else "rate-too-high"
-    return finding(code, "warning", ("training",), detail=event.sentence.capitalize())
+def _two_rows(x: Any) -> Any:
+    """Copies of the first two rows, as a sample; None for anything but arrays."""
+    return jax.tree.map(lambda array: np.array(array[:2]), with_sparse_rows(x)) if is_array(x) else None
 
 
 def _examined(history: History, model: keras.Model, rows: Any, batch_size: int) -> History:
     """The history, with a function that computes its findings on access."""
-    history.examine = lambda: (
-        *map(_broken, history.events),
-        *training_findings(
-            *(model, rows),
-            history=history.history,
-            measurements=history.measurements,
-            batch_size=batch_size,
-            not_finite=history.not_finite,
-            timing=_timing(history, model),
-        ),
-    )
+    cost = shelf(model).cost("train")
+
+    def examine() -> tuple[Finding, ...]:
+        from kilter._diagnosis.diagnose import training_findings
+
+        return training_findings(model, history, rows, batch_size, 0.0 if cost is None else float(cost.work))
+
+    history.examine = examine
     return history

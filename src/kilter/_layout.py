@@ -36,7 +36,8 @@ def wrapped(text: str, width: int | None, *, indent: str = "") -> list[str]:
     """
     if width is None or len(text) <= width:
         return [text]
-    lines, line = [], ""
+    lines: list[str] = []
+    line = ""
     for gap, unit in _units(text, width - len(indent)):
         start = line if line else (indent if lines else "")
         if line and len(start + gap + unit) > width:
@@ -80,7 +81,7 @@ def _row(row: Sequence[list[str]], widths: Sequence[int], right: Sequence[int]) 
         [line for text in cell for line in wrapped(text, width)]
         for cell, width in zip(row, widths, strict=True)
     ]
-    lines = []
+    lines: list[str] = []
     for number in range(max(map(len, broken))):
         parts = [cell[number] if number < len(cell) else "" for cell in broken]
         padded = [
@@ -113,7 +114,8 @@ def _widths(cells: Sequence[Sequence[list[str]]], width: int | None) -> list[int
 
 def _stacked(cells: Sequence[Sequence[list[str]]], width: int) -> list[str]:
     """Each row as a paragraph: a line for each column, all but the first indented."""
-    headings, lines = [" ".join(heading) for heading in cells[0]], []
+    headings = [" ".join(heading) for heading in cells[0]]
+    lines: list[str] = []
     for row in cells[1:]:
         for place, (heading, cell) in enumerate(zip(headings, row, strict=True)):
             if not any(cell):

@@ -11,7 +11,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Final, Protocol, TextIO
 
 from kilter._layout import columns, wrapped
@@ -261,7 +261,7 @@ def display(verbose: str | int, stream: TextIO | None = None, *, kept: TextIO | 
 
 
 @contextlib.contextmanager
-def shown(verbose: Verbose, *, after: float = 0.0) -> Iterator[Progress]:
+def shown(verbose: Verbose, *, after: float = 0.0) -> Generator[Progress]:
     """The progress that ``verbose`` selects, for the duration of a call: a display, or the listener itself.
 
     ``after``: a display starts only after this many seconds.

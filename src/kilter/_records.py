@@ -159,7 +159,8 @@ def ranked(findings: list[Finding]) -> tuple[Finding, ...]:
 class Change:
     """What a remedy did to a model or its training: its code, where, and the state before and after in words.
 
-    ``snippet``: Python (Keras) code for the same change; ``recipe``: the overrides (``"section.key=value"``)
+    ``snippet``: Python (Keras) code for the same change, which runs as it is: ``model`` is the given model,
+    ``x_train`` and ``y_train`` are its rows; ``recipe``: the overrides (``"section.key=value"``)
     for it, () if a recipe cannot express it.
     """
 
@@ -167,5 +168,5 @@ class Change:
     where: tuple[str, ...]
     before: str
     after: str
-    snippet: str
+    snippet: str = ""
     recipe: tuple[str, ...] = ()

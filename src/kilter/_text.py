@@ -6,6 +6,7 @@ import difflib
 import functools
 import math
 import re
+import unicodedata
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -81,11 +82,16 @@ def duration(seconds: float) -> str:
 def printable(text: str) -> str:
     """``text`` with every control character escaped, so that data cannot control the terminal.
 
+    Blanks of any kind are plain ones.
+
     Example:
         >>> printable("a\\x1b[31mred")
         'a\\\\x1b[31mred'
     """
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+    if text.isprintable():
+        return text
+    signs = (" " if unicodedata.category(sign) == "Zs" else sign for sign in text)
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in signs)
 
 
 def number(value: float) -> str:
@@ -125,3 +131,13 @@ def _fixed(value: float) -> str:
     if not math.isfinite(value) or value == 0 or 1e-3 <= abs(value) < 1e4:
         return f"{value:.4f}"
     return f"{value:.3e}"
+
+
+def as_number(value: float) -> str:
+    """Four digits; in words where there is no number.
+
+    Example:
+        >>> as_number(0.12345), as_number(float("nan"))
+        ('0.1235', 'not finite')
+    """
+    return f"{value:.4g}" if math.isfinite(value) else "not finite"

@@ -6,7 +6,7 @@ ValueError`` keeps working. The command line prints the three parts and exits wi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -49,7 +49,7 @@ class KilterError(Exception):
 
 
 @contextmanager
-def about(what: str) -> Iterator[None]:
+def about(what: str) -> Generator[None]:
     """While active, errors say that they are about ``what``, such as an argument.
 
     Example:

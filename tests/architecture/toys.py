@@ -274,7 +274,7 @@ def toy(name: str) -> None:
 """,
     ),
     insert("_cli/main.py", "from kilter._system import", "from kilter._cli.toy import toy\n{}"),
-    insert("_cli/main.py", "        transfer,\n", "{}        toy,\n"),
+    insert("_cli/main.py", "        commands.transfer,\n", "{}        toy,\n"),
 ]
 
 TOYS = {

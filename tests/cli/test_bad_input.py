@@ -11,6 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kilter._cli import declaring
+from kilter.errors import OptionError
+
 EXAMPLES = int(os.environ.get("KILTER_FUZZ_EXAMPLES", "50"))
 GOOD_TABLE = "size,kind\n" + "\n".join(f"{i},{'ab'[i % 2]}" for i in range(40)) + "\n"
 RECIPE = '[data]\nsource = "{source}"\n[model]\nbuilder = "mlp"\nhidden = [4]\n[train]\nepochs = 1\n'
@@ -139,7 +142,7 @@ BAD = {
     "runs of no folder": ("runs {place}/absent", "does not exist"),
     "runs of a file": ("runs {place}/good.csv", "is a file"),
     "report of no run": ("report {place}/folder", "run directory"),
-    "resume of no run": ("resume {place}/absent", "run directory"),
+    "resume of no run": ("resume {place}/absent", "a run directory"),
     "data that are not there": ("data {place}/absent.csv", "does not exist"),
 }
 
@@ -207,7 +210,6 @@ def kinds_run(kilter, place, tmp_path_factory):
     ("rows", "says"),
     [
         ("1,a\n2,c\n", '"c", in row 1'),
-        ("1,a\n2,\n", 'target column "kind": 1 missing or NaN in row 1'),
         ("1,\n2,\n", "2 missing or NaN in rows 0, 1"),
     ],
 )
@@ -225,10 +227,14 @@ def test_predicting_needs_no_labels_and_evaluating_all(rows, says, kilter, kinds
 
 
 def test_bad_rows_of_new_data_can_be_mended_as_it_says(kilter, kinds_run, tmp_path):
-    (tmp_path / "new.csv").write_text("size,kind\n1,a\n2,\n")
+    (tmp_path / "new.csv").write_text("size,kind\n1,a\n2,\n3,\n")
     ended = kilter("evaluate", kinds_run, tmp_path / "new.csv")
     assert ended.code == 2
     assert "leave these rows out of the data" in ended.err
+    (tmp_path / "new.csv").write_text("size,kind\n1,a\n2,\n")
+    ended = kilter("evaluate", kinds_run, tmp_path / "new.csv")
+    assert ended.code == 0
+    assert "1 row without a usable target left out" in ended.err
 
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -259,3 +265,37 @@ def test_fuzz_words_on_the_command_line(kilter, setting, name):
     assert ended.code == 2
     assert len(ended.err.splitlines()) == 3
     assert all(line.isprintable() for line in ended.err.splitlines())
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train absent.csv",
+        "train absent.toml",
+        "predict absent digits",
+        "evaluate absent.keras",
+        "treat absent.py",
+        "find-lr folder/absent",
+        "compare absent.toml other.toml",
+        "resume absent",
+        "data absent.csv",
+    ],
+)
+def test_a_wrong_name_is_told_before_anything_is_loaded(command, kilter, monkeypatch):
+    names: list[str] = []
+    load = declaring.importlib.import_module
+    monkeypatch.setattr(declaring.importlib, "import_module", lambda name: names.append(name) or load(name))
+    ended = kilter(*command.split())
+    assert not any(name.startswith("kilter._cli") for name in names)
+    assert ended.code == 2
+    assert "absent" in ended.err
+    assert "which does not exist" in ended.err
+
+
+@pytest.mark.parametrize("name", ["digits", "-", "sqlite:///a.db?table=t", "data/*.csv", "MobileNetV2"])
+def test_names_and_patterns_are_not_taken_for_files(name, kilter, monkeypatch):
+    def load(module):
+        raise OptionError(expected="", received=f"{module} is loaded", remedy="")
+
+    monkeypatch.setattr(declaring.importlib, "import_module", load)
+    assert "is loaded" in kilter("train", name).err

@@ -5,6 +5,9 @@ import json
 import polars as pl
 import pytest
 
+from kilter._cli.options import Overrides
+from kilter.recipe import recipe_for, with_overrides
+
 ROWS = 40
 
 
@@ -74,3 +77,10 @@ def test_training_says_what_it_did_with_the_columns(kilter, table, tmp_path):
     quiet = kilter("train", table, "--target", "kind", "--epochs", "1", "--runs", tmp_path, "--quiet")
     (path,) = quiet.out.split()
     assert str(tmp_path) in path
+
+
+def test_an_option_of_its_own_wins_over_set():
+    chosen = Overrides(target="a", kinds=["zip.code=category"], settings=["data.target=b", "seed=1"])
+    recipe = with_overrides(recipe_for("table.csv"), chosen.all)
+    assert (recipe.data.target, recipe.seed, recipe.data.kinds) == ("a", 1, {"zip.code": "category"})
+    assert chosen.given(but=["settings"]) == ["--target", "--as"]

@@ -65,9 +65,10 @@ def test_a_saved_model_is_held_to_the_data(kilter, tmp_path):
     [
         (False, [], "saved after compile()"),
         (True, ["--set", "seed=1"], "leave --set out"),
+        (True, ["--ignore", "age"], "leave --ignore out"),
         (True, ["--steps", "-1"], "steps as a whole number, at least 0"),
     ],
-    ids=["uncompiled", "--set", "--steps"],
+    ids=["uncompiled", "--set", "--ignore", "--steps"],
 )
 def test_bad_input_ends_in_three_lines(kilter, tmp_path, compiled, words, told):
     ended = kilter("diagnose", "digits", "--model", model_file(tmp_path, compiled=compiled), *words)

@@ -47,11 +47,11 @@ def test_a_hostile_name_cannot_steer_the_terminal(kilter, tmp_path):
 
 def test_skipped_rows_are_counted_and_told(kilter, tmp_path):
     path = tmp_path / "data.csv"
-    path.write_text("x,y\n1,a\n2,b\n3,\n4,b\n1,a\n")
+    path.write_text("x,y\n1,a\n2,b\n3,\n4,b\n1,a\n5,\n6,\n7,\n8,\n")
     told = kilter("data", path)
     assert told.code == 0
     assert "problem: cannot be trained on as it is" in told.out
-    assert '"y": 1 missing or NaN in row 2' in told.out
+    assert '"y": 5 missing or NaN in rows 2, 5' in told.out
     ended = kilter("data", path, "--skip-bad")
     assert ended.code == 0
     assert "skipped: " in ended.out

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from kilter._cli.script_calls import Sites, _arrays, first_training
+from kilter._cli.script_calls import Sites, Training, _arrays, first_training
 from kilter._cli.script_changes import _said_compile
 from kilter._cli.script_child import training_of
 from kilter._cli.script_edits import Script, arguments_of
@@ -182,7 +182,8 @@ def test_loss_weights_are_said():
     script, models = Script(source), [keras.Sequential([keras.layers.Dense(1)]) for _ in range(2)]
     models[0].compile("sgd", "mse")
     models[1].compile("sgd", "mse", loss_weights=[256.789])
-    assert {"loss", "loss_weights"} <= _said_compile(script, *models, "keras")
+    training = Training(models[0], None, None, {}, 0)
+    assert {"loss", "loss_weights"} <= _said_compile(script, training, models[1], "keras")
     assert "model.compile('sgd', loss='mse', loss_weights=[257.0])" in script.edited()
 
 

@@ -5,9 +5,10 @@ import json
 import pytest
 
 import kilter as library
+from kilter._cli.comparison import space_from, values_from
 from kilter._cli.comparison import sweep as sweep_command
-from kilter._cli.comparison import values_from
-from kilter._cli.searching import space_from
+from kilter._cli.options import Overrides, Pairing, Search
+from kilter._compare import search as searching
 from kilter._compare.compare import variants
 from kilter._compare.spaces import Choice, Range, space_of
 from kilter._progress import SILENT
@@ -106,8 +107,33 @@ def test_the_command_gives_what_python_gives(kilter, tmp_path):
 def test_a_sweep_either_proves_or_searches(ranges, over, trials):
     with pytest.raises(OptionError, match="--over"):
         sweep_command(
-            "digits", ranges, None, over=over, trials=trials, sampler=None, as_json=False, progress=SILENT
+            "digits",
+            ranges=ranges,
+            search=Search(over, trials),
+            overrides=Overrides(),
+            pairing=Pairing(),
+            allow_code=False,
+            as_json=False,
+            progress=SILENT,
         )
+
+
+def test_the_seed_is_that_of_all_trials_of_a_search(monkeypatch):
+    asked = []
+    monkeypatch.setattr(searching, "search", lambda base, *_, **__: asked.append(base.seed) or 1 / 0)
+    for seed in (None, 7):
+        with pytest.raises(ZeroDivisionError):
+            sweep_command(
+                "digits",
+                ranges=None,
+                search=Search(["model.dropout=[0.0, 0.1]"]),
+                overrides=Overrides(settings=["seed=3"]),
+                pairing=Pairing(seed=seed),
+                allow_code=False,
+                as_json=False,
+                progress=SILENT,
+            )
+    assert asked == [3, 7]
 
 
 def test_ranges_are_read_from_toml():

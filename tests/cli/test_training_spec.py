@@ -8,6 +8,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from kilter._cli.diagnosing import of_recipe, of_saved_model
+from kilter._cli.options import Overrides
 from kilter._diagnosis.diagnose import diagnose
 from kilter._engine.averaging import ExponentialMovingAverage, StochasticWeightAverage
 from kilter._engine.training_spec import EarlyStopping, TrainingSpec
@@ -136,7 +137,7 @@ def test_a_saved_model_with_data_is_a_subject_too(tmp_path):
     model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)])
     model.compile("sgd", "sparse_categorical_crossentropy")
     model.save(tmp_path / "model.keras")
-    given = tmp_path / "model.keras", "digits", [], {"train.epochs": 3}
+    given = tmp_path / "model.keras", "digits", Overrides(), {"train.epochs": 3}
     subject = of_saved_model(*given, allow_code=False, progress=SILENT)
     assert set(subject.arguments) == {"model", "x", "y"}
     assert len(subject.arguments["x"]) == subject.record.rows["train"] == 1797

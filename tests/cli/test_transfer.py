@@ -35,8 +35,8 @@ def test_a_recipe_gives_all_but_the_model_and_no_head_start_is_one_stage(kilter,
 
 
 BAD = {
-    "no such source": ("transfer {absent} digits", "network of keras.applications"),
-    "no such file": ("transfer {absent}.keras digits", "No such file"),
+    "no such source": ("transfer {absent} digits", "does not exist"),
+    "no such file": ("transfer {absent}.keras digits", "does not exist"),
     "a network without weights": ("transfer MobileNetV2 digits", "downloads nothing"),
     "keep too much": ("transfer {run} digits --keep 9", "keep from 1 to 2"),
     "no such layer": ("transfer {run} digits --keep dense_9", "keep='dense_9'"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kilter.data import load
+from kilter.data.csv import frame
+from kilter.data.dataset import LoadOptions
 from kilter.errors import DataError
 
 
@@ -38,8 +40,8 @@ def test_blank_lines_are_skipped(text, write):
 
 
 def test_rows_are_counted_without_blank_lines(write):
-    with pytest.raises(DataError, match='target column "y": 1 missing or NaN in row 1'):
-        load(write("a,b,y\n\n1,2,u\n\n2,3,\n3,4,v\n"))
+    data = load(write("a,b,y\n\n1,2,u\n\n2,3,\n3,4,v\n")).train
+    assert data.skipped == ("1 row left out, in row 1",)
 
 
 def test_a_line_of_separators_is_blank_and_that_is_said(write):
@@ -74,23 +76,35 @@ def test_separators_within_quotes_do_not_count(header, names, write):
     assert data.x.tolist() == PLAIN
 
 
-ROWS_TAKEN_FOR_NAMES = {
+FILES_WITHOUT_A_HEADER = {
     "flowers": "5.1,3.5,setosa\n4.9,3.0,setosa\n6,2,virginica\n6,2.1,virginica\n",
     "a name that stands in no other row": "5.1,3.5,setosa\n6,2,virginica\n6,2.1,virginica\n",
     "whole numbers": "5,3,setosa\n4,3,setosa\n6,2,virginica\n",
     "the same number twice": "5,5,setosa\n4,3,setosa\n6,2,virginica\n",
-    "negative numbers": "-5,3,first\n4,3,setosa\n6,2,virginica\n",
-    "a missing value": ",3,setosa\n4,3,setosa\n6,2,virginica\n",
+    "negative numbers": "-5,3,first\n4,3,setosa\n6,2,virginica\n6,2,first\n",
+    "a missing value": ",3,7,setosa\n4,3,9,setosa\n6,2,8,virginica\n",
     "text alone": "red,big,yes\nblue,big,yes\nred,small,no\nblue,big,no\n",
     "true and false": "true,3,setosa\nfalse,3,setosa\ntrue,2,virginica\n",
+    "incomes": "39, State-gov, <=50K\n50, Private, >50K\n38, State-gov, <=50K\n",
+    "messages": "ham\tsee you 0\n"
+    + "".join(f"{'hs'[i % 2]}am\tso long {i}{' again' * (i % 3)}\n" for i in range(30)),
+    "numbers alone": "1,14.2,127\n2,13.2,100\n1,13.1,101\n2,14,105\n",
 }
 
 
-@pytest.mark.parametrize("case", ROWS_TAKEN_FOR_NAMES)
-def test_a_first_line_that_is_a_row_is_refused(case, write):
-    with pytest.raises(DataError, match="what reads like a row") as caught:
-        load(write(ROWS_TAKEN_FOR_NAMES[case]))
-    assert "add a line with the names" in caught.value.remedy
+@pytest.mark.parametrize("case", FILES_WITHOUT_A_HEADER)
+def test_a_first_line_that_is_a_row_is_read_as_one(case, write):
+    text = FILES_WITHOUT_A_HEADER[case]
+    target = "column_1" if case == "messages" else None
+    source = load(write(text), target=target, task="classification" if case == "numbers alone" else "auto")
+    rows = text.strip().split("\n")
+    assert len(source.train) == len(rows)
+    assert any("no line names the columns" in note for note in source.notes)
+    if target is None:  # new rows without the target, and a single one
+        bare = ["".join(row.rpartition(",")[:1]) for row in rows]
+        for some in (bare, bare[:1]):
+            new = load(write("\n".join(some) + "\n", "new.csv"), encoding=source.encoding, unlabelled=True)
+            assert new.train.x.tolist() == source.train.x[: len(some)].tolist()
 
 
 @pytest.mark.parametrize(
@@ -100,6 +114,7 @@ def test_a_first_line_that_is_a_row_is_refused(case, write):
         ("2019,2020,price\n5,3,1.5\n4,3,2.5\n", ("2019", "2020")),
         (",a,y\n0,3,setosa\n1,4,virginica\n", ("", "a")),
         ("0.25,0.5,y\n1,2,0\n2,3,1\n3,4,0\n4,5,1\n", ("0.25", "0.5")),
+        ("0,1,2,3\n5.5,3,1,2\n4,3,1,2.5\n4,1,2,1.5\n", ("0", "1", "2")),
         ("nan,inf,y\n1,2,0\n2,3,1\n3,4,0\n4,5,1\n", ("nan", "inf")),
     ],
 )
@@ -119,3 +134,38 @@ def test_the_columns_of_training_are_names_whatever_they_look_like(write):
     assert new.train.x.tolist() == [[7, 0, 1]]
     with pytest.raises(DataError, match="what reads like a row"):
         load(write("0.7,red\n7,red\n", "bare.csv"), encoding=encoding)
+
+
+@pytest.mark.parametrize(
+    ("text", "column"),
+    [
+        ("when\n2024-01-02 10:00\n2024-01-03 11:00\n2024-01-04 12:00\n", "when"),  # no two columns
+        ("x\n3,866E-06\n4,1\n2,5\n", "x"),  # nor these
+    ],
+)
+def test_a_single_column_of_blanks_or_decimal_commas_stays_one(text, column, write):
+    assert frame(write(text), LoadOptions())[0].columns == [column]
+
+
+LAYOUTS = {
+    "as many decimal commas as semicolons": (
+        "Lake report;;\nlake;a;y\n" + "".join(f"P{i};1,{i % 9};2,{i % 8}\n" for i in range(40)),
+        ["lake", "a", "y"],
+    ),
+    "of R, with the names of the rows": (
+        '"a" "y"\n"1" 5 "u"\n"2" 6 "v"\n"3" 7 "u"\n"4" 7 "u"\n',
+        ["", "a", "y"],
+    ),
+    "in single quotes": ("'a','b','y'\n'1','2','u'\n'3','4','v'\n", ["a", "b", "y"]),
+    "names of groups above": ("p,p,q\na,b,y\n1,2,u\n3,4,v\n5,6,u\n", ["a", "b", "y"]),
+    "quotes in a name": ('"a ""big"" one",y\n1,u\n2,v\n', ['a "big" one', "y"]),
+    "the header again": ("a,y\n1,u\n2,v\na,y\n3,u\n", ["a", "y"]),
+}
+
+
+@pytest.mark.parametrize("case", LAYOUTS)
+def test_the_names_of_the_columns_are_found(case, write):
+    text, names = LAYOUTS[case]
+    table, _ = frame(write(text), LoadOptions())
+    assert table.columns == names
+    assert table["a" if "a" in names else names[0]].dtype.is_numeric()

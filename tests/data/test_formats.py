@@ -54,7 +54,7 @@ def test_truncated_file_is_a_data_error(write, tmp_path):
     written = write(tmp_path)
     content = written.file.read_bytes()
     written.file.write_bytes(content[: written.cut or len(content) // 2])
-    if written.is_one_of_many:
+    if written.is_one_of_many or written.file.suffix == ".csv":  # whose last row has no target
         assert len(load(written.path).train.skipped) == 1
         return
     with pytest.raises(DataError) as caught:

@@ -46,6 +46,9 @@ ENTRIES = {
     ),
     "labels": st.lists(st.sampled_from(["u", "v", "größer", "w x"]), max_size=3).map(";".join),
     "constant": st.just("same"),
+    "size": st.tuples(st.integers(0, 999), st.sampled_from(["B", "kB", "MB"])).map("{0[0]} {0[1]}".format),
+    "angle": st.tuples(st.integers(0, 89), st.sampled_from("NSEW")).map("{0[0]}°30'{0[1]}".format),
+    "quarter": st.tuples(st.integers(1990, 2030), st.integers(1, 4)).map("{0[0]}Q{0[1]}".format),
 }
 NAMES = st.sampled_from(["a", "b", "id", "when", "größe", "target", "a b", "c", "d"])
 

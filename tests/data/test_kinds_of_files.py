@@ -104,7 +104,7 @@ def test_a_picture_with_the_ending_of_a_table_is_a_picture(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("t.dta", "read_stata"), ("t.npy", "numpy.savez"), ("t.svm", "load_svmlight_file")]
+    ("name", "said"), [("t.dta", "read_stata"), ("t.mat", "numpy.savez"), ("t.svm", "load_svmlight_file")]
 )
 def test_files_of_other_programs_say_how_to_convert_them(name, said, tmp_path):
     (tmp_path / name).write_bytes(b"\x00\x01")

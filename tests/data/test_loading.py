@@ -11,6 +11,7 @@ import pytest
 from kilter.data import NAMED_SETS, TableEncoding, load, named
 from kilter.data.encoding import Column
 from kilter.errors import DataError, OptionError
+from kilter.recipe import recipe_for
 
 from .writers import idx_bytes, labels, names, numbers, pictures, write_csv, write_idx_folder, write_npz
 
@@ -129,7 +130,7 @@ def test_pickled_objects_are_refused(tmp_path):
     [
         ({"x": numbers(), "y": labels()[:-1]}, "17 labels"),
         ({"x": numbers()}, "without labels"),
-        ({"features": numbers(), "y": labels()}, "features"),
+        ({"rows": numbers(), "y": labels()}, "rows"),
         ({"x": numbers()[:0], "y": labels()[:0]}, "0 rows"),
         ({"x": numbers()[:, :0], "y": labels()}, "without values"),
         ({"x": numbers()[:, 0], "y": labels()}, "shape"),
@@ -148,6 +149,30 @@ def test_arrays_that_cannot_be_trained_on(arrays, words, tmp_path):
     with pytest.raises(DataError) as caught:
         load(path)
     assert words in caught.value.received
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train_images", "train_labels", "test_images", "test_labels"),
+        ("X_train", "y_train", "X_test", "y_test"),
+        ("xTrain", "yTrain", "xTest", "yTest"),
+        ("training-features", "training-targets", "testing-features", "testing-targets"),
+    ],
+)
+def test_arrays_have_many_names_in_archives_and_folders(names, tmp_path):
+    arrays = dict(zip(names, (numbers(), labels()[:, None], numbers()[:5], labels()[:5]), strict=True))
+    np.savez(tmp_path / "t.npz", **arrays)
+    (tmp_path / "t").mkdir()
+    for name, array in arrays.items():
+        np.save(tmp_path / "t" / f"{name}.npy", array)
+    for source in (load(tmp_path / "t.npz"), load(tmp_path / "t")):
+        np.testing.assert_array_equal(source.train.x, numbers())
+        assert source.train.y.tolist() == labels().tolist()
+        assert len(source.test) == 5
+    assert recipe_for(str(tmp_path / "t")).model.builder == "mlp"
+    new = load(tmp_path / "t" / f"{names[2]}.npy", unlabelled=True).train
+    assert (new.x.tolist(), new.y) == (numbers()[:5].tolist(), None)
 
 
 def test_nonfinite_rows_are_counted_named_and_skipped_on_request(tmp_path):

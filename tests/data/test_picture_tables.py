@@ -65,10 +65,29 @@ def test_pictures_of_a_table_that_are_missing_are_counted(tmp_path):
     assert "d.png in row 3" in source.train.skipped[0]
 
 
-def test_a_folder_of_loose_pictures_with_a_table_names_the_table(tmp_path):
-    Image.new("L", (4, 4), 9).save(tmp_path / "a.png")
-    (tmp_path / "labels.csv").write_text("file,label\na.png,x\n")
-    with pytest.raises(DataError, match=r"1 images directly in it[\s\S]*labels\.csv"):
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("labels.csv", "file,label\na.png,x\nb.png,y\n"),
+        ("metadata.jsonl", '{"file_name": "a.png", "label": "x"}\n{"file_name": "b.png", "label": "y"}\n'),
+    ],
+)
+def test_a_folder_of_loose_pictures_with_a_table_is_read_as_the_table(name, text, tmp_path):
+    for picture in "ab":
+        Image.new("L", (4, 4), 9).save(tmp_path / f"{picture}.png")
+    (tmp_path / name).write_text(text)
+    source = load(tmp_path)
+    assert source.train.x.shape == (2, 4, 4, 1)
+    assert source.train.classes == ("x", "y")
+
+
+def test_loose_pictures_may_have_their_class_in_their_names(tmp_path):
+    for i in range(4):
+        Image.new("L", (4, 4), 9).save(tmp_path / f"{['cat', 'hot dog'][i % 2]}.{i}.png")
+    assert load(tmp_path).train.classes == ("cat", "hot dog")
+    assert load(tmp_path, unlabelled=True).train.y is None
+    Image.new("L", (4, 4), 9).save(tmp_path / "cow.1.png")  # a single one
+    with pytest.raises(DataError, match="5 images directly in it"):
         load(tmp_path)
 
 

@@ -88,6 +88,14 @@ def in_pieces(path, frame):
     return path.with_name("piece-*.csv")
 
 
+def in_a_folder(folder, frame):
+    folder.mkdir(parents=True)
+    frame.write_csv(folder / "train.csv")
+    frame.drop("paid").write_csv(folder / "test.csv")
+    frame.select("id", "paid").write_csv(folder / "sample_submission.csv")
+    return folder
+
+
 def written(method):
     def write(path, frame):
         getattr(frame, method)(path)
@@ -113,6 +121,7 @@ SOURCES = {
     "arrow stream": ("t.arrow", written("write_ipc_stream")),
     "sqlite": ("t.db", as_sqlite),
     "several": ("t.csv", in_pieces),
+    "tables": ("folder", in_a_folder),
     "datasets": ("set", saved_set),
     "datasets parts": ("sets", saved_parts),
     "xlsx": ("t.xlsx", written("write_excel")),
@@ -141,6 +150,7 @@ def same(found, reference):
 
 def test_every_kind_of_table_is_in_the_list():
     tested = {"standard input", "csv", "json", "excel", "arrow", "parquet", "sqlite", "several", "datasets"}
+    tested |= {"tables"}
     tables = {one.name for one in FORMATS if one.is_table or one.frame or one.name == "datasets"}
     assert tables - {"pictures"} == tested  # of test_picture_tables
 
@@ -153,6 +163,17 @@ def test_the_same_table_is_the_same_data_set_and_reads_new_rows(name, reference,
     np.testing.assert_array_equal(new.x, reference.train.x)
     assert new.inputs["id"].to_list() == table()["id"].to_list()
     assert recipe_for(str(source)).train.batch_size == "auto"  # the defaults of tables
+
+
+def test_folders_named_for_values_are_a_column(tmp_path):
+    for half, rows in enumerate((table().head(15), table().slice(15))):
+        (tmp_path / f"half={half}").mkdir()
+        rows.write_parquet(tmp_path / f"half={half}" / "part.parquet")
+    source = load(tmp_path, target="paid")
+    assert source.train.x[:, source.train.features.index("half")].tolist() == [0] * 15 + [1] * 25
+    (tmp_path / "half=1" / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match="the same columns in all 3 files"):
+        load(tmp_path, target="paid")
 
 
 @pytest.mark.parametrize("name", ["csv", "csv gzipped", "json lines", "parquet", "feather", "sqlite", "xlsx"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -30,6 +31,7 @@ Input, Dense, BN = keras.Input, layers.Dense, layers.BatchNormalization
 
 def findings(case: Program) -> list[Finding]:
     context = read_context(case.model, case.x, case.y, TrainingSpec(**case.options))
+    context = replace(context, epochs=case.options.get("epochs"))
     return run_checks((*CHECKS["data"], *CHECKS["model"]), context)
 
 
@@ -99,6 +101,10 @@ def with_nan() -> np.ndarray:
 
 def optimizer(name: str, rate: Any, **options: Any) -> Program:
     return program(optimizer=getattr(keras.optimizers, name)(rate, **options))
+
+
+def planned(rate: Any, epochs: int) -> Program:
+    return program(optimizer=SGD(rate), epochs=epochs)
 
 
 SEVERE, WARNING, NOTE = "severe", "warning", "note"
@@ -186,6 +192,8 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
     ("dropout-before-batch-norm", NOTE, lambda: program(stack(layers.Dropout(0.2), BN(), _head()))),
     ("leaky-slope", SEVERE, lambda: program(stack(Dense(9), layers.LeakyReLU(1.0), _head()))),
     ("leaky-slope", SEVERE, lambda: program(dense(activation=layers.LeakyReLU(negative_slope=3.0)))),
+    ("rate-decays-early", WARNING, lambda: planned(_decay(0.1, 2), epochs=40)),
+    ("rate-decays-early", WARNING, lambda: planned(_cosine(50), epochs=20)),
     ("adagrad-deep", WARNING, lambda: program(dense(5), optimizer=keras.optimizers.Adagrad(0.01))),
     ("learning-rate-range", SEVERE, lambda: optimizer("Adam", 1.0)),
     ("learning-rate-range", WARNING, lambda: optimizer("Nadam", 0.03)),
@@ -259,8 +267,12 @@ def _normalized(momentum: float = 0.9) -> keras.Sequential:
     return stack(Dense(9, use_bias=False), BN(momentum=momentum), layers.ReLU(), _head())
 
 
-def _decay(rate: float) -> Any:
-    return keras.optimizers.schedules.ExponentialDecay(rate, 100, 0.9)
+def _decay(rate: float, steps: int = 100) -> Any:
+    return keras.optimizers.schedules.ExponentialDecay(rate, steps, 0.9)
+
+
+def _cosine(steps: int) -> Any:
+    return keras.optimizers.schedules.CosineDecay(0.1, steps)
 
 
 def _functional() -> keras.Model:
@@ -349,6 +361,8 @@ HEALTHY: dict[str, Callable[[], Program]] = {
         stack(Dense(64, "relu", kernel_initializer="he_normal"), Dense(2), _head())
     ),
     "schedule": lambda: optimizer("SGD", _decay(0.1)),
+    "schedule of the whole training": lambda: planned(_cosine(20 * 13), epochs=20),
+    "short schedule of a training of unknown length": lambda: optimizer("SGD", _cosine(50)),
     "autoencoder": lambda: program(dense(units=6, outputs=8, output=None), "mse", data=(X, X)),
     "a loss of one's own": lambda: program(
         dense(output="relu"), lambda y, p: keras.ops.mean((y - p) ** 2, axis=-1), data=(X, HOT)

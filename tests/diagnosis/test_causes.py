@@ -214,11 +214,21 @@ def contrastive(truth: Any, distance: Any) -> Any:
     return ops.mean(truth * ops.square(distance) + (1 - truth) * far, axis=-1)
 
 
-def siamese(loss: Any) -> Program:
+def siamese(loss: Any, *last: Any) -> Program:
     left, right, encoder = Input((4,)), Input((4,)), relu(6)
     distance = layers.Lambda(lambda pair: ops.norm(pair[0] - pair[1], axis=1, keepdims=True))
-    model = keras.Model([left, right], distance([encoder(left), encoder(right)]))
+    value = distance([encoder(left), encoder(right)])
+    for one in last:
+        value = one(value)
+    model = keras.Model([left, right], value)
     return program(model, loss, data=((XB[:, :4], XB[:, 4:]), YB.astype("float32")))
+
+
+def reversed_weights(*, squared: bool) -> Program:
+    """Weights by class: of a common class far above that of the rare one, or a little."""
+    rare = (np.arange(len(X)) % 8 == 0).astype("int32")
+    weights = np.where(rare, 1.0, 7.0 if squared else 1.2)
+    return program(dense(outputs=1, output="sigmoid"), BINARY, data=(X, rare), sample_weight=weights)
 
 
 VAL_X, VAL_Y = X[:100] + 0.01, Y[:100]
@@ -234,6 +244,9 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
     ("softmax-many-labels", "severe", lambda: ending(Dense(3, "softmax"), loss=BINARY, y=ODD)),
     ("softmax-many-labels", "severe",
      lambda: ending(Dense(3, "softmax"), loss="categorical_crossentropy", y=ODD)),
+    ("activation-before-softmax", "severe", lambda: siamese(BINARY, layers.Activation("sigmoid"))),
+    ("activation-before-softmax", "severe",
+     lambda: siamese(BINARY, layers.Lambda(lambda distance: ops.sigmoid(2 * distance + 0.5)))),
     ("not-checked", "note", lambda: ending(Own(), Dense(3, "softmax"))),
     ("not-checked", "note", lambda: own(lambda y, p: ops.mean(ops.square(y - p), axis=-1))),
     ("metric-misfit", "note", lambda: _with_metric(regression(), "accuracy")),
@@ -251,8 +264,10 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
     ("padding-unmasked", "warning", lambda: recurrent(PADDED_WAVES)),
     ("padding-unmasked", "warning",
      lambda: recurrent(PADDED_WAVES, layers.Masking(-1.0), layers.GRU(4, return_sequences=True))),
+    ("padding-unmasked", "severe",
+     lambda: recurrent(np.pad(IDS, ((0, 0), (0, 40))), layers.Embedding(40, 4))),
     ("padding-diluted", "warning", lambda: averaged(PADDED)),
-    ("channels-order", "warning",
+    ("channels-order", "severe",
      lambda: pictures_of(same(6), x=np.moveaxis(XI, 3, 1), y=YI)),
     ("drowned-output", "warning", lambda: two_outputs(factor=50.0)),
     ("drowned-output", "severe", lambda: two_outputs(weights=[1.0, 1e-4])),
@@ -261,6 +276,7 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
     ("output-not-trained", "severe", lambda: _weightless(regression())),
     ("row-weights", "severe", lambda: program(sample_weight=(Y > 0).astype("float32"))),
     ("row-weights", "warning", lambda: program(sample_weight=np.where(Y > 0, 1, 1000.0))),
+    ("row-weights", "severe", lambda: reversed_weights(squared=True)),
     ("row-weights", "warning", lambda: regression(sample_weight=np.geomspace(1, 1e30, len(XT)))),
     ("inputs-alike", "severe", lambda: regression(np.repeat(XT[:1], len(XT), axis=0))),
     ("inputs-alike", "severe", lambda: pictures_of(same(6), x=(np.abs(XI) % 1).astype("uint8") // 255)),
@@ -318,6 +334,8 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
     ("loss-not-finite", "warning",
      lambda: own(lambda y, p: -ops.sum(y * ops.log(p), axis=-1), "sigmoid", ODD)),
     ("receptive-field", "severe", lambda: masks_of(same(4, 1), Conv(1, 1, activation="sigmoid"))),
+    ("receptive-field", "warning", lambda: pictures_of(same(4, 1), same(4, 1))),
+    ("batch-too-large", "warning", lambda: program(batch_size=256, epochs=20)),
     ("kernel-larger-than-map", "warning",
      lambda: pictures_of(Conv(4, 8, activation="relu"), same(4), same(4))),
     ("rare-pixels", "warning",
@@ -404,6 +422,11 @@ SOUND: dict[str, Callable[[], Program]] = {
     "adapted normalisation": lambda: scaled(X * 40 + 7, layers.Normalization(mean=7.0, variance=1600.0)),
     "padding masked": lambda: recurrent(PADDED, layers.Embedding(40, 4, mask_zero=True)),
     "padding masked, numbers": lambda: recurrent(PADDED_WAVES, layers.Masking()),
+    "weights of a common class": lambda: reversed_weights(squared=False),
+    "a learnt threshold of a distance": lambda: siamese(BINARY, Dense(1, "sigmoid")),
+    "a threshold of a distance": lambda: siamese(BINARY, layers.Lambda(lambda far: ops.sigmoid(1 - far))),
+    "single pixels, then shapes": lambda: pictures_of(same(4, 1), same(4, 3)),
+    "few rows in usual batches": lambda: program(batch_size=64, epochs=2),
     "padding before": lambda: recurrent(PADDED[:, ::-1], layers.Embedding(40, 4)),
     "padding, both ways": lambda: recurrent(
         PADDED, layers.Embedding(40, 4), cell=layers.Bidirectional(layers.LSTM(4))

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from kilter._engine import feed as feed_module
-from kilter._engine import program_cache
+from kilter._engine import padding, program_cache
 from kilter._engine.arrays import collect, is_array, on_device
 from kilter._engine.feed import Order, ResidentFeed, StreamFeed
 from kilter._engine.fit import fit
+from kilter._engine.host_rows import take
 from kilter._engine.inference import evaluate, predict
-from kilter._engine.program_cache import take
 from kilter.errors import DataError, OptionError
 
 from .cases import BATCH, classifier, difference, rows, same_bits
@@ -289,6 +289,7 @@ def test_rows_come_to_the_device_when_the_program_is_compiled(monkeypatch):
     monkeypatch.setattr(feed_module, "on_device", noted)
     monkeypatch.setattr(feed_module, "_SMALL", 0)
     monkeypatch.setattr(feed_module, "_LARGE", 1)
+    monkeypatch.setattr(padding, "_FEW_MULTIPLICATIONS", 0)  # so that the last batch has its own program
     fit(model, x, y, epochs=2, **QUIET)
     assert compiled == [2, 2]  # x and y, once each, after the programs of whole batches and of the last one
     assert len(program_cache.shelf(model).programs) == 2

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from keras import layers, losses, metrics
 
+from kilter._engine import padding
 from kilter._engine.arrays import collect
 from kilter._engine.feed import Order, ResidentFeed
 from kilter._engine.fit import fit
@@ -201,8 +202,19 @@ def test_padding_needs_random_numbers_by_place():
         assert works_by_row(model, "test")
 
 
-def test_much_padding_costs_more_than_a_program():
+@pytest.mark.parametrize(("few", "expected"), [(0, [False, False, True]), (10**6, [False, True, True])])
+def test_much_padding_costs_more_than_a_program_unless_the_rows_are_small(few, expected, monkeypatch):
+    monkeypatch.setattr(padding, "_FEW_MULTIPLICATIONS", few)
     model = built(dense())
     x, y = rows(model)
-    feeds = [ResidentFeed(collect(x[:count], y[:count]), Order(SIZE, True, 0)) for count in (33, COUNT)]
-    assert [padded(model, feed, "train").padded for feed in feeds] == [False, True]  # seven rows on 33
+    counts = (3, 33, COUNT)  # seven rows on 33; three are one program in any case
+    feeds = [ResidentFeed(collect(x[:count], y[:count]), Order(SIZE, True, 0)) for count in counts]
+    assert [padded(model, feed, "train").padded for feed in feeds] == expected
+
+
+def test_multiplications_are_counted_at_each_place_and_use():
+    pixels = keras.Input((8, 8, 2))
+    layer = keras.layers.Conv2D(2, 1)  # six parameters
+    inner = keras.Sequential([keras.Input((8, 8, 2)), keras.layers.Dense(3)])  # nine
+    outputs = keras.layers.Dense(1)(keras.layers.Flatten()(inner(layer(layer(pixels)))))
+    assert padding._multiplications(keras.Model(pixels, outputs)) == 64 * (2 * 6 + 9) + 64 * 3 + 1

@@ -116,8 +116,8 @@ def test_every_pair_keeps_small_signals_but_sigmoid(activation):
     [
         (lambda: activation_moments("rellu"), "did you mean 'relu'"),
         (lambda: activation_moments("softmax"), "couples the units"),
-        (lambda: activation_moments("relu", -1.0), "0 or more"),
-        (lambda: activation_moments("relu", float("nan")), "0 or more"),
+        (lambda: activation_moments("relu", -1.0), "at least 0"),
+        (lambda: activation_moments("relu", float("nan")), "at least 0"),
         (lambda: variance_gain("relu", variance=0.0), "above 0"),
         (lambda: variance_gain("relu", "ones"), "mean 0"),
         (lambda: variance_gain("relu", "he_norml"), "one of Keras's initialisers"),

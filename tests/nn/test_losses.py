@@ -53,7 +53,7 @@ def test_values_are_those_of_the_formula():
 
 @pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
 def test_a_share_out_of_range_is_refused(share: float):
-    with pytest.raises(OptionError, match="from 0 to below 1"):
+    with pytest.raises(OptionError, match="at least 0 and below 1"):
         SmoothedSparseCategoricalCrossentropy(share)
 
 

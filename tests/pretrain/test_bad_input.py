@@ -96,7 +96,7 @@ AUTOENCODER = {
     "plain and more": (dense_encoder, IMAGES, {"kind": ("plain", "tied")}, OptionError, "one or several of"),
     "no kind": (dense_encoder, IMAGES, {"kind": ()}, OptionError, "one or several of"),
     "no convolution": (dense_encoder, IMAGES, {"kind": "convolutional"}, ModelError, "which has none"),
-    "unknown loss": (dense_encoder, IMAGES, {"loss": "mae"}, OptionError, '"auto", "mse" or "bce"'),
+    "unknown loss": (dense_encoder, IMAGES, {"loss": "mae"}, OptionError, "auto, mse, bce"),
     "masking all": (
         dense_encoder,
         IMAGES,

@@ -133,6 +133,16 @@ def _answers(treated: Subject) -> np.ndarray:
     return np.asarray(treated.model.predict(treated.x, verbose=0))
 
 
+def pairs(*last: Any, second: Any = X) -> Subject:
+    """A distance of pairs of rows, equal ones by default, and what follows it."""
+    encoder, inputs = layers.Dense(4), [keras.Input((6,)), keras.Input((6,))]
+    squares = keras.ops.square(layers.Subtract()([encoder(one) for one in inputs]))
+    value = keras.ops.sqrt(keras.ops.sum(squares, axis=-1, keepdims=True))
+    for one in last:
+        value = one(value)
+    return subject(keras.Model(inputs, value), [X, second], loss="mse")
+
+
 CAUSES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
     "fit-embedding": (
         lambda: lookup(IDS - 3),
@@ -150,6 +160,14 @@ CAUSES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
     "remove-first-activation": (
         lambda: ending(layers.Dense(3, "relu"), layers.Softmax()),
         lambda p: p.facts[1][0].activation == "softmax" and _is_linear(p.model.layers[1]),
+    ),
+    "shift-logits": (
+        lambda: pairs(layers.Activation("sigmoid"), second=X[::-1].copy()),
+        lambda p: _kinds(p)[-2:] == ["Dense", "Activation"],
+    ),
+    "separate-pairs": (
+        pairs,
+        lambda p: _layer(p, "Rescaling").offset > 0 and (_answers(p) > 0).all(),
     ),
     "softmax-last-axis": (
         lambda: ending(layers.Softmax(axis=0), layers.Dense(3), layers.Softmax(axis=0)),

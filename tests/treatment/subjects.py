@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+import kilter
 from kilter import _backend  # noqa: F401
 
 # isort: split
@@ -108,3 +109,11 @@ class Written(keras.Model):
         self.hidden.build(shape)
         self.head.build((*shape[:-1], 6))
         self.built = True
+
+
+def runs_as_written(snippet: str, given: Subject) -> None:
+    """A snippet is code, not an outline of it."""
+    assert snippet
+    assert "..." not in snippet
+    exec(snippet, {"keras": keras, "kilter": kilter, "np": np, "model": given.copy(),
+                   "x_train": given.x, "y_train": given.y})  # fmt: skip

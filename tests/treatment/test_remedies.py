@@ -27,6 +27,7 @@ from tests.treatment.subjects import (
     dense,
     finding,
     nested,
+    runs_as_written,
     subject,
 )
 
@@ -277,13 +278,13 @@ def test_a_remedy_does_what_it_says(code: str, tmp_path: Path):
     assert change.before
     assert change.after
     assert change.before != change.after
-    assert change.snippet
+    runs_as_written(change.snippet, ill)
     assert all("=" in one for one in change.recipe)
     if code not in REPEATED:
         assert REMEDIES[code].apply(treated, finding()) is None
 
     model, kept = treated.copy(), bits(treated.model)
-    options = {**treated.fit_arguments(1), "batch_size": len(treated.x) // 3}
+    options = {**treated.fit_arguments(1), "batch_size": treated.rows // 3}
     history = kilter.fit(model, **options)
     assert np.isfinite(history.history["loss"]).all()
     assert bits(treated.model) == kept

@@ -16,7 +16,7 @@ from kilter._treatment.remedies import REMEDIES
 from kilter._treatment.sound_sibling import CODES, sound_sibling
 from kilter._treatment.subject import Subject
 
-from .subjects import LABELS, X, dense, subject
+from .subjects import LABELS, X, dense, runs_as_written, subject
 
 NOTHING = Diagnosis(())
 
@@ -55,6 +55,7 @@ def test_each_part_is_a_change_of_its_own_that_trains(part: str):
     assert [one.code for one in alone.steps] == [part]
     assert alone.changes[0].where
     assert alone.changes[0].before != alone.changes[0].after
+    runs_as_written(alone.changes[0].snippet, came)
     assert alone.model.compiled
     alone.copy().fit(came.x, came.y, epochs=1, verbose=0)
     without = sound_sibling(came, (), [code for code in CODES if code != part])

@@ -1,4 +1,4 @@
-"""The commands on data and models: options and help; those on runs and recipes have modules of their own.
+"""The commands: their options and help.
 
 The work is done in other modules, which load when a command runs.
 """
@@ -14,55 +14,47 @@ from kilter._cli.declaring import done_in
 from kilter._cli.options import (
     AllowCode,
     AsJson,
-    Coordinator,
+    Columns,
     Data,
     Devices,
+    Distribution,
     Epochs,
-    Folds,
-    Ignore,
-    Kinds,
     Metric,
-    Missing,
     Model,
     Name,
-    Only,
+    Overrides,
+    Pairing,
     PathOnly,
-    Processes,
     Quiet,
-    Rank,
+    ReuseData,
+    Run,
     Runs,
-    Samples,
+    RunsFolder,
     SavedModel,
     ScriptArguments,
+    Search,
     Seed,
-    Settings,
     Source,
     SourceOrScript,
-    Target,
     TrueValues,
-    WithInputs,
 )
 
 
 @done_in("training")
 def train(
     source: Source,
-    settings: Settings = None,
+    *,
+    overrides: Overrides,
     runs: Runs = Path("runs"),
     name: Name = None,
-    target: Target = None,
-    ignore: Ignore = None,
-    only: Only = None,
-    kinds: Kinds = None,
-    missing: Missing = None,
     epochs: Epochs = None,
-    folds: Folds = None,
+    folds: Annotated[
+        int | None, typer.Option("--folds", metavar="N", help="Cross-validate with N folds.")
+    ] = None,
     seed: Seed = None,
     metric: Metric = None,
     devices: Devices = None,
-    coordinator: Coordinator = None,
-    processes: Processes = None,
-    rank: Rank = None,
+    distribution: Distribution,
     allow_code: AllowCode = False,
     as_json: AsJson = False,
     path_only: PathOnly = False,
@@ -81,12 +73,8 @@ def transfer(
             help="What to reuse: a run, a saved model or a network of keras.applications.",
         ),
     ],
-    data: Annotated[
-        str,
-        typer.Argument(
-            metavar="DATA|RECIPE.TOML", help="Training data, or a recipe (its model is replaced)."
-        ),
-    ],
+    data: ReuseData,
+    *,
     keep: Annotated[
         str | None,
         typer.Option(
@@ -103,14 +91,9 @@ def transfer(
         int | None,
         typer.Option("--head-epochs", metavar="N", help="Epochs that train only the head; default 5."),
     ] = None,
-    settings: Settings = None,
+    overrides: Overrides,
     runs: Runs = Path("runs"),
     name: Name = None,
-    target: Target = None,
-    ignore: Ignore = None,
-    only: Only = None,
-    kinds: Kinds = None,
-    missing: Missing = None,
     epochs: Epochs = None,
     seed: Seed = None,
     allow_code: AllowCode = False,
@@ -124,6 +107,7 @@ def transfer(
 @done_in("reuse")
 def pretrain(
     source: Source,
+    *,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE", help="The .keras file to write; default: a new encoder.keras."),
@@ -136,12 +120,7 @@ def pretrain(
             help="autoencoder, rotation, masked-patch, jigsaw, pairs, contrastive or gan; see the docs.",
         ),
     ] = None,
-    settings: Settings = None,
-    only_target: Target = None,
-    ignore: Ignore = None,
-    only: Only = None,
-    kinds: Kinds = None,
-    missing: Missing = None,
+    overrides: Overrides,
     epochs: Epochs = None,
     seed: Annotated[
         int | None, typer.Option("--seed", metavar="N", help="Seed for weights, shuffling and the task.")
@@ -162,13 +141,9 @@ def pretrain(
 def diagnose(
     source: SourceOrScript,
     arguments: ScriptArguments = None,
-    settings: Settings = None,
+    *,
+    overrides: Overrides,
     model: SavedModel = None,
-    target: Target = None,
-    ignore: Ignore = None,
-    only: Only = None,
-    kinds: Kinds = None,
-    missing: Missing = None,
     epochs: Epochs = None,
     steps: Annotated[
         int,
@@ -177,7 +152,7 @@ def diagnose(
         ),
     ] = 64,
     allow_code: AllowCode = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Check a model and its data for problems before training.
@@ -189,7 +164,8 @@ def diagnose(
 def treat(
     source: SourceOrScript,
     arguments: ScriptArguments = None,
-    settings: Settings = None,
+    *,
+    overrides: Overrides,
     model: SavedModel = None,
     out: Annotated[
         Path | None,
@@ -197,11 +173,6 @@ def treat(
             "--out", metavar="DIR", help="New folder for the result; default: treated, treated-2, …"
         ),
     ] = None,
-    target: Target = None,
-    ignore: Ignore = None,
-    only: Only = None,
-    kinds: Kinds = None,
-    missing: Missing = None,
     epochs: Epochs = None,
     keep: Annotated[
         list[str] | None,
@@ -222,12 +193,8 @@ def treat(
 @done_in("rates")
 def find_lr(
     source: Source,
-    settings: Settings = None,
-    only_target: Target = None,
-    ignore: Ignore = None,
-    only: Only = None,
-    kinds: Kinds = None,
-    missing: Missing = None,
+    *,
+    overrides: Overrides,
     seeds: Annotated[
         int, typer.Option("--seeds", metavar="N", max=1000, help="Number of searches; the median is used.")
     ] = 1,
@@ -246,12 +213,8 @@ def find_lr(
 @done_in("rates")
 def schedule(
     source: Source,
-    settings: Settings = None,
-    only_target: Target = None,
-    ignore: Ignore = None,
-    only: Only = None,
-    kinds: Kinds = None,
-    missing: Missing = None,
+    *,
+    overrides: Overrides,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Plot the curves in this .html file.")
     ] = None,
@@ -294,8 +257,19 @@ def predict(
             "--out", metavar="FILE", help="Write a .csv, .npz or .parquet file; default: CSV on stdout."
         ),
     ] = None,
-    with_inputs: WithInputs = False,
-    samples: Samples = None,
+    with_inputs: Annotated[
+        bool, typer.Option("--with-inputs", help="Include all input columns in the output.")
+    ] = False,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            "--mc",
+            metavar="SAMPLES",
+            min=1,
+            max=1_000_000,
+            help="Average this many predictions with dropout on.",
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Seed for --mc; default 0.")] = None,
     devices: Devices = None,
     allow_code: AllowCode = False,
@@ -330,11 +304,7 @@ def fold_bn(
 @done_in("listing", "Reading {source}")
 def data(
     source: Data,
-    target: Target = None,
-    ignore: Ignore = None,
-    only: Only = None,
-    kinds: Kinds = None,
-    missing: Missing = None,
+    columns: Columns,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out bad rows and images, and count them.")
     ] = False,
@@ -343,3 +313,87 @@ def data(
     """Summarise a data set.
 
     Rows, classes, the range of each column, and likely problems."""
+
+
+@done_in("comparison", "Reading recipes")
+def compare(
+    recipes: Annotated[
+        list[Path],
+        typer.Argument(metavar="RECIPE.TOML|FOLDER", help="Recipes; the first one is the baseline."),
+    ],
+    *,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key in all recipes; repeatable."),
+    ] = None,
+    pairing: Pairing,
+    allow_code: AllowCode = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare recipes on paired seeds.
+
+    Trains each with the same seeds on the same rows. Exact tests say which differences are proven."""
+
+
+@done_in("comparison", "Reading recipes")
+def sweep(
+    source: Source,
+    *,
+    ranges: Annotated[
+        list[str] | None,
+        typer.Option("--vary", metavar="SECTION.KEY=[A, B, ...]", help="Values to try; repeat to combine."),
+    ] = None,
+    search: Search,
+    overrides: Overrides,
+    pairing: Pairing,
+    allow_code: AllowCode = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Try values of a recipe's keys.
+
+    --vary compares every combination with the unchanged recipe on paired seeds; exact tests say which gains
+    are proven. --over searches: many trials on one seed, the bad ones stopped early."""
+
+
+@done_in("training")
+def resume(
+    run: Run,
+    *,
+    epochs: Epochs = None,
+    devices: Devices = None,
+    distribution: Distribution,
+    allow_code: AllowCode = False,
+    path_only: PathOnly = False,
+) -> None:
+    """Continue an interrupted run.
+
+    Starts from the newest checkpoint; the result is the same as without the interruption. With --epochs, a
+    finished run is trained for longer."""
+
+
+@done_in("training")
+def replay(
+    run: Run,
+    step: Annotated[
+        int | None, typer.Option("--step", metavar="N", help="The recorded step; default: the last one.")
+    ] = None,
+    allow_code: AllowCode = False,
+    quiet: Quiet = False,
+) -> None:
+    """Repeat the step that broke a training run.
+
+    Names the layer and the operation that produced the first non-finite number."""
+
+
+def runs(parent: RunsFolder = Path("runs")) -> None:
+    """List runs and their results."""
+    from kilter._cli import listing
+
+    listing.runs(parent)
+
+
+@done_in("listing", "Reading {run}")
+def report(run: Run) -> None:
+    """Rewrite a run's report."""

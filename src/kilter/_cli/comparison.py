@@ -1,4 +1,4 @@
-"""``kilter compare`` and ``kilter sweep``: recipes on paired seeds, and what is printed."""
+"""``kilter compare`` and ``kilter sweep``: recipes on paired seeds, or a search, and what is printed."""
 
 from __future__ import annotations
 
@@ -6,60 +6,67 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import typer
 
-from kilter._cli import searching
+from kilter._cli.options import Overrides, Pairing, Search
 from kilter._cli.output import say, say_table
 from kilter._cli.training import recipe_from
 from kilter._compare import compare as comparing
+from kilter._compare import search as searching
 from kilter._compare.comparison import Comparison, verdicts
+from kilter._compare.search import SearchTrial
 from kilter._progress import Display
 from kilter._text import duration, number, printable
 from kilter._toml import parse_toml
 from kilter.errors import OptionError
-from kilter.recipe import Recipe, load_recipe, with_overrides
+from kilter.recipe import Recipe, dump_recipe, load_recipe, with_overrides
 from kilter.recipe.text import run_name
 from kilter.report import write_comparison
+from kilter.runs.atomic import write_text
+
+BEST: Final = "best.toml"
 
 
 def compare(
     recipes: Sequence[Path],
-    settings: Sequence[str] | None,
     *,
+    settings: Sequence[str] | None,
+    pairing: Pairing,
+    allow_code: bool,
     as_json: bool,
     progress: Display,
-    **options: Any,
 ) -> None:
-    """Compare the recipes in files and folders, with the options of :func:`kilter.compare`."""
+    """Compare the recipes in files and folders."""
     named = recipes_from(recipes, settings or ())
+    options: Any = {**pairing.arguments(), "allow_code": allow_code}
     _show(lambda **more: comparing.compare(named, **options, **more), named, as_json, progress)
 
 
 def sweep(
     source: str,
-    ranges: Sequence[str] | None,
-    settings: Sequence[str] | None,
     *,
-    over: Sequence[str] | None,
-    trials: int | None,
-    sampler: str | None,
+    ranges: Sequence[str] | None,
+    search: Search,
+    overrides: Overrides,
+    pairing: Pairing,
+    allow_code: bool,
     as_json: bool,
     progress: Display,
-    **options: Any,
 ) -> None:
-    """Compare the recipe ``source`` with each combination of values; with ``over``, search for the best."""
-    if bool(ranges) == bool(over) or (ranges and (trials or sampler)):
+    """Compare the recipe ``source`` with each combination of values; with --over, search for the best."""
+    if bool(ranges) == bool(search.over) or (ranges and (search.trials or search.sampler)):
         raise OptionError(
             expected="--vary for a proof on paired seeds, or --over (with --trials, --sampler) for a search",
             received="both" if ranges else "neither",
             remedy='for example --over "optimizer.learning_rate={ low = 1e-4, high = 0.1, log = true }"',
         )
-    base = recipe_from(source, settings)
-    if over:
-        searching.search(base, over, {**options, "trials": trials, "sampler": sampler}, as_json, progress)
+    base = recipe_from(source, overrides.all)
+    if search.over:
+        _search(base, search, pairing, allow_code=allow_code, as_json=as_json, progress=progress)
         return
+    options: Any = {**pairing.arguments(), "allow_code": allow_code}
     varied = values_from(ranges or ())
     names = comparing.variants(base, varied)
     _show(lambda **more: comparing.sweep(base, varied, **options, **more), names, as_json, progress)
@@ -107,6 +114,23 @@ def values_from(ranges: Sequence[str]) -> dict[str, list[Any]]:
     return over
 
 
+def space_from(texts: Sequence[str]) -> dict[str, Any]:
+    """Values and ranges by key, from texts in TOML.
+
+    Example:
+        >>> space_from(["model.dropout={ low = 0.0, high = 0.5 }"])
+        {'model.dropout': {'low': 0.0, 'high': 0.5}}
+    """
+    space: dict[str, Any] = {}
+    for text in texts:
+        key, equals, written = text.partition("=")
+        try:
+            space[key.strip()] = parse_toml(f"values = {written}")["values"] if equals else None
+        except ValueError:
+            space[key.strip()] = written
+    return space
+
+
 def say_comparison(comparison: Comparison) -> None:
     """Print the table of a comparison: a row for each candidate."""
     headings = ("candidate", comparison.metric, "lowest", "highest", "time", "better by", "p", "verdict")
@@ -146,6 +170,53 @@ def _show(run: Callable[..., Comparison], names: Collection[str], as_json: bool,
     say(f"report: {page}")
 
 
+def _search(
+    base: Recipe, chosen: Search, pairing: Pairing, *, allow_code: bool, as_json: bool, progress: Display
+) -> None:
+    """Search, print the trials from the best to the worst, and write the best recipe."""
+    if pairing.pairs is not None:
+        raise OptionError(
+            expected="--pairs with --vary",
+            received="--pairs with --over",
+            remedy="leave it out: trials share a seed",
+        )
+    found = searching.search(
+        base if pairing.seed is None else with_overrides(base, [f"seed={pairing.seed}"]),
+        space_from(chosen.over or ()),
+        trials=chosen.trials,
+        sampler=chosen.sampler,
+        metric=pairing.metric,
+        out=pairing.out,
+        workers=pairing.workers,
+        ray=pairing.ray,
+        allow_code=allow_code,
+        verbose=progress,
+        progress=lambda one: progress.print(printable(_trial_line(one))),
+    )
+    progress.close()
+    best = found.path / BEST
+    write_text(best, dump_recipe(found.recipe))
+    if as_json:
+        typer.echo(found.to_json())
+        return
+    sign = 1 if found.best.score == max(one.score for one in found.trials) else -1
+    ordered = sorted(found.trials, key=lambda one: (one.score != one.score, -sign * one.score))
+    keys = [key.partition(".")[2] for key in found.best.values]
+    rows = [
+        (
+            str(one.number),
+            *(str(value) if not isinstance(value, float) else number(value) for value in one.values.values()),
+            number(one.score),
+            f"{one.epochs}{' (stopped)' if one.stopped else ''}",
+            duration(one.seconds),
+        )
+        for one in ordered
+    ]
+    say_table(("trial", *keys, found.metric, "epochs", "time"), rows)
+    say(f"best recipe: {best}")
+    say(f"trials: {found.path}")
+
+
 def _files(source: Path) -> list[Path]:
     if not source.is_dir():
         return [source]
@@ -164,6 +235,11 @@ def _line(progress: comparing.Progress) -> str:
     left = "" if progress.seconds_left is None else f"  about {duration(progress.seconds_left)} left"
     run = f"run {progress.done}/{progress.total}  {progress.name}  seed {progress.run.seed}"
     return f"{run}  {score}  {duration(progress.run.seconds)}{left}"
+
+
+def _trial_line(one: SearchTrial) -> str:
+    values = "  ".join(f"{key}={value}" for key, value in one.values.items())
+    return f"trial {one.number}  {number(one.score)}  {one.epochs} epochs  {values}"
 
 
 def _number(value: float | None) -> str:

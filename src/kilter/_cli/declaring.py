@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import functools
+import glob
 import importlib
-import json
+import inspect
+import os
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import is_dataclass
+from pathlib import Path, PurePath
 from typing import Any, Final
 
 from kilter._cli.output import opened
-from kilter._text import printable
-from kilter.errors import OptionError
+from kilter._system import at_home
+from kilter._text import did_you_mean, printable
+from kilter.errors import DataError
 
 Command = Callable[..., None]
+_RUNS: Final = ("model", "run")
+_READ: Final = ("source", "data", *_RUNS, "check")  # arguments that name what is read
 LOADING: Final = "Loading JAX and Keras"
 
 
@@ -28,9 +36,8 @@ def done_in(module: str, stage: str = LOADING) -> Callable[[Command], Command]:
         def run(**arguments: Any) -> None:
             quiet = arguments.pop("quiet", False) or arguments.get("path_only", False)
             first = printable(stage.format_map(arguments))
+            _require_files(arguments)
             with opened(first, quiet=quiet, as_json=arguments.get("as_json", False)) as progress:
-                if "kinds" in arguments:
-                    _choose_columns(arguments)
                 work = importlib.import_module(f"kilter._cli.{module}")
                 getattr(work, command.__name__)(**arguments, progress=progress)
 
@@ -39,36 +46,58 @@ def done_in(module: str, stage: str = LOADING) -> Callable[[Command], Command]:
     return declared
 
 
-def _choose_columns(arguments: dict[str, Any]) -> None:
-    """Turn --ignore, --only, --as and --missing into settings of the recipe, or for ``data`` of load().
+def with_options(command: Command) -> Command:
+    """``command`` with each field of its dataclasses as an option of its own, which typer reads."""
+    signature = inspect.signature(command, eval_str=True)
+    own: list[inspect.Parameter] = []
+    groups: dict[str, tuple[type, list[str]]] = {}
+    for name, parameter in signature.parameters.items():
+        if is_dataclass(group := parameter.annotation) and isinstance(group, type):
+            fields = inspect.signature(group, eval_str=True).parameters
+            groups[name] = group, list(fields)
+            own += fields.values()
+        else:
+            own.append(parameter)
 
-    ``only_target`` is --target of a command whose work takes it from the recipe alone.
-    """
-    chosen = {name: arguments.pop(name) or [] for name in ("ignore", "only", "kinds", "missing")}
-    named = dict(_column_and_kind(text) for text in chosen["kinds"])
-    if "settings" not in arguments:
-        arguments["columns"] = {**chosen, "kinds": named}
-        return
-    written = {key: _toml(chosen[key]) for key in ("ignore", "only", "missing") if chosen[key]}
-    if named:  # as one table: a column's name may contain dots
-        written["as"] = f"{{{', '.join(f'{_toml(name)} = {_toml(kind)}' for name, kind in named.items())}}}"
-    if (target := arguments.pop("only_target", None)) is not None:
-        written["target"] = _toml(target)
-    given = [f"data.{key}={value}" for key, value in written.items()]
-    arguments["settings"] = [*given, *(arguments["settings"] or ())]
+    @functools.wraps(command)
+    def run(**arguments: Any) -> None:
+        for name, (group, fields) in groups.items():
+            arguments[name] = group(**{field: arguments.pop(field) for field in fields})
+        command(**arguments)
+
+    named = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
+    run.__signature__ = signature.replace(parameters=named)  # type: ignore[attr-defined]
+    return run
 
 
-def _toml(value: Any) -> str:
-    """Text or a list of texts, which JSON and TOML write alike."""
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _column_and_kind(text: str) -> tuple[str, str]:
-    column, equals, kind = text.rpartition("=")
-    if not equals or not column:
-        raise OptionError(
-            expected="--as COLUMN=KIND",
-            received=f"--as {text}",
-            remedy="write for example --as zip=category",
+def _require_files(arguments: dict[str, Any]) -> None:
+    """Raise DataError for files and folders that do not exist, before JAX is loaded for them."""
+    given = [(name, arguments.get(name)) for name in _READ]
+    for name, one in [*given, *(("recipes", one) for one in arguments.get("recipes") or ())]:
+        if one is None or (isinstance(one, str) and not _names_a_file(one)):
+            continue
+        path = at_home(one)
+        with suppress(ValueError):  # a zero byte
+            if os.path.lexists(path):
+                continue
+        remedy = did_you_mean(path.name, _names_beside(path), "check the name")
+        if name in _RUNS and remedy == "check the name":
+            remedy += importlib.import_module("kilter.runs.reading").near_run(path)
+        raise DataError(
+            expected="a run directory or a model" if name in _RUNS else "a file or folder that exists",
+            received=f"{path}, which does not exist",
+            remedy=remedy,
         )
-    return column, kind
+
+
+def _names_a_file(text: str) -> bool:
+    """Whether a text can only be a path: other ones may be names of data or networks, or patterns."""
+    if text.startswith("sqlite:") or glob.has_magic(text):
+        return False
+    return os.sep in text or PurePath(text).suffix != ""
+
+
+def _names_beside(path: Path) -> list[str]:
+    with suppress(OSError, ValueError):
+        return sorted(entry.name for entry in path.parent.iterdir())
+    return []

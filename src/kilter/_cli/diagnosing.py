@@ -13,6 +13,7 @@ import keras
 import typer
 
 from kilter._cli import scripts
+from kilter._cli.options import Overrides
 from kilter._cli.output import say, say_json
 from kilter._cli.training import recipe_from, without_search
 from kilter._diagnosis.diagnose import diagnose as find
@@ -136,7 +137,7 @@ def of_recipe(
 def of_saved_model(
     path: Path,
     source: str,
-    settings: Sequence[str] | None,
+    overrides: Overrides,
     options: Mapping[str, Any],
     *,
     allow_code: bool,
@@ -144,28 +145,28 @@ def of_saved_model(
 ) -> Subject:
     """The compiled model in ``path`` with the data ``source``; ``options``: values of recipe keys."""
     progress.stage(f"Reading {printable(source)}")
-    target = options.get("data.target")
-    model, data = _compiled_with_data(path, source, settings, target=target, allow_code=allow_code)
+    target = overrides.target
+    if others := " and ".join(overrides.given(but=["target"])):
+        raise OptionError(
+            expected=f"{others} for a recipe, or --model for a file",
+            received=f"{others} and --model {path}",
+            remedy=f"leave {others} out: a saved model has its own inputs, loss and optimiser",
+        )
+    model, data = _compiled_with_data(path, source, target=target, allow_code=allow_code)
     whole = {"data.validation": "none", "train.early_stopping": "none"}
-    given = {"model.file": str(path), **whole, **options}
-    recipe = with_absolute_paths(recipe_from(source, None, given))
+    given = {"model.file": str(path), "data.target": target, **whole, **options}
+    recipe = with_absolute_paths(recipe_from(source, (), given))
     arguments = {"model": model, "x": data.train.x, "y": data.train.y}
     return Subject(arguments, recipe, data_record(data, Splits(data.train, None, data.test)))
 
 
 def _compiled_with_data(
-    path: Path, source: str, settings: Sequence[str] | None, *, target: str | None, allow_code: bool
+    path: Path, source: str, *, target: str | None, allow_code: bool
 ) -> tuple[keras.Model, Source]:
     """The compiled model in a .keras file, and ``source`` with labels to train it on.
 
     Columns are matched by name if the file has a data record; else they keep their order, and a note says so.
     """
-    if settings:
-        raise OptionError(
-            expected="--set for a recipe, or --model for a file",
-            received=f"--set {settings[0]} and --model {path}",
-            remedy="leave --set out: a saved model has its own loss and optimiser",
-        )
     model = load_model(path, allow_code=allow_code, compiled=True)
     if not model.compiled:
         raise ModelError(
@@ -194,10 +195,9 @@ def _compiled_with_data(
 def diagnose(
     source: str,
     arguments: Sequence[str] | None,
-    settings: Sequence[str] | None,
     *,
+    overrides: Overrides,
     model: Path | None,
-    target: str | None,
     epochs: int | None,
     steps: int,
     allow_code: bool,
@@ -207,19 +207,19 @@ def diagnose(
     """Diagnose a recipe, a script, or the compiled ``model`` with data; exit code 1 if severe."""
     scripts.check_arguments(source, arguments)
     if scripts.is_script(source):
-        scripts.check_alone(source, {"--set": settings, "--model": model, "--target": target})
+        scripts.check_alone(source, [*overrides.given(), *(["--model"] if model else [])])
         found = scripts.diagnosed(source, arguments, epochs=epochs, steps=steps, progress=progress)
         diagnosis, lines = scripts.diagnosis_of(found), scripts.lines_of(found, source)
         _show(diagnosis, lines) if not as_json else say_json(found)
         if not diagnosis.ok:
             raise typer.Exit(SEVERE)
         return
-    options = {"data.target": target, "train.epochs": epochs}
+    options = {"train.epochs": epochs}
     how: dict[str, Any] = {"allow_code": allow_code, "progress": progress}
     if model is None:
-        subject = of_recipe(recipe_from(source, settings, options), find, **how)
+        subject = of_recipe(recipe_from(source, overrides.all, options), find, **how)
     else:
-        subject = of_saved_model(model, source, settings, options, **how)
+        subject = of_saved_model(model, source, overrides, options, **how)
     if epochs is not None:
         subject.arguments["epochs"] = epochs
     diagnosis = find(**subject.arguments, steps=steps, features=subject.features, verbose=progress)

@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 from typer.main import get_command_from_info, get_command_name
 from typer.models import CommandInfo
 
+from kilter._cli.declaring import with_options
 from kilter._cli.output import say
 from kilter._layout import wrapped
 from kilter._system import BAD_INPUT, BY_SIGNAL
@@ -183,7 +184,7 @@ def _as_three_parts(error: Any) -> tuple[str, str, str]:
 
 def _built(name: str, function: Callable[..., None]) -> Any:
     """The command that calls ``function``; typer reads its options from the signature, which takes time."""
-    info = CommandInfo(name, callback=function)
+    info = CommandInfo(name, callback=with_options(function))
     command = get_command_from_info(info, pretty_exceptions_short=True, rich_markup_mode=None)
     command.context_class = HelpContext
     return command

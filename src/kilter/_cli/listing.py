@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import typer
 
 from kilter import report as reports
+from kilter._cli.options import Columns
 from kilter._cli.output import say, say_table
 from kilter._progress import Display
 from kilter._text import duration, number
@@ -45,11 +46,10 @@ def report(run: Path, *, progress: Display) -> None:
     typer.echo(page)
 
 
-def data(
-    source: str, *, target: str | None, skip_bad: bool, columns: dict[str, Any], progress: Display
-) -> None:
+def data(source: str, *, columns: Columns, skip_bad: bool, progress: Display) -> None:
     """The content of ``source``: parts, classes, columns, notes, and all likely problems at once."""
-    found = survey(source, target=target, skip_bad=skip_bad, **columns)
+    chosen = {name: getattr(columns, name) or () for name in ("ignore", "only", "missing")}
+    found = survey(source, target=columns.target, skip_bad=skip_bad, kinds=columns.types, **chosen)
     progress.stage("Summarising the data")
     summary = None if found.source is None else describe(found.source)
     progress.close()

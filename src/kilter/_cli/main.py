@@ -13,22 +13,8 @@ from typing import Annotated
 import typer
 
 from kilter import __version__
-from kilter._cli.commands import (
-    data,
-    diagnose,
-    evaluate,
-    find_lr,
-    fold_bn,
-    predict,
-    pretrain,
-    schedule,
-    train,
-    transfer,
-    treat,
-)
+from kilter._cli import commands
 from kilter._cli.group import KilterGroup
-from kilter._cli.run_commands import replay, report, resume, runs
-from kilter._cli.search_commands import compare, sweep
 from kilter._system import BY_SIGNAL, STOPPING, leave
 
 
@@ -36,23 +22,23 @@ class Commands(KilterGroup):
     """All commands, in the order of the help page."""
 
     functions = (
-        train,
-        transfer,
-        find_lr,
-        diagnose,
-        treat,
-        schedule,
-        resume,
-        replay,
-        evaluate,
-        predict,
-        fold_bn,
-        pretrain,
-        compare,
-        sweep,
-        runs,
-        report,
-        data,
+        commands.train,
+        commands.transfer,
+        commands.find_lr,
+        commands.diagnose,
+        commands.treat,
+        commands.schedule,
+        commands.resume,
+        commands.replay,
+        commands.evaluate,
+        commands.predict,
+        commands.fold_bn,
+        commands.pretrain,
+        commands.compare,
+        commands.sweep,
+        commands.runs,
+        commands.report,
+        commands.data,
     )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from kilter._cli.options import Overrides
 from kilter._cli.output import check_out, say, say_table
 from kilter._cli.training import recipe_from, without_search
 from kilter._progress import Display
@@ -25,8 +25,8 @@ MOST_ROWS: Final = 25  # of the table: what a terminal shows at once
 
 def find_lr(
     source: str,
-    settings: Sequence[str] | None,
     *,
+    overrides: Overrides,
     seeds: int,
     out: Path | None,
     allow_code: bool,
@@ -34,7 +34,7 @@ def find_lr(
 ) -> None:
     """Search with the recipe's training settings, print the suggestion, and write the curve."""
     check_out(out, (".html", ".json"))
-    recipe = recipe_from(source, settings)
+    recipe = recipe_from(source, overrides.all)
     # This is the search that "auto" asks for, so any rate will do until then.
     prepared = prepare(without_search(recipe), allow_code=allow_code, progress=progress)
     train, options = prepared.parts.train, prepared.spec.arguments_for(search)
@@ -64,11 +64,11 @@ def _show_curve(found: FoundRate) -> None:
 
 
 def schedule(
-    source: str, settings: Sequence[str] | None, *, out: Path | None, allow_code: bool, progress: Display
+    source: str, *, overrides: Overrides, out: Path | None, allow_code: bool, progress: Display
 ) -> None:
     """Print the schedule of a recipe for its data, epoch by epoch; write its plot."""
     check_out(out, (".html",))
-    prepared = prepare(recipe_from(source, settings), allow_code=allow_code, progress=progress)
+    prepared = prepare(recipe_from(source, overrides.all), allow_code=allow_code, progress=progress)
     progress.close()
     planned, rate = prepared.spec.schedule, prepared.recipe.optimizer.rate
     if isinstance(planned, Schedule):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from kilter._cli.options import Overrides
 from kilter._cli.output import check_out, say, say_json, say_table, unused
 from kilter._cli.training import recipe_from, train_recipe
 from kilter._progress import Display
@@ -26,13 +26,12 @@ EPOCHS: Final = 20  # of data without a recipe
 def transfer(
     source: str,
     data: str,
-    settings: Sequence[str] | None,
     *,
+    overrides: Overrides,
     keep: str | None,
     weights: str | None,
     head_epochs: int | None,
     name: str | None,
-    target: str | None,
     epochs: int | None,
     seed: int | None,
     runs: Path,
@@ -41,14 +40,14 @@ def transfer(
     progress: Display,
 ) -> None:
     """Reuse the model ``source`` for ``data`` and train it in stages."""
-    options = {"name": name, "data.target": target, "train.epochs": epochs, "seed": seed}
+    options = {"name": name, "train.epochs": epochs, "seed": seed}
     options |= {"model.keep": _kept(keep), "model.weights": weights}
     if is_run(Path(source)):
         model = Path(source) / MODEL
         require_unchanged(model)
         source = str(model)
     stages = [] if head_epochs is None else [_stages(head_epochs)]
-    recipe = recipe_from(data, [f"model.reuse={source}", *stages, *(settings or ())], options, average=False)
+    recipe = recipe_from(data, [f"model.reuse={source}", *stages, *overrides.all], options, average=False)
     if not path_only:
         _tell(recipe, allow_code=allow_code, progress=progress)
     train_recipe(recipe, runs=runs, allow_code=allow_code, path_only=path_only, progress=progress)
@@ -80,8 +79,8 @@ def _tell(recipe: Recipe, *, allow_code: bool, progress: Display) -> None:
 
 def pretrain(
     source: str,
-    settings: Sequence[str] | None,
     *,
+    overrides: Overrides,
     out: Path | None,
     task: str | None,
     epochs: int | None,
@@ -97,9 +96,8 @@ def pretrain(
     check_out(curve, [".html"], option="--curve")
     if epochs is None and not source.endswith(".toml"):
         epochs = EPOCHS
-    recipe = recipe_from(
-        source, settings, {"pretrain.task": task, "train.epochs": epochs, "seed": seed}, average=False
-    )
+    options = {"pretrain.task": task, "train.epochs": epochs, "seed": seed}
+    recipe = recipe_from(source, overrides.all, options, average=False)
     done = pretrain_recipe(recipe, verbose=progress, allow_code=allow_code)
     progress.close()
     write_model(done.encoder, out, done.data)

@@ -11,7 +11,7 @@ import runpy
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -34,13 +34,17 @@ _MOST_ROWS: Final = 20_000  # of a generator
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """The first call of ``fit``: the model, the data, the options, and the line that it is on."""
+    """The first call of ``fit``: the model, the data, the options, and the line that it is on.
+
+    ``compiled``: the line on which the model was compiled, None if the script did not do it itself.
+    """
 
     model: keras.Model
     x: Any
     y: Any
     options: dict[str, Any]
     line: int
+    compiled: int | None = None
 
 
 class _Reached(BaseException):
@@ -57,6 +61,15 @@ class Sites:
     def __init__(self, script: Path) -> None:
         self._script = str(script)
         self._known: weakref.WeakKeyDictionary[Any, Position] = weakref.WeakKeyDictionary()
+        self.compiled: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+
+    def see_compile(self, model: Any) -> None:
+        """Remember the line of the script that compiles ``model``."""
+        frame = sys._getframe(2)
+        while frame is not None and frame.f_code.co_filename != self._script:
+            frame = frame.f_back
+        if frame is not None:
+            self.compiled[model] = frame.f_lineno
 
     def see(self, layer: Any) -> None:
         """Remember the call of the script that is making ``layer``."""
@@ -89,7 +102,14 @@ def first_training(script: Path, sites: Sites, arguments: Sequence[str] = ()) ->
         made(self, *arguments, **options)
         sites.see(self)
 
+    compiling = keras.Model.compile
+
+    def compile_(self: Any, *arguments: Any, **options: Any) -> None:
+        sites.see_compile(self)
+        compiling(self, *arguments, **options)
+
     own, theirs, path, given = keras.Model.fit, _fit.fit, list(sys.path), list(sys.argv)
+    keras.Model.compile = compile_  # type: ignore[method-assign]
     keras.Model.fit = _hook(own, _TAKEN)  # type: ignore[method-assign]
     kilter.fit = _fit.fit = _hook(theirs, _KILTER)  # type: ignore[assignment]
     keras.layers.Layer.__init__ = init  # type: ignore[method-assign]
@@ -98,7 +118,8 @@ def first_training(script: Path, sites: Sites, arguments: Sequence[str] = ()) ->
     try:
         runpy.run_path(str(script), run_name="__main__")
     except _Reached as reached:
-        return reached.training
+        found = reached.training
+        return replace(found, compiled=sites.compiled.get(found.model))
     except SystemExit as ended:
         usage = ended.code == _USAGE
         remedy = f"pass the arguments that it needs after --: {script.name} -- ARGUMENTS" if usage else _TRAIN
@@ -106,6 +127,7 @@ def first_training(script: Path, sites: Sites, arguments: Sequence[str] = ()) ->
     finally:
         keras.Model.fit, _fit.fit, kilter.fit = own, theirs, theirs  # type: ignore[method-assign]
         keras.layers.Layer.__init__ = made  # type: ignore[method-assign]
+        keras.Model.compile = compiling  # type: ignore[method-assign]
         sys.path[:], sys.argv[:] = path, given
     raise _no_training(script, "it ended without one")
 
@@ -197,4 +219,4 @@ def held_out(training: Training, seed: int = 0) -> Training:
     options = {**training.options, "validation_data": (part(training.x, held), part(training.y, held))}
     if "sample_weight" in options:
         options["sample_weight"] = part(options["sample_weight"], rows)
-    return Training(training.model, part(training.x, rows), part(training.y, rows), options, training.line)
+    return replace(training, x=part(training.x, rows), y=part(training.y, rows), options=options)

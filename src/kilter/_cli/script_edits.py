@@ -86,11 +86,12 @@ class Script:
 
     def insert_after(self, call: ast.Call, codes: Sequence[str]) -> bool:
         """Put layers after one: in the list that holds it, in calls of ``add``, or where it is called."""
-        holder = self._holder(call)
+        node = self._used(call)
+        holder = self._holder(node)
         if holder is None:
             return False
         if isinstance(holder, ast.List):
-            self._insert(self._span(call)[1], "".join(f", {one}" for one in codes))
+            self._insert(self._span(node)[1], "".join(f", {one}" for one in codes))
         elif isinstance(holder, ast.Call):
             start, end = self._span(holder)
             self._insert(start, "".join(f"{one}(" for one in reversed(codes)))
@@ -100,6 +101,48 @@ class Script:
             lines = (f"\n{' ' * holder.col_offset}{model}.add({one})" for one in codes)
             self._insert(self._span(holder)[1], "".join(lines))
         return True
+
+    def insert_before(self, call: ast.Call, code: str) -> bool:
+        """Put a layer before one, wherever :meth:`insert_after` would put one after it."""
+        node = self._used(call)
+        holder = self._holder(node)
+        if isinstance(holder, ast.List):
+            start = self._span(node)[0]
+            indent = self._bytes[self._bytes.rfind(b"\n", 0, start) + 1 : start].decode()
+            self._insert(start, f"{code}, " if indent.strip() else f"{code},\n{indent}")
+        elif isinstance(holder, ast.Call) and holder.args:
+            start, end = self._span(holder.args[0])
+            self._insert(start, f"{code}(")
+            self._insert(end, ")")
+        elif isinstance(holder, ast.Expr):
+            model = self._text(holder.value.func.value)  # type: ignore[attr-defined]
+            return self.insert_line(holder.value, f"{model}.add({code})")  # type: ignore[arg-type]
+        else:
+            return False
+        return True
+
+    def insert_line(self, call: ast.Call, code: str) -> bool:
+        """Put a line of code before the statement with a call; False if that shares its line with another."""
+        start = self._span(call)[0]
+        spans = [self._span(one) for one in ast.walk(self._tree) if isinstance(one, ast.stmt)]
+        begin = max(first for first, last in spans if first <= start < last)
+        indent = self._bytes[self._bytes.rfind(b"\n", 0, begin) + 1 : begin]
+        if indent.strip():
+            return False
+        self._insert(begin, f"{code}\n{indent.decode()}")
+        return True
+
+    def plain_argument(self, call: ast.Call, name: str, place: int) -> str | None:
+        """An argument that is a name, attribute or item, as code; None for others, which may be costly."""
+        named = {one.arg: one.value for one in call.keywords}
+        node = named.get(name) or (call.args[place] if place < len(call.args) else None)
+        plain = isinstance(node, ast.Name | ast.Attribute | ast.Subscript)
+        return self._text(node) if plain else None
+
+    def object_of(self, call: ast.Call) -> str | None:
+        """The name of the object whose method is called; None if it is not a name."""
+        owner = call.func.value if isinstance(call.func, ast.Attribute) else None
+        return self._text(owner) if isinstance(owner, ast.Name | ast.Attribute) else None
 
     def remove(self, call: ast.Call) -> bool:
         """Leave a layer out, wherever :meth:`insert_after` would put one after it."""
@@ -142,7 +185,17 @@ class Script:
         alone = not (self._bytes[line:start] + self._bytes[end:rest]).strip() and rest
         return (line, rest) if alone else (start, end)
 
-    def _holder(self, call: ast.Call) -> ast.List | ast.Call | ast.Expr | None:
+    def _used(self, call: ast.Call) -> ast.expr:
+        """The call itself, or the only use of the name that it is assigned to."""
+        for node in ast.walk(self._tree):
+            if isinstance(node, ast.Assign) and node.value is call and isinstance(node.targets[0], ast.Name):
+                name = node.targets[0].id
+                named = [one for one in ast.walk(self._tree) if isinstance(one, ast.Name) and one.id == name]
+                uses = [one for one in named if isinstance(one.ctx, ast.Load)]
+                return uses[0] if len(named) == 2 and len(uses) == 1 else call
+        return call
+
+    def _holder(self, call: ast.expr) -> ast.List | ast.Call | ast.Expr | None:
         """What uses a layer: a list, the call of it, or a call of ``add`` as a statement."""
         for node in ast.walk(self._tree):
             if isinstance(node, ast.List) and call in node.elts:

@@ -27,9 +27,8 @@ def is_script(source: str) -> bool:
     return source.endswith(SUFFIX)
 
 
-def check_alone(source: str, others: Mapping[str, Any]) -> None:
-    """Raise :class:`OptionError` for options that are for recipes and data."""
-    given = [name for name, value in others.items() if value]
+def check_alone(source: str, given: Sequence[str]) -> None:
+    """Raise :class:`OptionError` for options ``given`` that are for recipes and data."""
     if given:
         raise OptionError(
             expected=f"{source} without options for recipes and data",

@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from kilter._cli.evaluation import say_evaluation
-from kilter._cli.options import devices_from
+from kilter._cli.options import Distribution, Overrides, devices_from
 from kilter._cli.output import say, say_table
 from kilter._engine.joining import together
 from kilter._engine.processes import is_first
@@ -20,7 +20,8 @@ from kilter._progress import Display
 from kilter._text import duration, number, printable
 from kilter.errors import OptionError
 from kilter.nn.zeros import NEAR_ZERO, PenalizedWeights
-from kilter.recipe import Recipe, load_recipe, recipe_for, with_overrides
+from kilter.recipe import Recipe, with_overrides
+from kilter.recipe.text import recipe_of
 from kilter.report import write_report
 from kilter.runs import replaying as repeated
 from kilter.runs import training as job
@@ -37,37 +38,32 @@ from kilter.runs.records import to_json
 
 def train(
     source: str,
-    settings: Sequence[str] | None,
     *,
+    overrides: Overrides,
     name: str | None,
-    target: str | None,
     epochs: int | None,
     seed: int | None,
     metric: str | None,
     folds: int | None,
     devices: str | None,
-    coordinator: str | None,
-    processes: int | None,
-    rank: int | None,
+    distribution: Distribution,
     **how: Any,
 ) -> None:
     """Train a model from a recipe, or from data with the default recipe; or one for each fold."""
-    options = {"name": name, "data.target": target, "train.epochs": epochs, "seed": seed}
-    options |= {"train.metric": metric, "data.folds": folds, "train.devices": devices_from(devices)}
-    with _joined(coordinator, processes, rank, how["progress"]):
-        recipe = recipe_from(source, settings, options)
+    options = {"name": name, "train.epochs": epochs, "seed": seed, "train.metric": metric}
+    options |= {"data.folds": folds, "train.devices": devices_from(devices)}
+    with _joined(distribution, how["progress"]):
+        recipe = recipe_from(source, overrides.all, options)
         if recipe.data.folds is not None and recipe.data.fold is None:
             _cross_validate(recipe, **how)
         else:
             train_recipe(recipe, **how)
 
 
-def _joined(
-    coordinator: str | None, processes: int | None, rank: int | None, progress: Display
-) -> AbstractContextManager[None]:
-    if coordinator is not None:
-        progress.stage(f"Waiting for the other processes at {printable(coordinator)}")
-    return together(coordinator, processes, rank)
+def _joined(distribution: Distribution, progress: Display) -> AbstractContextManager[None]:
+    if distribution.coordinator is not None:
+        progress.stage(f"Waiting for the other processes at {printable(distribution.coordinator)}")
+    return together(**vars(distribution))
 
 
 def _cross_validate(
@@ -111,9 +107,7 @@ def resume(
     *,
     epochs: int | None,
     devices: str | None,
-    coordinator: str | None,
-    processes: int | None,
-    rank: int | None,
+    distribution: Distribution,
     allow_code: bool,
     path_only: bool,
     progress: Display,
@@ -129,7 +123,7 @@ def resume(
         _say_folds(resume_folds(run, verbose=progress, allow_code=allow_code), path_only, progress)
         return
     how: Any = {"epochs": epochs, "devices": devices_from(devices), "allow_code": allow_code}
-    with _joined(coordinator, processes, rank, progress):
+    with _joined(distribution, progress):
         result = job.resume(run, verbose=progress if is_first() else 0, **how)
         _conclude(result, path_only, progress)
 
@@ -143,18 +137,14 @@ def replay(run: Path, *, step: int | None, allow_code: bool, progress: Display) 
 
 
 def recipe_from(
-    source: str,
-    settings: Sequence[str] | None,
-    options: Mapping[str, Any] | None = None,
-    *,
-    average: bool = True,
+    source: str, settings: Sequence[str], options: Mapping[str, Any] | None = None, *, average: bool = True
 ) -> Recipe:
     """The recipe ``source``, or the default for data, with ``--set`` and the options that are not None."""
-    recipe = load_recipe(source) if source.endswith(".toml") else recipe_for(source, average=average)
+    recipe = recipe_of(source, average=average)
     given = {key: value for key, value in (options or {}).items() if value is not None}
     # JSON's strings and numbers are valid TOML: an option's text stays text, even if it looks like a number.
     written = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items()]
-    return with_overrides(recipe, [*(settings or ()), *written])
+    return with_overrides(recipe, [*settings, *written])
 
 
 def without_search(recipe: Recipe) -> Recipe:

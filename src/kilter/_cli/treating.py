@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from kilter._cli import scripts
 from kilter._cli.diagnosing import Subject, of_recipe, of_saved_model, say_findings
+from kilter._cli.options import Overrides
 from kilter._cli.output import is_unused, made, say, say_json, say_table, unused
 from kilter._cli.training import recipe_from
 from kilter._progress import Display
@@ -35,11 +36,10 @@ EPOCHS: Final = 10  # of a model without a recipe
 def treat(
     source: str,
     arguments: Sequence[str] | None,
-    settings: Sequence[str] | None,
     *,
+    overrides: Overrides,
     model: Path | None,
     out: Path | None,
-    target: str | None,
     epochs: int | None,
     keep: Sequence[str] | None,
     metric: str | None,
@@ -51,18 +51,18 @@ def treat(
     out = _new_folder(out)
     scripts.check_arguments(source, arguments)
     if scripts.is_script(source):
-        scripts.check_alone(source, {"--set": settings, "--model": model, "--target": target})
+        scripts.check_alone(source, [*overrides.given(), *(["--model"] if model else [])])
         found = scripts.treated(source, arguments, out=out, epochs=epochs, keep=keep or (), progress=progress)
         say_json(found) if as_json else _show_script(found, source, out)
         return
-    options = {"data.target": target, "train.epochs": epochs if model is None else epochs or EPOCHS}
+    options = {"train.epochs": epochs if model is None else epochs or EPOCHS}
     how: dict[str, Any] = {"allow_code": allow_code, "progress": progress}
     if model is None:
-        recipe = recipe_from(source, settings, options)
+        recipe = recipe_from(source, overrides.all, options)
         _require_one_stage(recipe)
         subject = of_recipe(recipe, treat_model, **how)
     else:
-        subject = of_saved_model(model, source, settings, options, **how)
+        subject = of_saved_model(model, source, overrides, options, **how)
         subject.arguments["epochs"] = subject.recipe.train.epochs
     with made(out):
         given: dict[str, Any] = {"features": subject.features, "keep": keep or (), "metric": metric}

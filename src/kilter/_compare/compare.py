@@ -41,8 +41,8 @@ from kilter._progress import Pace, Verbose, shown
 from kilter._progress import Progress as Listener
 from kilter._validation import whole_number
 from kilter.errors import OptionError, RunError
-from kilter.recipe import Recipe, load_recipe, recipe_for, with_overrides
-from kilter.recipe.text import run_name
+from kilter.recipe import Recipe, with_overrides
+from kilter.recipe.text import recipe_of, run_name
 from kilter.runs import lock
 from kilter.runs.atomic import write_text
 from kilter.runs.reading import RunRecords
@@ -238,9 +238,7 @@ def sweep(recipe: Recipe | str | Path, over: Mapping[str, Sequence[Any]], **opti
 
 def variants(recipe: Recipe | str | Path, over: Mapping[str, Sequence[Any]]) -> dict[str, Recipe]:
     """The recipes that :func:`sweep` compares, by name, the baseline first."""
-    if not isinstance(recipe, Recipe):
-        source = str(recipe)
-        recipe = load_recipe(source) if source.endswith(".toml") else recipe_for(source)
+    recipe = recipe_of(recipe)
     combinations = list(itertools.product(*(_settings(key, values) for key, values in over.items())))
     if not over or len(combinations) > _MOST:
         raise OptionError(

@@ -125,7 +125,7 @@ def check_recipes(
 ) -> list[list[str]]:
     """The measures of each recipe; raises the error of a recipe that cannot be trained."""
     recipes = [one.recipe for one in candidates if isinstance(one, RecipeCandidate)]
-    names = dict(workers.results([partial(_measures, one, allow_code) for one in recipes]))
+    names = dict(workers.results([partial(recipe_measures, one, allow_code) for one in recipes]))
     return [names[number] for number in range(len(recipes))]
 
 
@@ -137,7 +137,8 @@ def _task(trial: Trial, arrays: Path, allow_code: bool, *, ships: bool) -> Calla
     return partial(_train_on_file, one.function, trial.seed, arrays, dict(one.options), trial.parent)
 
 
-def _measures(recipe: Recipe, allow_code: bool) -> list[str]:
+def recipe_measures(recipe: Recipe, allow_code: bool) -> list[str]:
+    """The measures of a recipe; raises the error of one that cannot be trained."""
     prepared = prepare(recipe, allow_code=allow_code)
     names = ["loss", *measure_names(prepared.parts.train)]
     return measures(dict.fromkeys(prepared.parts.evaluated, names))
@@ -145,11 +146,6 @@ def _measures(recipe: Recipe, allow_code: bool) -> list[str]:
 
 MakeCallback = Callable[[Sequence[Mapping[str, float]]], Any]
 """A Keras callback for a training run that has epochs with these logs behind it."""
-
-
-def checking(recipe: Recipe, allow_code: bool) -> Callable[[], list[str]]:
-    """A task that returns the measures of a recipe, or raises the error of one that cannot be trained."""
-    return partial(_measures, recipe, allow_code)
 
 
 def training(

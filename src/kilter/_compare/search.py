@@ -10,12 +10,13 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from kilter._compare.comparison import choose_metric, measures_of, paired_run
 from kilter._compare.ray_workers import RayWorkers
-from kilter._compare.runs import LOCK, checking, finished_run, new_folder, training
+from kilter._compare.runs import LOCK, finished_run, new_folder, recipe_measures, training
 from kilter._compare.samplers import sampler_for
 from kilter._compare.spaces import Range, Space, Values, grid, settings, space_of
 from kilter._compare.stopping import Limits
@@ -23,7 +24,8 @@ from kilter._compare.workers import Workers, places
 from kilter._progress import Verbose, shown
 from kilter._validation import whole_number
 from kilter.errors import RunError
-from kilter.recipe import Recipe, load_recipe, recipe_for, with_overrides
+from kilter.recipe import Recipe, with_overrides
+from kilter.recipe.text import recipe_of
 from kilter.runs import lock
 from kilter.runs.atomic import write_text
 from kilter.runs.best_epoch import direction_of
@@ -115,7 +117,7 @@ def search(
         found = kilter.search("recipe.toml", {"optimizer.learning_rate": rates})
         found.best.values, found.recipe
     """
-    base, space = _base(recipe), space_of(over)
+    base, space = with_absolute_paths(recipe_of(recipe)), space_of(over)
     chosen = sampler or ("tpe" if any(isinstance(one, Range) for one in space.values()) else "grid")
     proposing = sampler_for(chosen, space, base.seed)
     most = len(grid(space)) if chosen == "grid" else _TRIALS
@@ -125,7 +127,7 @@ def search(
     pool: Any = RayWorkers(ray) if ray is not None else Workers(places(workers)[: min(count, ROUND)])
     done: list[SearchTrial] = []
     with shown(verbose) as listener, pool:
-        names = next(pool.results([checking(_tried(base, _first(space)), allow_code)]))[1]
+        names = next(pool.results([partial(recipe_measures, _tried(base, _first(space)), allow_code)]))[1]
         metric = choose_metric(metric, names)
         _write(folder, base, space, chosen, stop_early)
         held = lock.acquire(folder / LOCK)
@@ -193,13 +195,6 @@ def _scored(number: int, values: Values, run: RunRecords, base: Recipe, metric: 
     return SearchTrial(number, values, scored.score, epochs, epochs < planned and not waited, scored.seconds)
 
 
-def _base(recipe: Recipe | str | Path) -> Recipe:
-    if not isinstance(recipe, Recipe):
-        source = str(recipe)
-        recipe = load_recipe(source) if source.endswith(".toml") else recipe_for(source)
-    return with_absolute_paths(recipe)
-
-
 def _tried(base: Recipe, values: Values) -> Recipe:
     return with_overrides(base, settings(values))
 
@@ -210,13 +205,8 @@ def _sign(metric: str) -> float:
 
 def _described(base: Recipe, space: Space, sampler: str, stop_early: bool) -> str:
     over = {key: repr(one) for key, one in space.items()}
-    asked = {
-        "recipe": base.model_dump(mode="json"),
-        "over": over,
-        "sampler": sampler,
-        "stop_early": stop_early,
-    }
-    return json.dumps(asked, indent=2, default=str)
+    asked = {"recipe": base.model_dump(mode="json"), "over": over, "sampler": sampler}
+    return json.dumps(asked | {"stop_early": stop_early}, indent=2, default=str)
 
 
 def _require_same(folder: Path, *asked: Any) -> None:

@@ -113,6 +113,11 @@ _MODEL: Final = {
         "unusual learning rate", ("find-learning-rate",), _BENGIO,
         "{optimizer} usually needs a learning rate from {low:g} to {high:g}; this one is {rate:g}.",
     ),
+    "rate-decays-early": (
+        "learning rate decays too early", ("find-learning-rate",), _BENGIO,
+        "The schedule is below {least:.0%} of its highest rate after {alive:.0%} of the {steps} planned "
+        "steps: the rest changes almost nothing. Let it decay over the whole training.",
+    ),
     "stale-compile": (
         "layers frozen or unfrozen after compile()", ("recompile",),
         "Keras, keras.io/guides/transfer_learning",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from kilter._array_types import Arrays, HeldOut
+from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.checks import CHECKS
 from kilter._diagnosis.checks.data import found_not_finite
 from kilter._diagnosis.checks.splits import SHIFTS
@@ -25,10 +26,11 @@ from kilter._diagnosis.unchecked import unchecked
 from kilter._engine.arrays import check_batch_size, collect, is_array, pick, row_count
 from kilter._engine.augmenting import Augment, as_augmentation, check_augmentation
 from kilter._engine.batch_hooks import check_callbacks
+from kilter._engine.divergence import Event
+from kilter._engine.history import History
 from kilter._engine.measuring import Reader, measured_steps, probe
 from kilter._engine.program_cache import QUICK_WEIGHTS, compiled_for, shared_programs
 from kilter._engine.scheduling import Schedule, check_schedule
-from kilter._engine.sparse import with_sparse_rows
 from kilter._engine.training_spec import TrainingSpec
 from kilter._models.optimizers import OptimizerFacts, optimizer_facts
 from kilter._models.reading import paired_targets, read_model
@@ -41,25 +43,13 @@ from kilter.errors import DataError, KilterError
 from kilter.schedules import Performance
 
 
-def two_rows(x: Any) -> Any:
-    """Copies of the first two rows, as a sample; None for anything but arrays."""
-    return jax.tree.map(lambda array: np.array(array[:2]), with_sparse_rows(x)) if is_array(x) else None
-
-
 def training_findings(
-    model: keras.Model,
-    rows: Any,
-    *,
-    history: Mapping[str, Sequence[float]],
-    measurements: Measurements | None,
-    batch_size: int,
-    not_finite: Mapping[str, Mapping[str, str]] | None = None,
-    timing: Timing | None = None,
+    model: keras.Model, history: History, rows: Any, batch_size: int, work: float
 ) -> tuple[Finding, ...]:
-    """The findings in the learning curves and measurements of a run; nothing is computed.
+    """The findings in the history of a training; nothing is computed.
 
     ``rows``: a few rows of the training data; None if the model was trained on a generator of batches.
-    ``not_finite``: what the training found of NaN and infinity in its data, as its history has it.
+    ``work``: that of a step, 0 if it is not known.
     """
     layers, outputs = ((), ()) if rows is None else read_model(model, rows, ())
     context = Context(
@@ -71,11 +61,24 @@ def training_findings(
         x=rows,
         y=None,
         batch_size=batch_size,
-        training=measurements,
-        history=history,
-        timing=timing,
+        training=history.measurements,
+        history=history.history,
+        timing=_timing(history, work),
     )
-    return ranked([*found_not_finite(not_finite or {}, history), *run_checks(CHECKS["training"], context)])
+    not_finite = found_not_finite(history.not_finite, history.history)
+    return (*map(_broken, history.events), *ranked([*not_finite, *run_checks(CHECKS["training"], context)]))
+
+
+def _timing(history: History, work: float) -> Timing:
+    parts = (history.seconds, history.compiling, history.waiting)
+    steps = int((history.params or {}).get("steps") or 0)
+    return Timing(*map(tuple, parts), steps=steps, work=work, memory=tuple(history.memory))
+
+
+def _broken(event: Event) -> Finding:
+    """The finding of a training run that broke and went back."""
+    code = "non-finite" if event.kind == "not finite" else "rate-too-high"
+    return finding(code, "warning", ("training",), detail=event.sentence.capitalize())
 
 
 # Steps at which a schedule is evaluated: its warm-up is over by then, its decay has not ended.
@@ -165,7 +168,8 @@ def diagnose(
 class Asked:
     """What an examination is asked for beside the training itself: see :func:`diagnose`.
 
-    ``outcome``: whether to say if the training, of ``epochs``, will get there.
+    ``outcome``: whether to say if the training, of ``epochs``, will get there. ``trained``: trains a copy of
+    the model for all of them, if the caller needs that training too; None if it cannot be trained.
     """
 
     outcome: bool = True
@@ -173,6 +177,7 @@ class Asked:
     history: Mapping[str, Sequence[float]] | None = None
     thresholds: Thresholds | None = None
     features: tuple[str, ...] = ()
+    trained: Callable[[], keras.Model | None] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,8 +224,8 @@ def examined(
         if rows is None:
             return Examined(Diagnosis(ranked(findings), unseen))
         severe = any(one.severity == "severe" for one in findings)
-        limits = context.thresholds
-        reached = outcome(rows, spec, limits.short_margin, progress, explained=severe)
+        margin, given = context.thresholds.short_margin, asked.trained
+        reached = outcome(rows, spec, margin, progress, explained=severe, trained=given)
         noise = reached is not None and is_noise(findings, context, reached)
         return Examined(Diagnosis(ranked(weighed(findings, context, reached)), unseen), reached, noise, rows)
 
@@ -357,6 +362,8 @@ _EXPLAINED = {
     **dict.fromkeys(SHIFTS, ("overfitting",)),
     "output-not-trained": ("disconnected-layer",),
     "layer-mode": ("rows-mixed",),
+    "row-weights": ("class-imbalance",),
+    "infinite-derivative": ("non-finite", "rate-too-high"),
     "embedding-scale": ("attention-collapsed",),
     "inputs-alike": ("dead-units", "loss-not-moving", "collapsed-output", "constant-columns"),
 }

@@ -78,7 +78,8 @@ def learnable(context: Context, seed: int = 0) -> Learnable:
 def _around_pixels(context: Context, seed: int) -> tuple[np.ndarray, np.ndarray] | None:
     """For masks of the size of the images: what lies around a pixel of each row, and its target.
 
-    What a network learns from masks is the same everywhere, which whole images do not show.
+    What a network learns from masks is the same everywhere, which whole images do not show. Every second row
+    gives a pixel of a rare class if it has one: few of any others would tell classes apart.
     """
     if len(context.inputs) != 1 or len(context.outputs) != 1 or context.outputs[0].targets is None:
         return None
@@ -92,6 +93,13 @@ def _around_pixels(context: Context, seed: int) -> tuple[np.ndarray, np.ndarray]
     # Nothing beyond the edges, which would tell where a pixel lies: masks may depend on that alone.
     rows, across = (random.integers(0, side, count) for side in windows.shape[1:3])
     chosen, half = random.permutation(len(images))[:count], _AROUND // 2
+    inside = masks[:, half : half + windows.shape[1], half : half + windows.shape[2]]
+    inside = inside.reshape(*inside.shape[:3], -1)
+    usual = np.median(inside.reshape(-1, inside.shape[-1]), axis=0)
+    for place in range(0, count, 2):
+        rare = np.argwhere((inside[chosen[place]] != usual).any(axis=-1))
+        if len(rare):
+            rows[place], across[place] = rare[random.integers(len(rare))]
     targets = _centred(masks[chosen, rows + half, across + half].reshape(count, -1))
     if targets is None:
         return None

@@ -23,7 +23,7 @@ from kilter._engine.step import training_loss, without_optimizer
 from kilter._models.arrays import some_rows
 from kilter._models.copying import FOREIGN_ERRORS
 from kilter._models.layers import ATTENTION, RECURRENT, SHAPING
-from kilter._models.softmax_axes import misused_softmaxes
+from kilter._models.softmax_axes import misused_softmaxes, spreads
 from kilter._models.tracing import fixed_batch_size, forward, intercept_calls, watch_calls
 from kilter._models.variables import State, fitting, pull, values
 from kilter._xla.compilation import quick_compilation
@@ -112,11 +112,17 @@ def _read(context: Context, entry: _Entry, batch: Any, rows: int) -> SequenceRea
         lambda variables, x: jax.tree.leaves(forward(model, variables, x, training=False))
     )(values(model), batch[0])
     content = _content(inputs[entry.leaf], ids=entry.call is not None)
+    heads = {name: attended[name] for name in attended if name.startswith("head:")}
+    if not heads:  # attention of one's own
+        flat = jax.tree.leaves((values(model), batch[0]))
+        heads = {
+            f"head:softmax {i + 1}": np.array([one]) for i, one in enumerate(spreads(program, rows, *flat))
+        }
     return SequenceReading(
         inputs=inputs[entry.leaf],
         content=content,
         by_step=by_step,
-        heads={name: attended[name] for name in attended if name.startswith("head:")},
+        heads=heads,
         tokens={name: attended[name] for name in attended if name.startswith("tokens:")},
         order_change=moved.get("order", float("nan")),
         later_change=moved.get("later", float("nan")),

@@ -18,7 +18,7 @@ from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.checks.optimizer import usual_rates
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.outcome import Outcome
-from kilter._diagnosis.thresholds import seen
+from kilter._diagnosis.thresholds import Thresholds, seen
 from kilter._records import Evidence, Finding
 
 # With these nothing can learn anything, whatever the data.
@@ -29,6 +29,7 @@ _PREVENTING: Final = (
     "all-frozen",
     "foreign-optimizer",
     "ids-outside-table",
+    "infinite-derivative",
     "loss-ignores-prediction",
     "loss-not-differentiable",
     "loss-sign",
@@ -86,17 +87,20 @@ _STRUCTURAL: Final = (
     "batch-norm-one-image",
     "sentinel-values",
     "drowned-output",
+    "padding-unmasked",
+    "channels-order",
 )
 _ENOUGH: Final = 0.9
+_RISING: Final = 0.02  # of skill in the second half of a training: it is not over yet
 # Validation rows that differ, although what is learnt carries over to them: the split may be intended.
 _SPLIT: Final = ("validation-scale", "validation-unlike-training")
 _CARRIES: Final = 0.6
 # The sibling has these too: where it falls short of simple learners, they are why, not the number of steps.
 _SHARED: Final = (
     *_STRUCTURAL,
+    "batch-too-large",
     "vanishing-through-time",
     "long-sequence",
-    "padding-unmasked",
     "rank-collapse",
     "narrow-heads",
     "frozen-random",
@@ -133,7 +137,6 @@ _ROOTS: Final = (
     "unscaled-targets",
     "drowned-output",
     "activation-before-softmax",
-    "padding-unmasked",
     "excessive-decay",
     "penalty-outweighs-loss",
     "batch-norm-one-image",
@@ -146,6 +149,7 @@ _ROOTS: Final = (
     "leaky-slope",
     "excessive-penalty",
     "excessive-dropout",
+    "batch-norm-momentum",
     "batch-norm-axis",
     "layer-mode",
     "batch-norm-small-batch",
@@ -171,6 +175,7 @@ _ROOTS: Final = (
     "edge-of-stability",
 )
 _RATES: Final = (
+    "batch-too-large",
     "rate-without-warm-up",
     "post-norm-depth",
     "clipping-too-strong",
@@ -178,8 +183,16 @@ _RATES: Final = (
     "rate-too-high",
     "rate-too-low",
     "adagrad-deep",
+    "rate-decays-early",
 )
-_OWN_RATES: Final = ("learning-rate-range", "rate-too-high", "rate-too-low", "adagrad-deep", "falls-short")
+_OWN_RATES: Final = (
+    "learning-rate-range",
+    "rate-too-high",
+    "rate-too-low",
+    "adagrad-deep",
+    "rate-decays-early",
+    "falls-short",
+)
 _CONSEQUENCES: Final = (
     "non-finite",
     "vanishing-gradients",
@@ -210,6 +223,8 @@ def weighed(found: list[Finding], context: Context, outcome: Outcome | None) -> 
         found = [one for one in found if one.code != "shuffled-labels"]
     if not outcome.falls_short(limits.short_margin, limits.short_margin):
         if outcome.reached < outcome.least(limits.learnt_least):
+            if outcome.learnable is not None and outcome.learnable.learnable:
+                return _hidden(found, context)
             return found  # nothing else learns either, so rules are all there is
         # If only an extrapolation reaches the reference, faults of the construction stay severe.
         measured = replace(outcome, expected=outcome.reached)
@@ -229,13 +244,19 @@ def weighed(found: list[Finding], context: Context, outcome: Outcome | None) -> 
     known = any(
         one.severity == "severe" or (one.severity == "warning" and one.code in _SHARED) for one in found
     )
-    if not known and _is_too_short(outcome, limits.short_margin):
+    if not known and _is_too_short(outcome, limits):
         found = [_too_short(outcome), *found]
     root = _root(found, context, rate=rate)
     if root is None:
         return [_short(outcome, context, ""), *found]
     explained = [_explained(one, root) for one in found]
     return [replace(root, severity="severe"), _short(outcome, context, root.code), *explained]
+
+
+def _hidden(found: list[Finding], context: Context) -> list[Finding]:
+    """What both networks have keeps them from learning what there is: the first cause is severe."""
+    root = None if any(one.severity == "severe" for one in found) else _root(found, context, rate=False)
+    return [replace(one, severity="severe") if one is root else one for one in found]
 
 
 def _knows(outcome: Outcome) -> bool:
@@ -249,9 +270,11 @@ def _is_rate(outcome: Outcome, share: float) -> bool:
     return _knows(outcome) and outcome.tuned - outcome.reached > share * gap
 
 
-def _is_too_short(outcome: Outcome, margin: float) -> bool:
-    """Whether the sibling falls short of simple learners too, which means that there are too few steps."""
-    return not math.isnan(outcome.sibling) and outcome.baseline - outcome.sibling > 2 * margin
+def _is_too_short(outcome: Outcome, limits: Thresholds) -> bool:
+    """Whether there are too few steps: the sibling falls short of simple learners too, and still improves."""
+    behind = outcome.baseline - outcome.sibling > 2 * limits.short_margin
+    rises = outcome.rising > _RISING and outcome.sibling > outcome.least(limits.learnt_least)
+    return behind and (rises or outcome.planned < limits.few_steps)
 
 
 def _too_short(outcome: Outcome) -> Finding:
@@ -345,7 +368,7 @@ def _short(outcome: Outcome, context: Context, root: str) -> Finding:
     limits = context.thresholds
     evidence = [seen(limits, "short_margin", "expected skill below the best of the others",
                      outcome.reference - outcome.expected)]  # fmt: skip
-    named = {"its sibling": outcome.sibling, "nearest neighbours or ridge": outcome.baseline}
+    named = {"its sibling": outcome.sibling, "simple learners": outcome.baseline}
     evidence += [
         Evidence(f"skill of {name}", value) for name, value in named.items() if not math.isnan(value)
     ]

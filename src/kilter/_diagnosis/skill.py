@@ -22,6 +22,7 @@ _ROWS: Final = 1_000
 _FEATURES: Final = 512
 _NEIGHBOURS: Final = 5
 _MOST_TARGETS: Final = 100
+_MOST_COLUMNS: Final = 4_096
 _MOST_IDS: Final = 50_000
 _SHARES: Final = ("sigmoid", "hard_sigmoid", "softmax")
 _ENDS: Final = 2  # tokens at each end whose ids count
@@ -171,14 +172,15 @@ def _pooled(series: np.ndarray) -> np.ndarray:
 
 
 def baseline(context: Context, x_val: Any, y_val: list[np.ndarray]) -> float:
-    """The better skill of nearest neighbours and ridge regression on the output.
+    """The better skill of nearest neighbours and ridge regression on the output; NaN where it is unknown.
 
-    NaN where it is unknown, and for targets that are the inputs.
+    For targets that are the inputs it is that of as many principal components as the narrowest layer has
+    units.
     """
     if len(context.outputs) != 1 or len(y_val) != 1 or context.outputs[0].targets is None:
         return math.nan
     if are_inputs(context.inputs, context.outputs[0].targets):
-        return math.nan
+        return _of_components(context, y_val[0])
     output, wanted = context.outputs[0], y_val[0]
     rows, held = features(context, context.x), features(context, x_val)
     targets = np.asarray(output.targets)
@@ -203,6 +205,20 @@ def baseline(context: Context, x_val: Any, y_val: list[np.ndarray]) -> float:
         for one in (KNeighborsRegressor(near), Ridge())
     ]
     return max((float(one.mean()) for one in skills if one is not None), default=math.nan)
+
+
+def _of_components(context: Context, wanted: np.ndarray) -> float:
+    """The skill of principal components in place of the narrowest layer, numbers alone."""
+    rows = np.asarray(context.outputs[0].targets)[:_ROWS]
+    flat = [one.reshape(len(one), -1).astype(np.float64) for one in (rows, wanted)]
+    width = min((math.prod(one.shape[1:]) for one in context.layers if len(one.shape) > 1), default=0)
+    if not 0 < width < flat[0].shape[1] <= _MOST_COLUMNS or not all(np.isfinite(one).all() for one in flat):
+        return math.nan
+    mean = flat[0].mean(axis=0)
+    basis = np.linalg.svd(flat[0] - mean, full_matrices=False)[2][:width]
+    held = flat[1] - mean
+    variance = float(np.square(flat[1] - flat[1].mean(axis=0)).mean())
+    return 1 - float(np.square(held - held @ basis.T @ basis).mean()) / variance if variance > 0 else math.nan
 
 
 def _of_learner(fitted: Any, held: np.ndarray, wanted: np.ndarray) -> float:

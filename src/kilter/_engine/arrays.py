@@ -11,6 +11,7 @@ import numbers
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, get_args
 
 import jax
@@ -127,7 +128,7 @@ def collect(
     x = with_sparse_rows(x)
     named = {"x": x, "y": y, "sample_weight": sample_weight}
     count = row_count(**named)
-    data = tuple(keras.tree.map_structure(_array, value) for value in named.values())
+    data = tuple(keras.tree.map_structure(partial(_array, name), value) for name, value in named.items())
     for name, value in zip(named, data, strict=True):
         _check_finite(name, value, row_numbers, finite or FiniteCheck())
 
@@ -287,14 +288,14 @@ def _lengths(name: str, value: Any) -> list[int]:
     return [int(leaf.shape[0]) for leaf in leaves]
 
 
-def _array(leaf: Any) -> Any:
+def _array(name: str, leaf: Any) -> Any:
     """The leaf as a numeric array on the host or device it is on, floats as floatx; None stays None."""
     if leaf is None:
         return None
     if hasattr(leaf, "to_numpy"):  # pandas and polars
         leaf = leaf.to_numpy()
     check_unmasked(leaf)
-    host = plain_array(leaf)
+    host = plain_array(leaf, name)
     _check_range(host)
     if jnp.issubdtype(host.dtype, jnp.floating) and host.dtype != keras.config.floatx():
         with np.errstate(over="ignore"):  # overflow becomes infinity and is reported

@@ -16,7 +16,8 @@ from kilter._array_types import Arrays
 from kilter._engine.arrays import check_batch_size, collect
 from kilter._engine.checks import check_inputs
 from kilter._engine.feed import Order, ResidentFeed
-from kilter._engine.program_cache import shelf, take
+from kilter._engine.host_rows import take
+from kilter._engine.program_cache import shelf
 from kilter._models.tracing import forward, intercept_calls, leaf_layers
 from kilter._models.variables import assign, fitting, values
 from kilter.errors import ModelError

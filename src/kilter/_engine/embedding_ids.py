@@ -18,8 +18,10 @@ import keras
 import numpy as np
 from jax import lax
 
+from kilter._engine.feed import given
+from kilter._engine.host_rows import take
 from kilter._engine.overrides import overrides
-from kilter._engine.program_cache import Programs, owners, take
+from kilter._engine.program_cache import Programs, owners
 from kilter._engine.step import predict_step, test_step, train_step
 from kilter._models.tracing import intercept_calls, leaf_layers
 from kilter._models.variables import State, fitting, values, view
@@ -74,7 +76,7 @@ class IdCheck:
         for start in range(0, count, step):
             # The last piece is padded with its last row, so that one program serves all pieces.
             numbers = np.minimum(np.arange(start, start + step), count - 1)
-            piece = jax.tree.map(lambda leaf, rows=numbers: jnp.asarray(leaf[rows]), data)
+            piece = jax.tree.map(lambda leaf, rows=numbers: given(leaf[rows]), data)
             yield piece, np.arange(step, dtype=np.int32).reshape(-1, size), numbers
 
     def block(self, data: Any, order: Any, numbers: np.ndarray) -> None:
@@ -88,7 +90,7 @@ class IdCheck:
             return
         # Prediction needs no optimiser and no metrics.
         state = State(*values(self._model), [], []) if self._kind == "predict" else view(self._model)
-        arguments = (state, data, jnp.asarray(order))
+        arguments = (state, data, given(order))
         try:
             with fitting(self._model, data):
                 program = self._programs.get(

@@ -21,6 +21,7 @@ import numpy as np
 
 from kilter._engine.arrays import FiniteCheck, Rows, collect, on_device
 from kilter._engine.devices import placement
+from kilter._engine.host_rows import in_place
 from kilter._engine.sparse import SparseRows
 from kilter.data.stored import KEPT_BLOCKS, StoredRows
 
@@ -174,7 +175,7 @@ class Place:
         """The arrays of ``data`` on the device. The originals stay alive, so that identities stay unique."""
 
         placed = placement()
-        move = _given if placed is None else placed.put
+        move = given if placed is None else placed.put
 
         def one(leaf: Any) -> Any:
             if id(leaf) not in self._arrays:
@@ -184,10 +185,13 @@ class Place:
         return jax.tree.map(one, data)
 
 
-def _given(leaf: Any) -> Any:
-    """What a program gets for an array: a small one as it is."""
+def given(leaf: Any) -> Any:
+    """What a program gets for an array: a small one as it is, a very large one on a CPU without a copy."""
     small = isinstance(leaf, np.ndarray) and leaf.nbytes <= _SMALL
-    return _as_on_device(leaf) if small else on_device(leaf)
+    if small:
+        return _as_on_device(leaf)
+    found = in_place(leaf)
+    return on_device(leaf) if found is leaf else found
 
 
 @dataclass(frozen=True)
@@ -215,7 +219,8 @@ class ResidentFeed:
             numbers = np.arange(self.rows.count, dtype=np.int32)
             placed = placement()
             where = None if placed is None else placed.everywhere
-            for block in self._blocks(self.rows.data, numbers):
+            rows = self.rows.data if placed else jax.tree.map(in_place, self.rows.data)
+            for block in self._blocks(rows, numbers):
                 data, order = jax.tree.map(
                     lambda leaf: jax.ShapeDtypeStruct(
                         leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype), sharding=where

@@ -29,10 +29,11 @@ from kilter._engine.fit import (
     prepare,
     training_feed,
 )
+from kilter._engine.host_rows import take
 from kilter._engine.loop import Chunk, evaluate_feed, testing
 from kilter._engine.overrides import check_loop, overrides
 from kilter._engine.padding import padded
-from kilter._engine.program_cache import Programs, located, looks_for_nan, owners, runs_eagerly, take
+from kilter._engine.program_cache import Programs, located, looks_for_nan, owners, runs_eagerly
 from kilter._engine.stable_losses import from_logits
 from kilter._engine.step import PredictStep, predict_step
 from kilter._models.variables import assign, build_forward, fitting, values, values_kept

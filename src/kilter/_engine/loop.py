@@ -330,9 +330,13 @@ def _state_returned(runner: Runner) -> Generator[None]:
 
 
 def metric_logs(model: keras.Model, logs: Logs) -> dict[str, Any]:
+    """:func:`results` as numbers, those in dicts beside the others; sorted by name, as in Keras."""
+    return pythonify_logs(results(model, logs))
+
+
+def results(model: keras.Model, logs: Logs) -> dict[str, Any]:
     """The results of the model's metrics, or the ``logs`` of a step that returns its own, as in Keras."""
-    found = model.get_metrics_result() if logs is None else model._get_metrics_result_or_logs(logs)
-    return pythonify_logs(found)
+    return dict(model.get_metrics_result() if logs is None else model._get_metrics_result_or_logs(logs))
 
 
 def hook_logs(model: keras.Model, chunk: Chunk) -> Any:

@@ -9,6 +9,7 @@ the array, so the first rows of a larger array are the smaller one.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeVar
@@ -26,8 +27,10 @@ from kilter._models.copying import is_graph
 from kilter._models.layers import CONVOLUTIONS, POOLINGS
 from kilter._models.tracing import replace_attribute
 
-# Padding beyond one row in this many would cost more than it saves.
+# Padding beyond one row in this many would cost more than it saves, unless the padding takes fewer
+# multiplications than this: they take less time than the call of a second program.
 _ROWS_PER_PADDED_ROW: Final = 16
+_FEW_MULTIPLICATIONS: Final = 250_000
 
 # fmt: off
 _RECURRENT: Final = (
@@ -88,13 +91,31 @@ def padded(model: keras.Model, feed: Any, kind: Literal["train", "test"]) -> Any
     if not isinstance(feed, ResidentFeed | StreamFeed) or placement() is not None or model.run_eagerly:
         return feed
     _, y, weights = feed.rows.data
-    fits = _is_cheap(feed.rows.count, feed.order) and _fits(model, y, weights)
+    fits = _is_cheap(model, feed.rows.count, feed.order) and _fits(model, y, weights)
     return replace(feed, padded=True) if fits and works_by_row(model, kind) else feed
 
 
-def _is_cheap(count: int, order: Order) -> bool:
-    rest = count % order.batch_size
-    return rest > 0 and (order.batch_size - rest) * _ROWS_PER_PADDED_ROW <= count
+def _is_cheap(model: Any, count: int, order: Order) -> bool:
+    whole, rest = divmod(count, order.batch_size)
+    padding = order.batch_size - rest
+    if not rest or padding * _ROWS_PER_PADDED_ROW <= count:
+        return rest > 0
+    return whole > 0 and is_graph(model) and padding * _multiplications(model) <= _FEW_MULTIPLICATIONS
+
+
+def _multiplications(model: Any) -> float:
+    """About those of a row in a forward pass: each layer's parameters at each place; infinite if unknown."""
+    total = 0.0
+    for layer in model.layers:
+        if is_graph(layer):
+            total += _multiplications(layer)
+            continue
+        nodes = layer._inbound_nodes
+        shapes = [one.shape[1:-1] for node in nodes for one in (*node.input_tensors, *node.output_tensors)]
+        if any(None in shape for shape in shapes):
+            return math.inf
+        total += layer.count_params() * len(nodes) * max(map(math.prod, shapes), default=1)
+    return total
 
 
 def works_by_row(model: keras.Model, kind: Literal["train", "test"]) -> bool:

@@ -22,6 +22,7 @@ from jax import lax
 
 from kilter._engine.devices import Kept, kept_in_place
 from kilter._engine.fingerprint import Fingerprints, reference_to
+from kilter._engine.host_rows import take
 from kilter._engine.interrupt import interruptible
 from kilter._engine.padding import Padded
 from kilter._engine.stable_losses import is_from_logits, losses_used
@@ -69,11 +70,6 @@ class Key(NamedTuple):
     from_logits: bool
     settings: tuple[Any, ...]
     read: int
-
-
-def take(data: Any, rows: jax.Array) -> Any:
-    """The given rows of every array in ``data``; the indices must be in range (they are not checked)."""
-    return jax.tree.map(lambda array: jnp.asarray(array).at[rows].get(mode="promise_in_bounds"), data)
 
 
 def batch_at(data: Any, order: Any, index: Any, *, split: bool, padded: bool = False) -> Any:

@@ -20,8 +20,8 @@ from kilter._engine.loop import (
     Runner,
     evaluate_feed,
     hook_logs,
-    metric_logs,
     one_pass,
+    results,
     testing,
     training,
 )
@@ -94,7 +94,7 @@ class Session:
         start = self._start_of(epoch)
         chunk = self._train(epoch, start, *train, interrupt)
         last = start if chunk is None else chunk
-        logs = {} if last is None else metric_logs(model, last.logs)
+        logs = {} if last is None else results(model, last.logs)  # the callbacks get numbers
         if self.validates(epoch):
             for prefix, feed in (("train_", self.training_rows), ("val_", self.validation)):
                 with about("validation_data" if prefix == "val_" else "the training rows"):

@@ -22,7 +22,8 @@ from jax import lax
 from kilter._array_types import Arrays
 from kilter._engine.arrays import check_batch_size, collect
 from kilter._engine.checks import check_inputs
-from kilter._engine.program_cache import shelf, take
+from kilter._engine.host_rows import take
+from kilter._engine.program_cache import shelf
 from kilter._infer.outputs import Meaning, Outputs, meanings
 from kilter._models.layers import drop_rates
 from kilter._models.tracing import intercept_calls, replace_attribute

@@ -12,17 +12,18 @@ from kilter._validation import whole_number
 from kilter.errors import DataError
 
 
-def plain_array(leaf: Any) -> Any:
+def plain_array(leaf: Any, name: str = "") -> Any:
     """``leaf`` as a numeric array that JAX can read; an array on a device stays there.
 
-    Big-endian numbers become native, and floats wider than 64 bits become float64.
+    Big-endian numbers become native, and floats wider than 64 bits become float64. ``name``: for the error.
     """
     array = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
     if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool) or np.iscomplexobj(array):
         raise DataError(
-            expected="numbers",
+            expected=f"numbers in {name}" if name else "numbers",
             received=f"an array of dtype {array.dtype}",
-            remedy="encode the values as numbers first",
+            remedy="encode the values as numbers first: np.unique(values, return_inverse=True)[1] numbers "
+            "classes",
         )
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
@@ -32,7 +33,9 @@ def plain_array(leaf: Any) -> Any:
 def some_rows(x: Any, rows: int, seed: int) -> Any:
     """At most ``rows`` rows of the arrays in ``x``, sampled without replacement and kept in order."""
     whole_number("rows", rows, 1, remedy="a few hundred are enough")
-    arrays = jax.tree.map(plain_array, x)
+    arrays = jax.tree.map_with_path(
+        lambda path, leaf: plain_array(leaf, jax.tree_util.keystr(path, simple=True, separator=".")), x
+    )
     shapes = [array.shape for array in jax.tree.leaves(arrays)]
     lengths = {shape[:1] for shape in shapes}
     if len(lengths) != 1 or lengths & {(), (0,)}:

@@ -16,8 +16,10 @@ import keras
 from kilter.errors import DataError
 
 _BOLD: Final = re.compile("\x1b\\[[0-9;]*m")
-_PACKAGES: Final = tuple(sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib"))
-_HERE: Final = str(Path(__file__).parent.parent)
+OWN: Final = str(Path(__file__).parent.parent)
+"""Where kilter's own code lies."""
+LIBRARIES: Final = (*(sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")), "<frozen")
+"""How the paths of other libraries' code begin."""
 # Keras cannot rebuild JAX's errors with a longer text: the chain ends with the error itself.
 _WRAPPERS: Final = ("Unable to automatically build the model", "_error_repr")
 
@@ -54,12 +56,16 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Cause:
-    """``says``: a pattern of the text; ``remedy`` may use its groups; ``expected``: instead of good data."""
+    """``says``: a pattern of the text; ``remedy`` may use its groups.
+
+    ``expected``, ``received``: instead of good data, and of their shapes; the latter may use the groups.
+    """
 
     says: str
     remedy: str | Callable[[Trouble, re.Match[str]], str]
     when: Callable[[Trouble], bool] = lambda trouble: True
     expected: str = ""
+    received: str = ""
 
 
 def _near(name: str, names: list[str]) -> str:
@@ -150,8 +156,15 @@ def _own_code(trouble: Trouble, match: re.Match[str]) -> str:
 
 
 CAUSES: Final = (
-    Cause(r"Could not interpret loss identifier: (.*)", _named(keras.losses, "loss")),
-    Cause(r"Could not interpret metric identifier: (.*)", _named(keras.metrics, "metric")),
+    *(
+        Cause(
+            rf"Could not interpret {kind} identifier: (.*)",
+            _named(module, kind),
+            expected=f"a {kind} that Keras knows",
+            received="{0}",
+        )
+        for kind, module in (("loss", keras.losses), ("metric", keras.metrics))
+    ),
     Cause(
         r"Could not (?:locate|interpret|find)|register_keras_serializable|custom_objects",
         "decorate the class or function with @keras.saving.register_keras_serializable()",
@@ -269,17 +282,17 @@ def explained(problem: Exception, model: Any, batch: Any) -> DataError:
         line=next((line for one in reversed(chain) if (line := _line(one))), ""),
     )
     said = next((text for one in chain if not any(word in (text := _text(one)) for word in _WRAPPERS)), "")
-    expected, remedy = _advice(trouble)
-    received = f"shapes {_shapes(batch)}" if batch is not None else "inputs of other shapes"
+    expected, received, remedy = _advice(trouble)
     for where in filter(None, (trouble.place, trouble.line)):
         received += f", in {where}"
     return _kind(problem)(expected=expected, received=received, remedy=remedy, said=said or _text(problem))
 
 
-def _advice(trouble: Trouble) -> tuple[str, str]:
-    """What was expected, and what to do, by the first cause that applies."""
+def _advice(trouble: Trouble) -> tuple[str, str, str]:
+    """What was expected, what was received, and what to do, by the first cause that applies."""
     name = trouble.model.name
     inputs_only = trouble.batch is None
+    received = "inputs of other shapes" if inputs_only else f"shapes {_shapes(trouble.batch)}"
     wanted = (
         f"inputs that fit model {name!r}" if inputs_only else f"data that fit model {name!r} and its loss"
     )
@@ -292,10 +305,14 @@ def _advice(trouble: Trouble) -> tuple[str, str]:
             remedy = remedy.format(*match.groups(), shapes=getattr(trouble.model, "output_shape", "unknown"))
         else:
             remedy = remedy(trouble, match)
-        return cause.expected or wanted, remedy
+        return cause.expected or wanted, cause.received.format(*match.groups()) or received, remedy
     if inputs_only:
-        return wanted, "compare the shapes of x with model.input_shape"
-    return wanted, "compare the shapes of x and y with model.input_shape, model.output_shape and the loss"
+        return wanted, received, "compare the shapes of x with model.input_shape"
+    return (
+        wanted,
+        received,
+        "compare the shapes of x and y with model.input_shape, model.output_shape and the loss",
+    )
 
 
 def _chain(problem: BaseException | None) -> Iterator[BaseException]:
@@ -327,7 +344,7 @@ def _line(error: BaseException) -> str:
     entered = False
     for frame, number in traceback.walk_tb(error.__traceback__):
         path = frame.f_code.co_filename
-        if path.startswith((*_PACKAGES, "<frozen", _HERE)):
+        if path.startswith((*LIBRARIES, OWN)):
             entered = True
         elif entered:  # not the script that called kilter
             found = f"{Path(path).name}, line {number}, in {frame.f_code.co_name}"

@@ -6,21 +6,28 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-Problem = Literal["rows", "single", "other"]
+import jax.numpy as jnp
+import numpy as np
+
+from kilter._models.evaluation import LOOPS, evaluate, inner_program
+
+Problem = Literal["", "rows", "single", "other"]
 
 # Operations that keep the meaning of each axis.
 _ELEMENTWISE: Final = ("convert_element_type", "mul", "select_n", "stop_gradient", "copy", "max")
-_INNER: Final = ("jaxpr", "call_jaxpr")
-_LOOPS: Final = ("scan", "while", "cond")
 
 
 @dataclass(frozen=True, eq=False)
 class Softmax:
-    """A softmax over ``axes`` of an array of ``shape``; ``now`` are those axes after transpositions."""
+    """A softmax over ``axes`` of an array of ``shape``; ``now`` are those axes after transpositions.
+
+    ``variable``: what the program calls its result.
+    """
 
     axes: tuple[int, ...]
     shape: tuple[int, ...]
     now: tuple[int, ...]
+    variable: Any
 
 
 @dataclass(frozen=True)
@@ -53,12 +60,33 @@ def misused_softmaxes(program: Any, rows: int) -> tuple[Misused, ...]:
     ends = _walk(program.jaxpr, {}, rows, found)
     last = [one.shape for one in ends if isinstance(one, Softmax)]
     used: list[tuple[Problem, Softmax]] = [
-        (problem, one) for problem, one in found if problem == "other" or one.shape not in last
+        (problem, one) for problem, one in found if problem == "other" or (problem and one.shape not in last)
     ]
     listed: dict[Misused, None] = {}
     for problem, one in used:
         listed[Misused(problem, one.axes, one.shape)] = None
     return tuple(listed)
+
+
+def spreads(program: Any, rows: int, *arguments: Any) -> list[float]:
+    """For each softmax inside a traced forward pass: its median entropy over that of equal weights."""
+    found: list[tuple[Problem, Softmax]] = []
+    ends = _walk(program.jaxpr, {}, rows, found)
+    last = {id(one.variable) for one in ends if isinstance(one, Softmax)}
+    inside = {id(one.variable): one.axes for _, one in found if id(one.variable) not in last}
+    made: list[float] = []
+
+    def see(equation: Any, given: Sequence[Any], results: Sequence[Any]) -> None:
+        axes = inside.get(id(equation.outvars[0]))
+        length = 1 if axes is None else np.prod([results[0].shape[axis] for axis in axes])
+        if length > 1:
+            shares = jnp.asarray(results[0], jnp.float32)
+            entropy = -jnp.sum(shares * jnp.log(jnp.maximum(shares, 1e-30)), axis=axes)
+            made.append(float(jnp.median(entropy)) / float(np.log(length)))
+
+    if inside:
+        evaluate(program.jaxpr, program.consts, arguments, see)
+    return made
 
 
 def _walk(jaxpr: Any, known: dict[Any, Any], rows: int, found: list[tuple[Problem, Softmax]]) -> list[Any]:
@@ -69,17 +97,13 @@ def _walk(jaxpr: Any, known: dict[Any, Any], rows: int, found: list[tuple[Proble
 
     for equation in jaxpr.eqns:
         given = [of(one) for one in equation.invars]
-        inner = next((equation.params[name] for name in _INNER if name in equation.params), None)
-        if equation.primitive.name in _LOOPS:
+        if equation.primitive.name in LOOPS:
             continue
+        inner = inner_program(equation)
         if inner is not None:
-            inner = getattr(inner, "jaxpr", inner)
-            if len(inner.invars) == len(given):
-                entering = {var: one for var, one in zip(inner.invars, given, strict=True) if one is not None}
-                results = _walk(inner, entering, rows, found)
-                known |= {
-                    var: one for var, one in zip(equation.outvars, results, strict=True) if one is not None
-                }
+            entering = {var: one for var, one in zip(inner[0].invars, given, strict=True) if one is not None}
+            results = _walk(inner[0], entering, rows, found)
+            known |= {var: one for var, one in zip(equation.outvars, results, strict=True) if one is not None}
             continue
         made = _after(equation, given, rows, found)
         if made is not None:
@@ -118,7 +142,8 @@ def _toward(
     if name == "div" and len(given) == 2 and all(isinstance(one, _Part) for one in given):
         top, bottom = given
         if top.axes is None and bottom.axes is not None and top.origin is bottom.origin:
-            made = Softmax(bottom.axes, shape, bottom.axes)
+            made = Softmax(bottom.axes, shape, bottom.axes, equation.outvars[0])
+            found.append(("", made))
             if len(shape) > 1 and 0 in bottom.axes and shape[0] == rows:
                 found.append(("rows", made))
             elif len(shape) > 2 and all(shape[axis] == 1 for axis in bottom.axes):

@@ -15,12 +15,12 @@ from kilter._compare.looks import Spending
 from kilter._diagnosis.diagnose import Examined
 from kilter._diagnosis.outcome import skill_of
 from kilter._diagnosis.thresholds import Thresholds
-from kilter._records import Diagnosis, ranked
+from kilter._records import Diagnosis
 from kilter._treatment.full_training import AsGiven, Trained, train_in_full
-from kilter._treatment.minimal import UNSEEN, Minimal, minimal
-from kilter._treatment.plan import sibling_of, symptom, wanted
+from kilter._treatment.minimal import UNSEEN, Minimal, in_full, minimal
+from kilter._treatment.plan import shortfall, sibling_of, wanted
 from kilter._treatment.proof import proven
-from kilter._treatment.result import Trial, Trials
+from kilter._treatment.result import Part, Trial, Trials
 from kilter._treatment.scoring import Scoring
 from kilter._treatment.search import (
     Choice,
@@ -119,7 +119,7 @@ class _Course:
         settled = first.trials.proven and not self._has_other_causes
         if settled or not self._falls_short(done, sound=sound) or self._stops("a second search"):
             return Round(first.subject, done, first.trials)
-        found = _shortfall(self.diagnosis, done.diagnosis)
+        found = shortfall(self.diagnosis, done.diagnosis)
         choice = self.steps.further_changes(first.subject, found, self.tools)
         if choice.search is None and self._sibling is None:
             return Round(first.subject, done, first.trials)
@@ -219,7 +219,7 @@ class _Course:
         hopeless = search is not None and self._sibling_learns_nothing
         if not enough and not hopeless and self._sibling is not None:
             search = search or self.steps.planned(self._sibling.subject, self.tools)
-            search.tried.append(_trial(self._sibling))
+            search.tried.append(_trial(self._sibling, "sound sibling"))
             trained.append(self._sibling)
         assert search is not None
         if choice.search is not None and all(scoring.learnt_nothing(one.score) for one in trained):
@@ -264,7 +264,7 @@ class _Course:
     def _fewest(self, found: Round, search: Search) -> Round:
         """What is proven, without the changes that do not earn their places; unchanged if nothing is proven.
 
-        The fewer changes are trained in full; if that loses, all of them stay.
+        The fewer changes are trained in full; if that loses, removed ones are put back.
         """
         if not found.trials.proven:
             unchanged = Round(self.unchanged.subject, self.unchanged.trained, found.trials)
@@ -275,15 +275,40 @@ class _Course:
         trials = replace(found.trials, parts=made.parts)
         if not made.dropped:
             return Round(found.subject, found.trained, trials)
-        fewer = replace(trials, tried=_moved(trials.tried, made))
+        line = Trial(made.subject.remedies, made.score, 0.0, "short trials: mean of what is left, chosen")
         if found.trained is None:
-            return Round(made.subject, None, fewer)
-        trained = self.steps.train(made.subject, tools)
-        lost = tools.scoring.better_by(found.trained.score, trained.score)
-        if lost > tools.scoring.clear + tools.scoring.noise:
-            kept = tuple(one if one.kept else replace(one, kept=True, loss=math.nan) for one in made.parts)
-            return Round(found.subject, found.trained, replace(found.trials, parts=kept))
-        return Round(made.subject, trained, fewer)
+            return Round(made.subject, None, replace(trials, tried=_moved(trials.tried, line)))
+        trained = self._enough(found.trained, self.steps.train(made.subject, tools), made.parts)
+        if trained.subject is not made.subject:
+            line = _trial(trained, "what is left, chosen")
+        tried = trials.tried if trained is found.trained else _moved(trials.tried, line)
+        parts = in_full(made.parts, trained.subject)
+        return Round(trained.subject, trained, replace(trials, parts=parts, tried=tried))
+
+    def _enough(self, full: Trained, fewer: Trained, parts: Sequence[Part]) -> Trained:
+        """The training with the fewer changes; if it loses, with removed ones put back, one after another.
+
+        The one with the largest effect comes first, and one that gains nothing stays out. If what the policy
+        allows does not suffice, all of them stay.
+        """
+        scoring, original = self.tools.scoring, self.unchanged.subject
+        removed = sorted((one for one in parts if not one.kept), key=lambda one: one.loss, reverse=True)
+        for part in removed[: original.policy.search.put_back]:
+            if not self._loses(fewer, full) or self._stops("putting removed changes back"):
+                break
+            codes = [part.remedy, *(one.code for one in fewer.subject.steps)]
+            steps = [one for one in full.subject.steps if one.code in codes]
+            more = self.tools.remedy_set.again(original, steps)
+            if more is None or len(steps) == len(full.subject.steps):
+                continue
+            again = self.steps.train(more, self.tools)
+            fewer = again if scoring.better_by(again.score, fewer.score) > 0 else fewer
+        return full if self._loses(fewer, full) else fewer
+
+    def _loses(self, fewer: Trained, full: Trained) -> bool:
+        """Whether a training ends clearly behind another, by more than chance explains."""
+        scoring = self.tools.scoring
+        return scoring.better_by(full.score, fewer.score) > scoring.clear + scoring.noise
 
     def _by_reason(self, trials: Trials) -> Round | None:
         """The original with an output that can fit the targets, where there are too few rows to prove it.
@@ -358,23 +383,12 @@ def _ranked(trained: Sequence[Trained], scoring: Scoring) -> list[Trained]:
     return [best, first] if best is not first and further else [first]
 
 
-def _moved(tried: Sequence[Trial], made: Minimal) -> tuple[Trial, ...]:
+def _moved(tried: Sequence[Trial], line: Trial) -> tuple[Trial, ...]:
     """The trials, with a line for the changes that are left of the chosen ones."""
-    outcome = "short trials: mean of what is left after taking changes out, chosen"
-    line = Trial(made.subject.remedies, made.score, 0.0, outcome)
     return (*(replace(one, outcome=one.outcome.removesuffix(", chosen")) for one in tried), line)
 
 
-def _trial(trained: Trained) -> Trial:
+def _trial(trained: Trained, what: str) -> Trial:
     seconds = trained.history.seconds
     each = sum(seconds) / max(len(seconds), 1)
-    return Trial(trained.subject.remedies, trained.score, each, "full training: sound sibling")
-
-
-def _shortfall(found: Diagnosis, trained: Diagnosis) -> Diagnosis:
-    """The findings before and after the training, and a severe one for its falling short."""
-    reached = (
-        "After training the model is no better than a constant prediction, or clearly worse than its sibling."
-    )
-    short = symptom(("training",), reached, "find-learning-rate")
-    return Diagnosis(ranked([*found.findings, *trained.findings, short])).raised()
+    return Trial(trained.subject.remedies, trained.score, each, f"full training: {what}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from kilter._compare.comparison import PairedRun
@@ -127,6 +127,15 @@ class _Removal:
         policy = self.search.policy
         allowed = policy.part_work + policy.part_share * self.search.full
         return self.spent > allowed or self.search.deadline.stops("taking changes out one by one")
+
+
+def in_full(parts: Sequence[Part], subject: Subject) -> tuple[Part, ...]:
+    """The parts, those that stay in ``subject`` although short training runs lose nothing without them."""
+    stay = [one.code for one in subject.steps]
+    back = [not one.kept and one.remedy in stay for one in parts]
+    return tuple(
+        replace(one, kept=True, loss=math.nan) if put else one for one, put in zip(parts, back, strict=True)
+    )
 
 
 def _mean(runs: Sequence[PairedRun]) -> float:

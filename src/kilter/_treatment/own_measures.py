@@ -87,7 +87,9 @@ class OwnAnswers:
         """
         if self.kind == "classes":
             return ("balanced_accuracy", "average_precision") if self.rare else ("accuracy",)
-        return ("rmse",) if self.kind == "numbers" else ("iou", "pixel_accuracy")
+        if self.kind == "numbers":
+            return ("rmse",)
+        return ("iou",) if self.rare else ("iou", "pixel_accuracy")
 
     def named(self, measure: str) -> str:
         """A measure's name with the column's and the output's, where there are several."""
@@ -282,7 +284,9 @@ def _answered(
         return OwnAnswers(name, kind, wanted.astype(np.float64), flat, none, finite)
     low, high = float(targets.min()), float(targets.max())
     threshold = 0.0 if _are_logits(now) else 0.5 if now.activation in _BOUNDED else (low + high) / 2
-    return OwnAnswers(name, kind, wanted > low, flat > threshold, none, finite)
+    pixels = np.asarray(came.targets) > low
+    rare = _measures.rare_class(np.array([pixels.size - pixels.sum(), pixels.sum()])) is not None
+    return OwnAnswers(name, kind, wanted > low, flat > threshold, none, finite, rare)
 
 
 def _places(targets: np.ndarray, places: int) -> np.ndarray:

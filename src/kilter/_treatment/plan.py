@@ -12,7 +12,7 @@ from typing import Final
 
 from kilter._models.copying import FOREIGN_ERRORS
 from kilter._models.editing import can_be_cut
-from kilter._records import Diagnosis, Finding
+from kilter._records import Diagnosis, Finding, ranked
 from kilter._text import first_line
 from kilter._treatment.remedies import Remedy
 from kilter._treatment.sound_sibling import CODES, OPTIMIZER, sound_sibling
@@ -34,10 +34,12 @@ ORDER: Final = (
     "rescale-targets",
     "realign-masks",
     "swap-pair-labels",
+    "separate-pairs",
     "invert-mask",
     "add-loss",
     "drop-augmentation",
     "remove-first-activation",
+    "shift-logits",
     "softmax-last-axis",
     "fix-from-logits",
     "repair-output",
@@ -154,6 +156,15 @@ class RemedySet:
 def symptom(where: tuple[str, ...] = ("training",), explanation: str = "", *remedies: str) -> Finding:
     """A severe finding that the loss does not move, for remedies that no check asked for."""
     return Finding(_SYMPTOM, "severe", where, (), explanation, remedies, "")
+
+
+def shortfall(found: Diagnosis, trained: Diagnosis) -> Diagnosis:
+    """The findings before and after the training, and a severe one for its falling short."""
+    reached = (
+        "After training the model is no better than a constant prediction, or clearly worse than its sibling."
+    )
+    short = symptom(("training",), reached, "find-learning-rate")
+    return Diagnosis(ranked([*found.findings, *trained.findings, short])).raised()
 
 
 def wanted(diagnosis: Diagnosis, *, symptoms: bool = True) -> list[tuple[str, Finding]]:

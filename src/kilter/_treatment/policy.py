@@ -43,6 +43,9 @@ class SearchPolicy:
     part_pairs: int = _number(3, "paired seeds", "for each change that is removed")
     part_share: float = _number(0.3, "share of the full training", "runs without one of the changes")
     part_work: float = _work(6e10, "runs without one of the changes may always do this much", "6 s")
+    put_back: int = _number(
+        3, "full training runs", "removed changes are put back one by one if full training loses without them"
+    )
     short_training_steps: int = _number(
         QUICK_STEPS,
         "steps",
@@ -75,7 +78,7 @@ class ScoringPolicy:
     )
     short_error: float = _number(0.05, "share of the error", "the same for errors")
     sound_margin: float = _number(
-        0.1,
+        0.05,
         "of the way from a constant prediction to perfect",
         "a network without findings may be this far behind",
     )

@@ -15,6 +15,7 @@ import kilter
 from kilter._compare.comparison import Candidate, Comparison, proof_in_words
 from kilter._layout import columns, wrapped
 from kilter._records import Change, Diagnosis, Measurements
+from kilter._text import as_number
 from kilter._treatment.effect import Effect, percent
 from kilter.recipe import Recipe, with_overrides
 
@@ -166,7 +167,7 @@ class MeasureCheck:
 
     def __str__(self) -> str:
         """In words, such as "accuracy of kind: 0.53 → 0.26"."""
-        return f"{self.measure}: {self.given:.4g} → {self.other:.4g}"
+        return f"{self.measure}: {as_number(self.given)} → {as_number(self.other)}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,7 +263,7 @@ class Treatment:
         lines += [f"{one} (full training without the changes → with them)" for one in self.checks]
         if self.after.diagnosis.codes() not in ((), self.diagnosis.codes()):
             lines.append(f"in the returned model: {_found(self.after.diagnosis)}")
-        lines.append(f"{trials.measure} of the returned model, {trained}: {self.after.score:.4g}")
+        lines.append(f"{trials.measure} of the returned model, {trained}: {as_number(self.after.score)}")
         width = columns(sys.stdout) if width is None else width
         return [line for sentence in lines for line in wrapped(sentence, width, indent="    ")]
 

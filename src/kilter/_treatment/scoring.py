@@ -130,9 +130,8 @@ class Scoring:
             return self.learnt_nothing(score)
         if not self.of_shares and abs(score - self.reference) <= self.policy.negligible * self.chance:
             return False
-        if sound:
-            return self.gain(self.reference, score) > self.policy.sound_margin
-        return self.better_by(self.reference, score) > self.slack
+        short = self.better_by(self.reference, score) > self.slack
+        return short and (not sound or self.gain(self.reference, score) > self.policy.sound_margin)
 
     def is_behind(self, score: float) -> bool:
         """Whether the reference is better than a score; False where none is known."""

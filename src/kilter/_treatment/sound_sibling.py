@@ -20,14 +20,15 @@ from kilter._diagnosis.sibling import (
     configuration,
     sound_optimizer,
 )
+from kilter._models.code import compile_code, layer_code, listed, loss_code, weights_code
 from kilter._models.compiling import compiled_like
 from kilter._models.copying import FOREIGN_ERRORS
 from kilter._models.editing import can_be_cut
 from kilter._models.variables import draw_weights
 from kilter._records import Change
 from kilter._treatment.own_measures import kind_of
-from kilter._treatment.remedies.base import counted
-from kilter._treatment.remedies.normalization import tiny_batch
+from kilter._treatment.remedies.base import ADAPTED, counted
+from kilter._treatment.remedies.normalization import in_whole_batches
 from kilter._treatment.subject import Step, Subject, copy_of
 from kilter.errors import KilterError
 
@@ -59,8 +60,7 @@ def _sibling(subject: Subject, keep: Collection[str], codes: Sequence[str]) -> S
         described = [_change(context, cleaning_of(context, graph, [code]), code) for code in parts]
         changes = [one for one in described if one is not None and not set(one.where) & set(keep)]
         changes = [
-            replace(one, after=one.after + tiny_batch(subject)) if one.remedy == "insert-batch-norm" else one
-            for one in changes
+            in_whole_batches(subject, one) if one.remedy == "insert-batch-norm" else one for one in changes
         ]
         cleaning = cleaning_of(context, graph, [one.remedy for one in changes])
         model, options = cleaning.model(), cleaning.compiled
@@ -90,17 +90,13 @@ def _sibling(subject: Subject, keep: Collection[str], codes: Sequence[str]) -> S
 def _change(context: Context, cleaning: Cleaning, code: str) -> Change | None:
     """What one part changes, in words; None for nothing."""
     if cleaning.front:
-        return Change(
-            code,
-            ("inputs",),
-            "unscaled inputs",
-            "inputs standardised",
-            "x = keras.layers.Normalization(mean=mean, variance=variance)(inputs)  # of the training rows",
-            ("data.standardize=true",),
-        )
+        front = [layer_code(type(one), one.get_config()) for one in cleaning.front if one is not None]
+        made = ADAPTED if len(cleaning.front) == 1 else "\n".join(front)
+        recipe = ("data.standardize=true",)
+        return Change(code, ("inputs",), "unscaled inputs", "inputs standardised", made, recipe)
     if not cleaning.cuts:
         return None
-    before, after, where = [], [], []
+    before, after, where, lines = [], [], [], {}
     paths = {id(one.layer): one.path for one in context.layers}
     for layer, make in cleaning.cuts.items():
         given = configuration(layer)
@@ -109,13 +105,20 @@ def _change(context: Context, cleaning: Cleaning, code: str) -> Change | None:
             continue
         where.append(paths.get(id(layer), layer.path))
         now, then = _differences(given, made)
+        lines.setdefault(_made_code(layer, made), []).append(layer.name)
         before += now
         after += then
     loss = context.outputs[0].loss
     if cleaning.loss is not None and loss is not None:
         before.append(f"loss {loss.name}")
         after.append(f"loss {cleaning.loss}")
-    return Change(code, tuple(where), counted(before), counted(after), _snippet(code, counted(after)))
+    snippet = [f"{made}  # {listed(names)}" for made, names in lines.items()]
+    compiled = {} if cleaning.loss is None else {"loss": loss_code(cleaning.loss) or "model.loss"}
+    if cleaning.weights:
+        compiled["loss_weights"] = weights_code(cleaning.compiled["loss_weights"])
+    if compiled:
+        snippet.append(compile_code(context.model, **compiled))
+    return Change(code, tuple(where), counted(before), counted(after), "\n".join(snippet))
 
 
 def _differences(given: dict[str, Any], made: Any) -> tuple[list[str], list[str]]:
@@ -135,28 +138,27 @@ def _word(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _snippet(code: str, after: str) -> str:
-    made = {
-        "reinitialize-paired": "keras.layers.Dense(..., kernel_initializer=..., bias_initializer='zeros')",
-        "replace-activation": "keras.layers.Dense(..., activation='relu')",
-        "insert-batch-norm": "x = keras.layers.BatchNormalization(momentum=0.9)(x)",
-        "rescale-outputs": "outputs = keras.layers.Normalization(mean=..., variance=..., invert=True)(x)",
-    }
-    return f"{made[code]}  # {after}" if code in made else f"# {after}"
+def _made_code(layer: Any, made: Any) -> str:
+    """The code of what a layer's cut makes of it."""
+    parts = made if isinstance(made, list) else [made]
+    described = [
+        (type(layer), one) if isinstance(one, dict) else (type(one), one.get_config()) for one in parts
+    ]
+    return ", ".join(layer_code(*one) for one in described)
 
 
 def _optimizer_change(subject: Subject, rate: float, clip: float | None, *, cycled: bool) -> Change:
     facts = subject.optimizer
     now = "" if facts.learning_rate is None else f", learning rate {facts.learning_rate:.3g}"
     course = f"up to a rate of {rate:g} and down again (1cycle)" if cycled else f"learning rate {rate:g}"
-    cycle = f"\nkilter.fit(..., schedule=kilter.schedules.one_cycle({rate:g}, length=steps))"
+    cycle = f"\n{subject.code_of(None, cycle=rate)}" if cycled else ""
     given = f"{rate:g}" if clip is None else f"{rate:g}, clipnorm={clip:g}"
     return Change(
         remedy=OPTIMIZER,
         where=("optimizer",),
         before=f"{facts.name}{now}",
         after="adam, " + ("" if clip is None else f"gradient norm at most {clip:g}, ") + course,
-        snippet=f"optimizer = keras.optimizers.Adam({given})" + (cycle if cycled else ""),
+        snippet=compile_code(subject.model, optimizer=f"keras.optimizers.Adam({given})") + cycle,
         recipe=(
             "optimizer.name=adam",
             "optimizer.momentum=none",

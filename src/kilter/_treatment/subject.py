@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,7 @@ from kilter import schedules
 from kilter._engine.arrays import collect, pick, row_count
 from kilter._engine.feed import Order
 from kilter._engine.training_spec import TrainingSpec
+from kilter._models.code import difference_code
 from kilter._models.compiling import compiled_like
 from kilter._models.copying import ModelCopy, copy_model, copy_written, is_graph
 from kilter._models.layers import LayerFacts, OutputFacts
@@ -27,6 +28,8 @@ from kilter._treatment.policy import Policy
 from kilter.schedules import Performance
 
 _TRAINING, _POLICY = TrainingSpec(), Policy()
+# Arguments of fit whose values are code.
+_PLAIN = ("batch_size", "epochs", "shuffle", "class_weight")
 # Steps of a 1cycle that stand for an epoch, so that its middle is one of them.
 _PARTS = 100
 
@@ -174,7 +177,13 @@ class Subject:
     def changed(
         self, change: Change, *, model: keras.Model | None = None, training: Any = None, **fields: Any
     ) -> Subject:
-        """This subject after one more change: another compiled ``model``, other fields of ``training``."""
+        """This subject after one more change: another compiled ``model``, other fields of ``training``.
+
+        A change without a snippet gets the code of what differs.
+        """
+        if not change.snippet:
+            code = self.code_of(model, training, fields.get("cycle"))
+            change = replace(change, snippet=code or f"# {change.after}")
         return replace(
             self,
             model=self.model if model is None else model,
@@ -182,6 +191,21 @@ class Subject:
             changes=(*self.changes, change),
             **fields,
         )
+
+    def code_of(
+        self, model: keras.Model | None, training: Mapping[str, Any] | None = None, cycle: float | None = None
+    ) -> str:
+        """Keras code for another ``model``, other fields of ``training``, and a 1cycle up to a rate."""
+        lines = [] if model is None else [difference_code(self.model, model)]
+        given = [f"{key}={value!r}" for key, value in (training or {}).items() if key in _PLAIN]
+        if given:
+            lines.append(f"model.fit(x_train, y_train, {', '.join(given)})")
+        if cycle is not None:
+            epochs = self.training.epochs
+            length = epochs * self.steps_per_epoch
+            schedule = f"kilter.schedules.one_cycle({cycle:g}, length={length}, momentum=None)"
+            lines.append(f"kilter.fit(model, x_train, y_train, epochs={epochs}, schedule={schedule})")
+        return "\n".join(filter(None, lines))
 
 
 def copied_with_layers(model: keras.Model) -> ModelCopy:

@@ -7,6 +7,7 @@ The steps, from top to bottom: diagnosis → candidates and short trials (:mod:`
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -22,7 +23,7 @@ from kilter._engine.measuring import probe
 from kilter._engine.program_cache import compiled_for, shared_programs
 from kilter._engine.scheduling import Schedule
 from kilter._engine.training_spec import TrainingSpec
-from kilter._progress import Verbose, shown
+from kilter._progress import Progress, Verbose, shown
 from kilter._records import Diagnosis, Measurements
 from kilter._treatment.course import Round, course, unchanged
 from kilter._treatment.deadline import Deadline
@@ -132,18 +133,39 @@ def treat(
     asked = replace(subject_of(model, x, y, spec, policy), features=tuple(features))
     remedy_set = RemedySet(remedies, kept(model, keep, remedies))
     with shown(verbose) as progress, shared_programs(), _compiled(asked):
-        found = examined(model, asked.x, asked.y, asked.training, progress, Asked(features=asked.features))
-        original = readable(asked)
-        scoring = scoring_of(original, metric)
-        progress.stage("Treating: measuring what nearest neighbours and ridge regression reach")
-        tools = Tools(remedy_set, scoring, budget, progress, deadline)
-        given = train_as_given(original, tools)
+        begun = functools.cache(lambda: _begun(asked, metric, remedy_set, budget, progress, deadline))
+        # The diagnosis uses the training as it was given, unless callbacks or the time may cut it short.
+        whole = not spec.callbacks and max_seconds is None
+        trained = (lambda: _trained(begun()[2])) if whole else None
+        found = examined(
+            model, asked.x, asked.y, asked.training, progress, Asked(features=asked.features, trained=trained)
+        )
+        original, tools, given = begun()
         best, noise = _best(original, found, given, tools, Spending(pairs, policy.search.level))
-        treated, reason = None if best.subject is original else best.trained, best.trials.reason
-        returned = safest(original, treated, given, tools.scoring, by_reason=bool(reason))
+        treated = None if best.subject is original else best.trained
+        returned = safest(original, treated, given, tools.scoring, by_reason=bool(best.trials.reason))
         progress.stage("Diagnosing the trained model")
         result = _result(original, found.diagnosis, best.trials, returned, tools, began)
         return replace(result, noise=noise)
+
+
+def _begun(
+    asked: Subject,
+    metric: str | None,
+    remedy_set: RemedySet,
+    budget: float,
+    progress: Progress,
+    deadline: Deadline,
+) -> tuple[Subject, Tools, AsGiven]:
+    """The original model as remedies read it, the scoring, and the training as it was given."""
+    original = readable(asked)
+    progress.stage("Treating: measuring what nearest neighbours and ridge regression reach")
+    tools = Tools(remedy_set, scoring_of(original, metric), budget, progress, deadline)
+    return original, tools, train_as_given(original, tools)
+
+
+def _trained(given: AsGiven) -> keras.Model | None:
+    return None if given.last.failed else given.last.restored()
 
 
 def _compiled(subject: Subject) -> contextlib.AbstractContextManager[None]:

@@ -20,9 +20,9 @@ from kilter._engine.augmenting import augmented, check_augmentation
 from kilter._engine.batch_feed import BatchFeed
 from kilter._engine.feed import Order
 from kilter._engine.fit import AnyFeed, prepare, training_feed
+from kilter._engine.host_rows import take
 from kilter._engine.interrupt import Interrupt
 from kilter._engine.loop import Chunk, Runner
-from kilter._engine.program_cache import take
 from kilter._engine.step import Batch, Schedule, like, train_step
 from kilter._models.variables import State, pull
 from kilter._progress import SILENT, Progress

@@ -137,7 +137,8 @@ def _lost_targets(train: Part, task: Task) -> tuple[str, ...]:
 def _task_notes(train: Part, task: Task, options: LoadOptions, about: About) -> tuple[str, ...]:
     """A note if the values of the targets decided the task."""
     given = about.encoding or options.classes or about.classes or options.task != "auto"
-    return () if given or train.targets is None or train.x.ndim == 4 else task_note(train.targets, task)
+    arrays = train.x.ndim == 4 and about.target is None
+    return () if given or train.targets is None or arrays else task_note(train.targets, task)
 
 
 def _task_and_classes(train: Part, options: LoadOptions, about: About) -> tuple[Task, tuple[str, ...]]:

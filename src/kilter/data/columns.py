@@ -39,7 +39,8 @@ WORD_FEATURES = 256
 _FEWEST_NAMED_ROWS = 20
 _NAMING_SHARE = 0.9
 _NAMES_ROWS = re.compile(
-    r"(?i:|#|id|.*[_ ]id|(?:user|row|customer|client|order|item|gu|uu)id|index|row|no|nr|number|unnamed.*)"
+    r"(?i:|#|id|.*[_ ]id|(?:user|row|customer|client|order|item|patient|sample|product|source|obj|gu|uu)id"
+    r"|index|row|no|nr|number|unnamed.*)"
     r"|.*[a-z]I[Dd]"  # customerID, but not "paid"
 )
 _NAMES_SOMEONE = re.compile(r".*name", re.IGNORECASE)
@@ -86,6 +87,8 @@ def reason_to_set_aside(series: pl.Series) -> Aside | None:
         return None
     if len(known) == len(values) and _is_constant(known):
         return Aside("the same value in every row")
+    if series.dtype.is_float() and len(known) == len(values):
+        series = as_whole(series)
     if not is_text(series) and not series.dtype.is_integer():
         return None
     count, distinct = len(known), known.n_unique()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import mmap
 import re
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 
@@ -15,7 +17,8 @@ from kilter.data.charsets import national, utf8
 from kilter.data.csv_layout import arranged, first_uneven, require_table, sample_of
 from kilter.data.dataset import LoadOptions
 from kilter.data.encoding import Column
-from kilter.data.entries import are_codes, is_text, plain_text
+from kilter.data.entries import are_codes, plain_text
+from kilter.data.headers import missing_header, notes_on_names
 from kilter.data.number_formats import mark_of, mostly_numbers, with_point
 from kilter.data.packed import plain_name
 from kilter.data.paths import first_named, quote, require_file
@@ -25,66 +28,8 @@ from kilter.data.tables import UNREADABLE
 from kilter.data.usage import signs_by_column
 from kilter.errors import DataError
 
-# What polars adds to a repeated name.
-_REPEATED = re.compile(r"_duplicated_\d+$")
 _LEADING_ZERO = re.compile(rb"(?:^|[^\w.,:+-]|,)0\d\d")
 _THOUSANDS = r"^[-+]?\d{1,3}(?:\.\d{3})*$"
-# Columns may be called 0, 1, 2 or 2019; nobody calls one 5.1 or -3.
-_MEASURED = re.compile(r"-\d+|[-+]?\d*\.\d+|[-+]?\d+\.")
-
-
-def require_header(frame: pl.DataFrame, path: Path, known: tuple[Column, ...]) -> tuple[str, ...]:
-    """Raise DataError if the first line is a row; return a note if some of its names are numbers.
-
-    The line is a header if it has all the column names of a training (``known``), or text above a column of
-    numbers. Otherwise it is a row if it has a fraction or a negative number, or if every field could be a
-    value of its column. A line of numbers only is always a row.
-    """
-    names = [_REPEATED.sub("", name) for name in frame.columns]
-    frame = frame.with_columns(typed(plain_text(one)) for one in frame.get_columns() if is_text(one))
-    if known and {column.name for column in known} <= set(frame.columns):
-        return ()
-    numbers = [name for name in names if _is_number(name)]
-    columns = list(zip(names, frame.get_columns(), strict=True))
-    if len(numbers) < len(names):
-        if any(column.dtype.is_numeric() and name and not _is_number(name) for name, column in columns):
-            return ()
-        measured = any(_MEASURED.fullmatch(name) for name in names)
-        if not measured and not (frame.height and all(_could_stand_in(*pair) for pair in columns)):
-            return (
-                (f"the first line names the columns, some by numbers: {first_named(names)}",)
-                if numbers
-                else ()
-            )
-    raise DataError(
-        expected=f"column names in the first line of {path}",
-        received=f"{'what reads like a row' if len(numbers) < len(names) else 'only numbers'} "
-        f"({first_named(names)})",
-        remedy="add a line with the names of the columns at the top",
-    )
-
-
-def _repeated(names: list[str]) -> tuple[str, ...]:
-    """A sentence on columns of one name, which polars tells apart."""
-    again = [quote(name) for name in names if _REPEATED.sub("", name) not in ("", name)]
-    return (
-        (f"several columns have one name; the further ones are called {first_named(again)}",) if again else ()
-    )
-
-
-def _could_stand_in(name: str, column: pl.Series) -> bool:
-    """Whether a field of the first line could be a value of its column; an empty one always could."""
-    if column.dtype.is_numeric() or not name:
-        return not name or _is_number(name)
-    return bool((column.cast(pl.String) == name).any())
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def with_points(
@@ -135,6 +80,7 @@ NULL_VALUES = [
     *("NA", "N/A", "n/a", "null", "NULL", "?", "NaN", "nan", "<NA>", "\\N"),
     *("#N/A", "#NA", "#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!"),  # of spreadsheets
 ]
+_TYPING_ROWS: Final = 1000
 _BLANK_LINE = re.compile(rb"(?:\A|\n)(?:[ \r]*\n|[ \r]+\Z)")
 _BLANK_BEGINS = (b"\n", b"\r", b" ")
 
@@ -173,9 +119,18 @@ def frame(path: Path, options: LoadOptions) -> tuple[pl.DataFrame, tuple[str, ..
             content, found = national(content)
             notes += found
             table, found = _read(content, options)
-    table, odd = file_rows(table)
-    notes += found + odd + _repeated(table.columns)
-    return table, (*notes, *require_header(table, path, options.known_columns))
+        table, odd = file_rows(table)
+        if (missing := missing_header(table, path, options)) is not None:
+            layout = arranged(content)
+            text = layout.content if isinstance(layout.content, bytes) else layout.content.read_bytes()
+            names = layout.separator.join(missing.names).encode()
+            table, found = _read(names + b"\n" + text.removeprefix(codecs.BOM_UTF8), options)
+            table, odd = file_rows(table)
+            found += missing.notes
+    trained = {one.name for one in options.known_columns}
+    doubled = [name for name in table.columns if '""' in name and name not in trained]
+    table = table.rename({name: name.replace('""', '"') for name in doubled})  # polars keeps them in names
+    return table, (*notes, *found, *odd, *notes_on_names(table))
 
 
 def _read(content: Path | bytes, options: LoadOptions) -> tuple[pl.DataFrame, tuple[str, ...]]:
@@ -192,20 +147,19 @@ def _read(content: Path | bytes, options: LoadOptions) -> tuple[pl.DataFrame, tu
     if encoding is not None and encoding.target in present and not all(map(_is_plain, encoding.classes)):
         texts.add(encoding.target)
 
-    kept = _kept_values(names, options)
+    kept, as_text = _kept_values(names, options), dict.fromkeys(texts, pl.String)
 
     def read(columns: list[str] | None = None, **types: Any) -> pl.DataFrame:
         return pl.read_csv(
             content,
             separator=separator,
             columns=columns,
-            infer_schema_length=None,
             null_values=[one for one in NULL_VALUES if all(one not in values for values in kept.values())],
             **types,
         )
 
     try:
-        table = read(schema_overrides=dict.fromkeys(texts, pl.String))
+        table = _typed_by_rows(lambda rows: read(schema_overrides=as_text, infer_schema_length=rows))
     except pl.exceptions.ComputeError as error:
         if "could not parse" in str(error):  # polars takes the wide digits of Chinese texts for numbers
             plain = read(infer_schema=False)
@@ -232,6 +186,19 @@ def _read(content: Path | bytes, options: LoadOptions) -> tuple[pl.DataFrame, tu
     by_name = {column.name: column for column in known}
     table, notes = with_points(table, lambda columns: read(columns, infer_schema=False), numeric, by_name)
     return table, layout.notes + notes
+
+
+def _typed_by_rows(read: Callable[[int | None], pl.DataFrame]) -> pl.DataFrame:
+    """The table with types that fit all rows; ``read`` takes how many rows tell the types, None for all.
+
+    Trying all types on all rows takes seven times as long as reading them with the types of the first ones.
+    """
+    with suppress(pl.exceptions.ComputeError):  # later rows do not fit, or the file is damaged
+        table = read(_TYPING_ROWS)
+        first = table.head(_TYPING_ROWS)
+        if table.height == first.height or all(one.null_count() < len(one) for one in first.get_columns()):
+            return table
+    return read(None)
 
 
 def _codes(

@@ -21,6 +21,8 @@ _LINES: Final = 6
 _PREAMBLE: Final = 30  # lines above the names of the columns, at most
 _QUOTED: Final = re.compile(r'"[^"]*(?:"|$)')
 _NUMBER: Final = re.compile(r"[-+(]?[$€£]?\s*[\d.,' ]*\d[\d.,]*\s*[%€)]?(?:[eE][-+]?\d+)?")
+_DECIMAL: Final = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?")
+_IN_SINGLE_QUOTES: Final = re.compile(r"'[^']*'(?:[,;\t|] ?'[^']*')+")
 _SEPARATOR_LINE: Final = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
 _WORD: Final = re.compile(r'"[^"]*"|\S+')
 _AGREEING: Final = 0.8  # of the lines must have the same number of fields
@@ -34,6 +36,7 @@ _NO_TABLES: Final = (
         "a web page, such as a page to log in",
         "download the file itself, or save its table as CSV",
     ),
+    (("%pdf-",), "a PDF", "save the table in it as CSV, for example with a spreadsheet program"),
     (
         ("version https://git-lfs",),
         "a pointer of Git LFS instead of the file",
@@ -71,16 +74,22 @@ def arranged(content: Path | bytes) -> Layout:
         return found if found.separator == declared[1] else Layout(rest, declared[1])
     lines = sample.splitlines(keepends=True)
     lines = lines if is_whole or len(lines) < 2 else lines[:-1]
+    if lines and _IN_SINGLE_QUOTES.fullmatch(lines[0].strip()) and b'"' not in (whole := _whole(content)):
+        return arranged(whole.replace(b"'", b'"'))
     separator, spaced = _by_header(lines), _spaced(lines)
-    if spaced is not None and separator in ("", "\t") and any(" " in line.strip() for line in lines):
+    if not any(" " in line.strip() for line in lines):
+        spaced = None
+    if spaced is not None and separator in ("", "\t"):
         tabs = _width(_records(lines, "\t"))
         if spaced > tabs:  # a tab among spaces is one of them
             return arranged(_with_tabs(_whole(content)))
     if separator and _is_plain(_records(lines[:_LINES], separator)):
         return Layout(content, separator)
     tables = {one: _records(lines, one) for one in _SEPARATORS}
-    separator = max(_SEPARATORS, key=lambda one: _agreement(tables[one]))
+    separator = max(_SEPARATORS, key=lambda one: _fitness(tables[one]))
     records = tables[separator]
+    if _halves(lines, separator):
+        return Layout(content, ";")
     if _agreement(records)[0] < _AGREEING or _width(records) < 2:
         if spaced is not None:
             return arranged(_with_tabs(_whole(content)))
@@ -159,13 +168,22 @@ def find_header(rows: Sequence[Sequence[str]]) -> int:
     width = max(Counter(map(len, rows)).items(), key=lambda pair: (pair[1], pair[0]))[0] if rows else 0
     filled = [sum(bool(field.strip()) for field in row) for row in rows[:_PREAMBLE]]
     if not filled or 2 * filled[0] > width:
-        return 0
+        return int(_names_groups(rows[:_PREAMBLE]))
     for i, row in enumerate(rows[:_PREAMBLE]):
         if 2 * filled[i] > width and len(row) == width:
             # Below the names something is unlike them; a row of data is like the rows below it.
             named = len(set(row)) == width and not any(_NUMBER.fullmatch(one.strip()) for one in row)
             return i if (named and filled[i] == width) or filled[0] <= 1 else 0
     return 0
+
+
+def _names_groups(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first row names groups of columns, and the second one the columns, above some numbers."""
+    if len(rows) < 3 or len(set(rows[0])) == len(rows[0]) or not len(rows[0]) == len(rows[1]) == len(rows[2]):
+        return False
+    names, below = ([one.strip() for one in row] for row in rows[1:3])
+    numbers = [[_NUMBER.fullmatch(one) is not None for one in row] for row in (names, below)]
+    return all(names) and len(set(names)) == len(names) and not any(numbers[0]) and any(numbers[1])
 
 
 def _sample(content: Path | bytes) -> tuple[str, bool]:
@@ -206,13 +224,14 @@ def _records(lines: Sequence[str], separator: str) -> list[_Record]:
 
 
 def _is_plain(records: list[_Record]) -> bool:
-    """Whether the first line has a name for each column, and the others as many fields."""
+    """Whether the first line has another name for each column, and the others as many fields."""
     if not records:
         return False
     header = records[0]
     same = all(len(one.fields) == len(header.fields) for one in records)
     tidy = all(field == field.strip() for field in header.fields) and header.fields[-1] != ""
-    return same and tidy and 2 * header.filled > len(header.fields)
+    distinct = len(set(header.fields)) == len(header.fields)
+    return same and tidy and distinct and 2 * header.filled > len(header.fields)
 
 
 def _width(records: list[_Record]) -> int:
@@ -227,6 +246,20 @@ def _agreement(records: list[_Record]) -> tuple[float, int]:
         return 0.0, width
     table = [one for one in records if len(one.fields) > 1]
     return sum(len(one.fields) == width for one in table) / len(table), width
+
+
+def _fitness(records: list[_Record]) -> tuple[bool, float, int]:
+    """Orders the separators: decimal commas are as many in each row, but not in the names above."""
+    share, width = _agreement(records)
+    whole = sum(len(one.fields) == width for one in records) / max(len(records), 1)
+    return share >= _AGREEING, whole, width
+
+
+def _halves(lines: Sequence[str], separator: str) -> bool:
+    """Whether the commas are the decimal marks of a single column, below its name."""
+    filled = [line.strip() for line in lines if line.strip()]
+    commas = all(_DECIMAL.fullmatch(line) for line in filled[1:])
+    return separator == "," and len(filled) > 1 and "," not in filled[0] and commas
 
 
 def _cut(content: Path | bytes, separator: str, records: list[_Record]) -> Layout:
@@ -258,11 +291,10 @@ def _cut(content: Path | bytes, separator: str, records: list[_Record]) -> Layou
 
 def _spaced(lines: Sequence[str]) -> int | None:
     """The number of columns if they are separated by spaces, as many in every line; None if they are not."""
-    counts = Counter(len(_WORD.findall(line)) for line in lines if line.strip())
-    if len(counts) != 1 or sum(counts.values()) < 3:
-        return None
-    width = next(iter(counts))
-    return width if width > 1 else None
+    first, *rest = [len(_WORD.findall(line)) for line in lines if line.strip()] or [0]
+    if len(rest) < 2 or len(set(rest)) != 1 or first < 2 or first not in (rest[0], rest[0] - 1):
+        return None  # R leaves out the name of the column that names the rows
+    return rest[0]
 
 
 def _with_tabs(content: bytes) -> bytes:

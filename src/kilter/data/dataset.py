@@ -187,6 +187,11 @@ class LoadOptions:
         return self.columns if self.encoding is None else self.encoding.columns
 
     @property
+    def known_target(self) -> str | None:
+        """The target column that the person names, or that of an earlier training."""
+        return self.target or (self.encoding.target if self.encoding is not None else None)
+
+    @property
     def labels_required(self) -> bool:
         """Whether a file without labels is an error; not in prediction."""
         return not self.unlabelled and self.encoding is None

@@ -39,7 +39,10 @@ _DATES: Final = (
     *("%B %d, %Y", "%B %d %Y", "%Y-%B-%d", "%A, %d %B %Y", "%A %d %B %Y", "%A, %B %d, %Y"),
 )
 _TIMES: Final = ("%H:%M", "%H:%M:%S", "%H:%M:%S%.f", "%I:%M %p", "%I:%M:%S %p")
-_OF_MONTHS: Final = ("%Y-%m", "%Y/%m", "%m/%Y", "%B %Y", "%B-%Y", "%B-%y")
+# Of the first month of a quarter, and of a Monday.
+_QUARTER: Final = "%YQ"
+_WEEK: Final = "%GW%V"
+_OF_MONTHS: Final = (_QUARTER, _WEEK, "%Y-%m", "%Y/%m", "%m/%Y", "%B %Y", "%B-%Y", "%B-%y")
 _SPECIAL: Final = (
     *("%d/%B/%Y:%H:%M:%S %z", "%A %B %d %H:%M:%S %Y", "%A, %d %B %Y %H:%M:%S %z", "%A %B %d %H:%M:%S %z %Y"),
     *("%A, %d %B %Y %H:%M:%S GMT", "%Y%m%d%H%M%S", "%Y%m%dT%H%M%SZ"),
@@ -75,7 +78,10 @@ YEAR_FIRST: Final = "%Y%m%d"  # also of whole numbers, such as 20251231
 # Names of zones, such as "GMT+2" and "CET": the time is read as the local one.
 _ZONE: Final = r" (?:(?:GMT|UTC)(?:[+-]\d{1,2}(?::?\d\d)?)?|(?:CE|EE|WE|B|[ECMP])[SD]?T)$"
 
+_LIKE_A_QUARTER: Final = r"^(\d{4})[- ]?[Qq]([1-4])$"
+_LIKE_A_WEEK: Final = r"^(\d{4})-?W(\d{2})$"
 _LIKE_A_DATE: Final = (
+    rf"{_LIKE_A_QUARTER}|{_LIKE_A_WEEK}|"
     r"^(?:\d{4}[-/.]\d{1,2}(?:[-/.]\d{1,2})?|\d{8}(?:\d{6})?|\d{1,2}[-/.]\d{1,2}[-/.](?:\d{4}|\d{2})"
     r"|\d{1,2}/\d{4})(?:[ T,]|$)"
     r"|^(?:\p{L}{3,9},? )?(?:\d{1,2}[-/ .]+\p{L}{3,9}[-/ .,]+\d{2,4}|\p{L}{3,9}\.?[- ](?:\d{1,2},? )?\d{2,4}"
@@ -204,7 +210,13 @@ def _moments(text: pl.Series, pattern: str) -> pl.Series:
     if "%p" in pattern or "%H" in pattern:
         named = pattern.endswith(("GMT", "UTC", "%z", "%#z"))
         text = text if named else text.str.replace(_ZONE, "")
-    if pattern in _OF_MONTHS:
+    if pattern == _WEEK:
+        found = text.str.replace(_LIKE_A_WEEK, "${1}-W${2}-1").str.to_date("%G-W%V-%u", strict=False)
+    elif pattern == _QUARTER:
+        year, quarter = text.str.extract_groups(_LIKE_A_QUARTER).struct.unnest().get_columns()
+        month = (3 * quarter.cast(pl.Int64, strict=False) - 2).cast(pl.String)
+        found = (year + "-" + month + "-1").str.to_date("%Y-%m-%d", strict=False)
+    elif pattern in _OF_MONTHS:
         found = ("1 " + text).str.to_date(f"%d {pattern}", strict=False)
     elif "%H" in pattern or "%I" in pattern:
         found = text.str.to_datetime(pattern, strict=False, time_unit="us").dt.replace_time_zone(None)

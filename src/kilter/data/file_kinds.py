@@ -26,7 +26,6 @@ _CONVERSIONS: Final = {
     ".arff": "pandas.DataFrame(scipy.io.arff.loadarff(FILE)[0])",
 }
 _ARRAYS: Final = {
-    ".npy": "numpy.savez('data.npz', x=numpy.load(FILE), y=...)",
     ".mat": "numpy.savez('data.npz', x=scipy.io.loadmat(FILE)['X'], y=...)",
     ".libsvm": "x, y = sklearn.datasets.load_svmlight_file(FILE); "
     "numpy.savez('data.npz', x=x.toarray(), y=y)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,9 @@ TRAIN_NAMES = ("train", "training")
 VALIDATION_NAMES = ("val", "valid", "validation", "dev")
 TEST_NAMES = ("test", "testing")
 _DEEPEST = 4  # folders below one another
-_OF_IMAGES = {"images", "image", "imgs", "img", "jpegimages", "frames"}
+_NUMBERED = re.compile(r"(.+?)[._ -]+\(?\d+\)?|(\D+?)\d+")
+_FEWEST = 2  # pictures of a class
+_OF_IMAGES = {"images", "image", "imgs", "img", "jpegimages", "frames", *TRAIN_NAMES, *TEST_NAMES}
 _OF_ANSWERS = {"masks", "mask", "labels", "annotations", "labelme", "segmentation", "segmentationclass", "gt"}
 # How files of the formats that are decoded begin.
 _BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")
@@ -58,6 +61,7 @@ def read(path: Path, options: LoadOptions) -> Source:
     a folder without class folders is read as images without labels.
     """
     path, inside = _innermost(path)
+    _refuse_masks(path, inside)
     by_name = {name.lower(): folder for name, folder in inside.items()}
     train_folder = next((by_name[name] for name in TRAIN_NAMES if name in by_name), None)
     if train_folder is None:
@@ -130,14 +134,18 @@ def _part(
     """Images and labels (text) of one part, the images as decoded, the classes, and notes."""
     classes = _subfolders(folder)
     _refuse_masks(folder, classes)
-    if not classes and options.unlabelled:
-        classes = {"": folder}
+    groups = {name: _all_files(inside) for name, inside in classes.items()}
+    notes: tuple[str, ...] = ()
+    if not classes:
+        loose = _files(folder)
+        groups = {"": loose} if options.unlabelled else _by_first_words(loose)
+        counts = first_named(f"{quote(in_utf8(name))} ({len(one)})" for name, one in groups.items())
+        notes = () if options.unlabelled else (f"the classes are how the file names begin: {counts}",)
     files: list[Path] = []
     labels: list[str] = []
     others: list[str] = []
     empty: list[str] = []
-    for class_name, class_folder in classes.items():
-        inside = _all_files(class_folder) if class_name else _files(class_folder)
+    for class_name, inside in groups.items():
         pictures = [is_picture(entry) for entry in inside]
         images = [entry for entry, good in zip(inside, pictures, strict=True) if good]
         strange = (entry for entry, good in zip(inside, pictures, strict=True) if not good)
@@ -147,18 +155,18 @@ def _part(
         empty += [] if images else [class_name]
     if not files:
         raise _without_images(folder, empty)
-    classes = {name: one for name, one in classes.items() if name not in empty}
+    classes = [name for name in groups if name not in empty]
     without = first_named(quote(in_utf8(name)) for name in empty)
     names = [in_utf8(str(file.relative_to(folder))) for file in files]
     encoded = Encoded(len(files), lambda i: content_of(files[i]), lambda i: in_utf8(str(files[i])))
     decoded = decode_images(encoded, options, like)
-    notes = (f"not images, so not read: {first_named(others)} in {folder}",) if others else ()
+    notes += (f"not images, so not read: {first_named(others)} in {folder}",) if others else ()
     notes += (f"no images in folder {without}, so it is no class",) if empty else ()
     notes += decoded.notes
     inputs = None
     if options.keep_inputs:
         inputs = pl.DataFrame({FILE: [names[i] for i in decoded.positions]})
-    if classes.keys() == {""}:
+    if classes == [""]:
         return Part(decoded.x, None, decoded.skipped, inputs=inputs), decoded, (), notes
     targets, good = np.array(labels), np.zeros(len(labels), bool)
     good[decoded.positions] = True
@@ -167,10 +175,23 @@ def _part(
     return part, decoded, tuple(map(in_utf8, classes)), notes
 
 
+def _by_first_words(files: list[Path]) -> dict[str, list[Path]]:
+    """Pictures such as cat.0.jpg and dog.1.jpg by the words before the numbers; {} if they have none."""
+    groups: dict[str, list[Path]] = {}
+    for file in filter(is_picture, files):
+        found = _NUMBERED.fullmatch(file.stem)
+        if found is None:
+            return {}
+        groups.setdefault(found[1] or found[2], []).append(file)
+    several = len(groups) > 1 and all(len(one) >= _FEWEST for one in groups.values())
+    return dict(sorted(groups.items())) if several else {}
+
+
 def _refuse_masks(folder: Path, classes: dict[str, Path]) -> None:
     """Raise DataError for folders of images and of their masks or boxes, which are no classes."""
     names = {name.lower() for name in classes}
-    if names & _OF_IMAGES and names & _OF_ANSWERS and names <= _OF_IMAGES | _OF_ANSWERS:
+    words = {word for name in names for word in re.split("[^a-z]+", name)}
+    if len(names) > 1 and words & _OF_ANSWERS and words <= _OF_IMAGES | _OF_ANSWERS:
         raise DataError(
             expected=f"folders named for the classes in {folder}",
             received=f"{first_named(map(quote, classes))}: images and their masks or boxes",

@@ -111,7 +111,7 @@ def _image_part(
         targets, missing = usable
         bare, skipped = kept[missing[kept]], decoded.skipped
         if len(bare):
-            if not options.skip_bad:
+            if not options.skip_bad and 2 * len(bare) > len(kept):
                 raise DataError(
                     expected=f"a label in column {quote(label or '')} for every image",
                     received=f"{len(bare)} missing {name_rows(bare)} (rows count from 0)",

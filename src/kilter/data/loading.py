@@ -134,7 +134,7 @@ FORMATS = (
         resizes=True,
         frame=parquet.frame,
     ),
-    Format("npz", "an .npz archive", npz.recognises, npz.read),
+    Format("npz", "an .npz archive, or .npy files", npz.recognises, npz.read),
     Format("idx", "idx files (…-images-idx3-ubyte, plain or .gz)", idx.recognises, idx.read),
     Format(
         "datasets",
@@ -143,6 +143,14 @@ FORMATS = (
         arrow.read_folder,
         resizes=True,
     ),
+    Format(
+        "tables",
+        "a folder of tables",
+        several.is_folder,
+        lambda path, options: several.read_folder(path, options, _frame_reader),
+        resizes=True,
+        is_table=True,
+    ),
     Format("picture", "a picture", picture_file.recognises, picture_file.read, resizes=True),
     Format("images", "a folder of images in class folders", folders.recognises, folders.read, resizes=True),
 )
@@ -150,7 +158,7 @@ FORMATS = (
 _BY_CONTENT = ("csv", "json", "excel", "arrow", "parquet")
 _OF_ENDINGS = {".png": "picture", ".jpg": "picture"}  # which are recognised in files alone
 # Formats that contain a table or images: which, a look at the columns tells.
-_EITHER = {"parquet": parquet.first_rows, "datasets": arrow.first_rows}
+_EITHER = {"parquet": parquet.first_rows, "datasets": arrow.first_rows, "tables": several.first_rows}
 
 
 def load(

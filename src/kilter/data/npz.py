@@ -1,65 +1,121 @@
-"""NumPy archives with x and y, or x_train, y_train, x_test and y_test; never unpickled."""
+"""NumPy arrays x and y, also of parts such as x_train and test_labels: .npz, .npy files; never unpickled."""
 
 from __future__ import annotations
 
+import re
 import zipfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 
 from kilter._validation import errors_as
 from kilter.data.assembling import About, Part, assemble
 from kilter.data.dataset import LoadOptions, Source
+from kilter.data.folders import TEST_NAMES, TRAIN_NAMES, VALIDATION_NAMES
 from kilter.data.paths import DAMAGE, first_named, nearest_name, quote, require_file, require_room
 from kilter.errors import DataError
 
+_ROLES: Final = {
+    "x": ("x", "data", "images", "image", "imgs", "features", "inputs", "input"),
+    "y": ("y", "labels", "label", "targets", "target"),
+}
+_PARTS: Final = {"train": TRAIN_NAMES, "validation": VALIDATION_NAMES, "test": TEST_NAMES}
+_SPARSE: Final = {"indices", "indptr", "shape", "data"}
+
 
 def recognises(path: Path) -> bool:
-    """Whether the path ends in .npz."""
-    return path.suffix.lower() == ".npz"
+    """Whether the path ends in .npz or .npy, or is a folder of .npy files."""
+    if path.is_dir():
+        return ("", "x") in (found := _places(_stems(path))) or ("train", "x") in found
+    return path.suffix.lower() in (".npz", ".npy")
 
 
 def read(path: Path, options: LoadOptions) -> Source:
-    """Read an archive with x and y, or with x_train, y_train and optionally x_test, y_test, in any case."""
-    require_file(path)
-    with (
-        errors_as(
-            DataError,
-            *(*DAMAGE, zipfile.BadZipFile),
-            expected=f"an intact NumPy archive {path}",
-            received="one that cannot be read",
-            remedy="the file is truncated or damaged: write it again with numpy.savez",
-        ),
-        np.load(path, allow_pickle=False) as archive,
+    """Read x and y of an archive or a folder, or one array as rows without labels.
+
+    The arrays may be those of parts, and have other common names: ``train_images``, ``y_test``, ``data``.
+    """
+    what = "folder of arrays" if path.is_dir() else "NumPy archive"
+    if not path.is_dir():
+        require_file(path)
+    with errors_as(
+        DataError,
+        *(*DAMAGE, zipfile.BadZipFile),
+        expected=f"an intact {what} {path}",
+        received="one that cannot be read",
+        remedy="the file is truncated or damaged: write it again with numpy.savez",
     ):
-        return _read_archive(archive, path, options)
+        about = About("npz", str(path), path.stem)
+        if path.is_dir():
+            arrays = {stem: path / f"{stem}.npy" for stem in _stems(path)}
+            return _read_arrays(lambda key: _of_file(arrays[key]), list(arrays), path, options, about)
+        if path.suffix.lower() == ".npy":
+            return assemble(Part(_of_file(path), None), None, options, about)
+        with np.load(path, allow_pickle=False) as archive:
+            return _read_arrays(lambda key: _array(archive, key, path), archive.files, path, options, about)
 
 
-def _read_archive(archive: np.lib.npyio.NpzFile, path: Path, options: LoadOptions) -> Source:
-    keys = {key.lower(): key for key in archive.files}
-    about = About("npz", str(path), path.stem)
-    if "x_train" in keys:
-        train = _part(archive, keys, "x_train", "y_train", path)
-        test = _part(archive, keys, "x_test", "y_test", path) if "x_test" in keys else None
-        return assemble(train, test, options, about)
-    if "x" not in keys:
+def _stems(folder: Path) -> list[str]:
+    return sorted(entry.stem for entry in folder.iterdir() if entry.suffix == ".npy")
+
+
+def _places(keys: Iterable[str]) -> dict[tuple[str, str], str]:
+    """The keys by the part ("" for all rows) and the role, "x" or "y", that their names say."""
+    found: dict[tuple[str, str], str] = {}
+    for key in keys:
+        words = re.sub(r"^([xy])(?=[a-z]{2})|(?<=[a-z]{2})([xy])$", r"\1 \2", key.lower())
+        rest = [word for word in re.split(r"[^a-z]+", words) if word]
+        part = next((name for name, names in _PARTS.items() if any(one in names for one in rest)), "")
+        rest = [one for one in rest if one not in (*TRAIN_NAMES, *VALIDATION_NAMES, *TEST_NAMES)]
+        role = next((role for role, names in _ROLES.items() if len(rest) == 1 and rest[0] in names), "")
+        if role:
+            found.setdefault((part, role), key)
+    return found
+
+
+def _read_arrays(
+    array: Callable[[str], np.ndarray], keys: list[str], path: Path, options: LoadOptions, about: About
+) -> Source:
+    places = _places(keys)
+
+    def part(name: str) -> Part | None:
+        if (name, "x") not in places:
+            return None
+        labels = array(places[name, "y"]) if (name, "y") in places else None
+        if labels is not None and labels.ndim == 2 and labels.shape[1] == 1:
+            labels = labels[:, 0]
+        return Part(array(places[name, "x"]), labels)
+
+    sparse = set(keys) >= _SPARSE
+    train = None if sparse else part("train") or part("")
+    if train is None:
+        remedy = f"write it with numpy.savez(path, x=..., y=...){nearest_name('x_train', keys)}"
+        if sparse:
+            remedy = "write the matrix with numpy.savez(path, x=scipy.sparse.load_npz(FILE).toarray(), y=...)"
         raise DataError(
             expected=f"arrays x and y, or x_train, y_train, x_test and y_test, in {path}",
-            received=f"the arrays {first_named(map(quote, archive.files)) or 'none'}",
-            remedy=f"write it with numpy.savez(path, x=..., y=...){nearest_name('x_train', keys)}",
+            received=f"the arrays {first_named(map(quote, keys)) or 'none'}",
+            remedy=remedy,
         )
-    return assemble(_part(archive, keys, "x", "y", path), None, options, about)
+    return assemble(train, part("test"), options, about, part("validation"))
 
 
-def _part(archive: np.lib.npyio.NpzFile, keys: dict[str, str], x: str, y: str, path: Path) -> Part:
-    return Part(_array(archive, keys[x], path), _array(archive, keys[y], path) if y in keys else None)
+def _of_file(path: Path) -> np.ndarray:
+    require_room(path.stat().st_size, path)
+    return _plain(lambda: np.load(path, allow_pickle=False), path.name, path)
 
 
 def _array(archive: np.lib.npyio.NpzFile, key: str, path: Path) -> np.ndarray:
     members = [] if archive.zip is None else archive.zip.infolist()
     require_room(sum(one.file_size for one in members if one.filename in (key, f"{key}.npy")), path)
+    return _plain(lambda: archive[key], key, path)
+
+
+def _plain(read_one: Callable[[], Any], key: str, path: Path) -> np.ndarray:
     try:
-        array = archive[key]
+        array = read_one()
     except ValueError as error:
         if "allow_pickle" not in str(error):
             raise

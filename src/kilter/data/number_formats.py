@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from kilter.data import sexagesimal
 from kilter.data.paths import quote
 
 UNITS = "%$€£¥₹₽₺₩₪₫₴₦"
@@ -60,7 +61,8 @@ _POINT = (
 )
 _GROUPED_BY_COMMA = r"[1-9]\d{0,2},\d{3}"
 _WITH_COMMA = (
-    r"^[-+]?(?:\d{1,3}(?:[. \u{a0}\u{202f}'\u{2019}]\d{3})+|\d*)(?:,\d+)?(?:[eE][-+]?\d+)?\s*[kKMB]?$"
+    r"^(?:[<>]=?|[≤≥~≈])?\s*[-+]?(?:\d{1,3}(?:[. \u{a0}\u{202f}'\u{2019}]\d{3})+|\d*)(?:,\d+)?"
+    r"(?:[eE][-+]?\d+)?\s*[kKMB]?$"
 )
 _SUFFIX = (
     r"^[-+(]?\d[\d.,' \u{a0}\u{202f}]*(?:[eE][-+]?\d+)?\s*\+?\s*(\+|[\p{L}°²³℃℉/\u{b5}\"]{1,10}\.?|/\d+)$"
@@ -79,24 +81,16 @@ _MAGNITUDES = {
 }
 _WORDS = "|".join(name for name in _MAGNITUDES if len(name) > 1)
 _COUNTED = rf"^([-+]?\d*\.?\d+)\s*([kKMB]|(?i:{_WORDS})s?\.?)$"
-_AGES = {
-    "year": 8766.0,
-    "yr": 8766.0,
-    "month": 730.5,
-    "week": 168.0,
-    "day": 24.0,
-    "hour": 1.0,
-    "minute": 1 / 60,
-}
-_AGE = r"(?i)^(\d+(?:\.\d+)?)\s*(year|yr|month|week|day|hour|minute)s?(?: ago)?$"
-# Sign, days, hours, minutes, seconds, half of the day.
-_CLOCKS = (
-    r"^([-+]?)(?:(\d+) days? )?(\d+):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?(?:\s?([AaPp])\.?[Mm]\.?)?$",
-    r"^([-+]?)()(\d{1,2})\.([0-5]\d)\.([0-5]\d)()$",
-    r"^([-+]?)(?:(\d+)\s?d(?:ays?)?\s*)?(\d+)\s?h(?:ours?|rs?|)\s*(?:(\d+)\s?m(?:in(?:utes?|s)?)?)?\s*(?:(\d+)\s?s)?()$",
+# Units of one kind that stand side by side in a column are converted to the most frequent one.
+_FAMILIES = (
+    {"byte": 1.0, "b": 1.0, "B": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12}
+    | {"kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30},
+    {"mm": 1e-3, "cm": 1e-2, "m": 1.0, "km": 1e3},
+    {"mg": 1e-3, "g": 1.0, "kg": 1e3},
+    {"ml": 1e-3, "cl": 1e-2, "l": 1.0, "L": 1.0},
+    {"hz": 1.0, "khz": 1e3, "mhz": 1e6, "ghz": 1e9},
 )
-_MINUTES = r"^([-+]?)()()(\d+)\s?m(?:in(?:utes?|s)?)?()()$"  # beside entries such as "1h 30m"
-_HOURS = "hours"  # the unit of a column of times
+_WITH_UNIT = r"^([-+]?\d*\.?\d+)\s*(\p{L}{1,5})\.?$"
 _CODE = r"^[-+]?0\d"
 
 
@@ -105,7 +99,7 @@ class Writing:
     """How the numbers of a column are written.
 
     ``mark``: what "1,000" is: one, with the decimal mark ",", or a thousand, with "."; "": not known.
-    ``unit``: the word after its numbers, such as "kg"; "hours" of times and durations; "": none.
+    ``unit``: the word after its numbers, such as "kg"; "hours" of times and durations; "degrees"; "": none.
     """
 
     mark: str = ""
@@ -120,8 +114,9 @@ def writing_of(text: pl.Series) -> Writing:
         Writing(mark=',', unit='kg')
     """
     different = text.drop_nulls().unique()
-    if _are_times(different):
-        return Writing(unit=_HOURS)
+    unit = sexagesimal.unit_of(different)
+    if unit:
+        return Writing(unit=unit)
     unit = _common_word(different)
     mark = mark_of(different)
     if not mark and different.str.contains(_GROUPED_BY_COMMA).any():
@@ -140,8 +135,8 @@ def mark_of(text: pl.Series) -> str:
 def numbers_in(text: pl.Series, writing: Writing | None = None) -> pl.Series:
     """Float64 values of stripped texts; null for text that is not a number or is ambiguous.
 
-    Times of the day and durations, if most are, become hours. ``writing``: of an earlier training; by default
-    it is found in the texts.
+    Times of the day and durations, if most are, become hours, and angles degrees. ``writing``: of an earlier
+    training; by default it is found in the texts.
 
     Example:
         >>> numbers_in(pl.Series(["1,000", "12", "(2,500)"])).to_list()
@@ -153,8 +148,9 @@ def numbers_in(text: pl.Series, writing: Writing | None = None) -> pl.Series:
     text = _narrow(text)
     if writing is None:
         writing = writing_of(text)
-    if writing.unit == _HOURS or _are_times(text):
-        return _hours(text)
+    counted = writing.unit if writing.unit in sexagesimal.UNITS else sexagesimal.unit_of(text)
+    if counted:
+        return sexagesimal.numbers_in(text, counted)
     bare = _bare(text, writing.unit)
     comma, point = (bool(bare.str.contains(pattern).any()) for pattern in (_COMMA, _POINT))
     if (comma and not point) or (writing.mark == "," and not point):
@@ -162,7 +158,7 @@ def numbers_in(text: pl.Series, writing: Writing | None = None) -> pl.Series:
     elif not comma:
         grouped = bare.str.contains(_GROUPED).fill_null(False)
         bare = bare.str.replace_all(f"{_GAPS}|,", "").zip_with(grouped, bare)
-    return _scaled(bare)
+    return _scaled(bare, writing.unit)
 
 
 def with_point(bare: pl.Series) -> pl.Series:
@@ -175,10 +171,11 @@ def with_point(bare: pl.Series) -> pl.Series:
 def mostly_numbers(text: pl.Series) -> bool:
     """Whether more than half of the different texts are numbers with any decimal mark and the same unit."""
     texts = _narrow(text.drop_nulls().str.strip_chars().unique())
-    if _are_times(texts):
+    if sexagesimal.unit_of(texts):
         return True
-    bare = _bare(texts, _common_word(texts))
-    numbers = like_numbers(bare) | _scaled(bare).is_not_null()
+    unit = _common_word(texts)
+    bare = _bare(texts, unit)
+    numbers = like_numbers(bare) | _scaled(bare, unit).is_not_null()
     return int(numbers.sum()) * 2 > len(texts)
 
 
@@ -211,8 +208,9 @@ def reading_note(text: pl.Series) -> tuple[str, ...]:
     name, notes = quote(text.name), []
     if len(formatted):
         row = int(formatted[0])
-        hours = " hours" if writing_of(plain).unit == _HOURS else ""
-        notes.append(f"column {name} is read as numbers: {quote(text[row])} is {numbers[row]:g}{hours}")
+        unit = writing_of(plain).unit
+        unit = f" {unit}" if unit in sexagesimal.UNITS or len(_units_of(plain, unit)) > 1 else ""
+        notes.append(f"column {name} is read as numbers: {quote(text[row])} is {numbers[row]:g}{unit}")
     if len(bounds):
         row = int(bounds[0])
         count = f"{len(bounds)} bounds or estimates" if len(bounds) > 1 else "1 bound or estimate"
@@ -229,9 +227,22 @@ def _common_word(different: pl.Series) -> str:
     letters = words.str.len_chars()
     words = words.str.to_lowercase().zip_with(letters > 1, words)
     words = words.str.strip_chars_end("s.").zip_with(letters > 2, words)
-    counts = words.value_counts(sort=True, name="rows")
-    word, rows = counts.row(0)
+    counts = words.value_counts(name="rows").sort("rows", words.name, descending=[True, False])
+    word = counts.row(0)[0]
+    rows = int(counts.filter(pl.col(words.name).is_in([word, *_family(word)]))["rows"].sum())
     return word if rows * 2 > len(different) and word not in _MAGNITUDES else ""
+
+
+def _family(unit: str) -> dict[str, float]:
+    """The units that are multiples of ``unit``, and how many of it each is."""
+    found = next((one for one in _FAMILIES if unit in one), {})
+    return {name: factor / found[unit] for name, factor in found.items()}
+
+
+def _units_of(text: pl.Series, unit: str) -> set[str]:
+    """Which units of the family of ``unit`` the texts have."""
+    words = text.str.extract(_SUFFIX, 1).drop_nulls().unique().to_list()
+    return {word.lower() if len(word) > 1 else word for word in words} & set(_family(unit))
 
 
 def _bare(text: pl.Series, unit: str) -> pl.Series:
@@ -255,11 +266,16 @@ def _bare(text: pl.Series, unit: str) -> pl.Series:
     return text
 
 
-def _scaled(bare: pl.Series) -> pl.Series:
-    """Numbers with a decimal point; also those that count in thousands (K), millions (M) or billions (B)."""
+def _scaled(bare: pl.Series, unit: str) -> pl.Series:
+    """Numbers with a decimal point; also in multiples of the unit, thousands (K) and the like."""
     plain = bare.cast(pl.Float64, strict=False)
     if plain.null_count() == bare.null_count():
         return plain
+    if family := _family(unit):
+        number, word = bare.str.extract_groups(_WITH_UNIT).struct.unnest().get_columns()
+        word = word.str.to_lowercase().zip_with(word.str.len_chars() > 1, word)
+        factor = word.replace_strict(family, default=None, return_dtype=pl.Float64)
+        plain = plain.fill_null(number.cast(pl.Float64, strict=False) * factor)
     parts = bare.str.extract_groups(_COUNTED).struct.unnest()
     words = (
         parts["2"]
@@ -274,34 +290,3 @@ def _scaled(bare: pl.Series) -> pl.Series:
 def _narrow(text: pl.Series) -> pl.Series:
     """The texts with the digits of ASCII instead of the wide ones of Chinese and Japanese texts."""
     return text.str.normalize("NFKC") if text.str.contains("[０-９]").any() else text
-
-
-def _are_times(text: pl.Series) -> bool:
-    """Whether most of the texts are times of the day or durations."""
-    known = text.drop_nulls()
-    return len(known) > 0 and 2 * _hours(known).count() > len(known)
-
-
-def _hours(text: pl.Series) -> pl.Series:
-    """Hours of texts such as "12:30", "00:58:15", "2 days 01:30:00", "6:15 PM", "1h 30m"; null for others."""
-    found = pl.Series(text.name, [None], pl.Float64).extend_constant(None, len(text))[1:]
-    clocks = [clock for clock in _CLOCKS if text.str.contains(clock).any()]
-    ages = text.str.extract_groups(_AGE).struct.unnest()
-    units = ages["2"].str.to_lowercase()
-    if units.drop_nulls().n_unique() > 1:  # else a number with a unit
-        found = found.fill_null(
-            ages["1"].cast(pl.Float64) * units.replace_strict(_AGES, default=None, return_dtype=pl.Float64)
-        )
-    for clock in [*clocks, _MINUTES] if _CLOCKS[-1] in clocks else clocks:
-        found = found.fill_null(_hours_by(text, clock))
-    return found
-
-
-def _hours_by(text: pl.Series, clock: str) -> pl.Series:
-    sign, *numbers, half = text.str.extract_groups(clock).struct.unnest().get_columns()
-    days, hours, minutes, seconds = (part.cast(pl.Float64, strict=False).fill_null(0.0) for part in numbers)
-    halved = hours % 12 + 12 * (half.str.to_lowercase() == "p").cast(pl.Float64)
-    hours = halved.zip_with(half.str.len_bytes() > 0, hours) if half.null_count() < len(half) else hours
-    found = 24 * days + hours + minutes / 60 + seconds / 3600
-    signed = found * pl.select(pl.when(sign == "-").then(-1.0).otherwise(1.0)).to_series()
-    return signed.set(~text.str.contains(clock).fill_null(False), None)

@@ -1,17 +1,20 @@
-"""A CSV table with a column of picture files, such as ``file,label``: the pictures are the inputs."""
+"""A table with a column of picture files, such as ``file,label``: the pictures are the inputs."""
 
 from __future__ import annotations
 
 import csv as lines_of_csv
+import json
 import re
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from kilter.data import csv
+from kilter.data import csv, json_lines
 from kilter.data.assembling import About
 from kilter.data.csv_layout import arranged
 from kilter.data.dataset import LoadOptions, Source
+from kilter.data.folders import EXTENSIONS
 from kilter.data.frames import frames_source
 from kilter.data.paths import quote
 from kilter.data.picture_paths import Pictures, are_pictures, locate
@@ -19,6 +22,7 @@ from kilter.data.tables import table_source
 from kilter.errors import DataError
 
 _ENDINGS: Final = (".csv", ".tsv")
+_LINES_OF_OBJECTS: Final = (".jsonl", ".ndjson")
 _LOOKED_AT: Final = 1 << 16  # bytes at the beginning of the file
 _ROWS: Final = 20
 _NAMES_PICTURES: Final = re.compile(
@@ -27,18 +31,36 @@ _NAMES_PICTURES: Final = re.compile(
 
 
 def recognises(path: Path) -> bool:
-    """Whether a column names pictures in its first rows, most of which exist."""
-    return path.name.lower().endswith(_ENDINGS) and path.is_file() and find_pictures(path) is not None
+    """Whether a column names pictures, most of which exist, in the first rows; or a folder has that table."""
+    return _table_of(path) is not None
 
 
 def read(path: Path, options: LoadOptions) -> Source:
     """Read the pictures that a column names; another column is the target."""
-    table, notes = csv.frame(path, options)
-    found = find_pictures(path)
+    table = _table_of(path)
+    assert table is not None
+    objects = table.name.lower().endswith(_LINES_OF_OBJECTS)
+    rows, notes = (json_lines if objects else csv).frame(table, options)
+    found = find_pictures(table)
     assert found is not None
     said = f"the inputs are the pictures in {found.folder} that column {quote(found.column)} names"
+    if table != path:
+        said = f"{said} in {table.name}"
     about = About("csv table", str(path), path.stem, notes=(*notes, said))
-    return frames_source({"train": table}, options, about, pictures=found)
+    return frames_source({"train": rows}, options, about, pictures=found)
+
+
+def _table_of(path: Path) -> Path | None:
+    """The table of pictures: the file, or the only one beside pictures that are loose in a folder."""
+    if not path.is_dir():
+        known = path.name.lower().endswith((*_ENDINGS, *_LINES_OF_OBJECTS)) and path.is_file()
+        return path if known and find_pictures(path) is not None else None
+    with suppress(OSError):
+        entries = sorted(path.iterdir())
+        tables = [one for one in entries if one.suffix.lower() in (*_ENDINGS, *_LINES_OF_OBJECTS)]
+        if len(tables) == 1 and any(one.suffix.lower() in EXTENSIONS for one in entries):
+            return _table_of(tables[0])
+    return None
 
 
 def read_without(path: Path, options: LoadOptions) -> Source:
@@ -66,7 +88,7 @@ def read_without(path: Path, options: LoadOptions) -> Source:
 
 def column_names(path: Path) -> list[str]:
     """The names of the columns of a table."""
-    return list(_named_columns(path))
+    return list(_named_columns(_table_of(path) or path))
 
 
 def find_pictures(path: Path) -> Pictures | None:
@@ -83,7 +105,10 @@ def _named_columns(path: Path) -> dict[str, list[str]]:
     """The entries of the first rows of each column; {} if the file cannot be read, which is said later."""
     try:
         with path.open("rb") as file:
-            layout = arranged(file.read(_LOOKED_AT))
+            first_bytes = file.read(_LOOKED_AT)
+        if path.name.lower().endswith(_LINES_OF_OBJECTS):
+            return _entries_of_objects(first_bytes)
+        layout = arranged(first_bytes)
         assert isinstance(layout.content, bytes)
         text = layout.content.decode("utf-8-sig", errors="replace")
         header, *first = islice(lines_of_csv.reader(text.splitlines(), delimiter=layout.separator), _ROWS + 1)
@@ -93,4 +118,13 @@ def _named_columns(path: Path) -> dict[str, list[str]]:
     return {
         column: [row[position].strip() for row in full if row[position].strip()]
         for position, column in enumerate(header)
+    }
+
+
+def _entries_of_objects(first: bytes) -> dict[str, list[str]]:
+    objects = [json.loads(line) for line in first.splitlines()[:_ROWS] if line.endswith(b"}")]
+    columns = objects[0] if objects and isinstance(objects[0], dict) else {}
+    return {
+        name: [one[name] for one in objects if isinstance(one, dict) and isinstance(one.get(name), str)]
+        for name in columns
     }

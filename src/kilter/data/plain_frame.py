@@ -20,13 +20,23 @@ _UNCLOSED: Final = "look for a quote that is not closed, or shorten it"
 _DEEPEST: Final = 5
 _BETWEEN_TEXTS: Final = ";"
 _MICROSECONDS_AN_HOUR: Final = 3_600_000_000
+_NUMBER: Final = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+# "[0.1, 2]", "POINT (4.9 52.4)", and eight numbers or more without brackets.
+_NUMBERS: Final = re.compile(
+    rf"(?:\p{{L}}+ ?)?\[\s*{_NUMBER}(?:[\s,;]+{_NUMBER})+\s*\]|"
+    rf"(?:\p{{L}}+ ?)?\(\s*{_NUMBER}(?:[,;]?\s+{_NUMBER})+\s*\)|{_NUMBER}(?:[\s,;]+{_NUMBER}){{7,}}".replace(
+        r"\p{L}", "[A-Za-z]"
+    )
+)
+_LOOKED_AT: Final = 20
 _NO_NAME: Final = re.compile(r"|_duplicated_\d+|__UNNAMED__\d+|Unnamed: \d+|column_\d+")
 
 
-def plain(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
+def plain(frame: pl.DataFrame, target: str | None = None) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """The frame with a column for each field of objects and each entry of lists, and notes.
 
-    Lists have to be of numbers and of one length, or of texts, which are joined. Durations and times of the
+    Lists have to be of numbers and of one length, also as text but in the ``target``, or of texts, which are
+    joined. Durations and times of the
     day become hours. Columns without a name and without values are left out. Raises DataError for an entry of
     more than 16 MiB.
     """
@@ -34,7 +44,7 @@ def plain(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
     notes: list[str] = []
     columns: list[pl.Series] = []
     for series in frame.drop(nameless).get_columns() if len(nameless) < frame.width else frame.get_columns():
-        parts = _parts(series, _DEEPEST)
+        parts = _parts(series if series.name == target else _listed(series), _DEEPEST)
         if len(parts) > 1 or parts[0].name != series.name:
             notes.append(
                 f"column {quote(series.name)} becomes {first_named(quote(one.name) for one in parts)}"
@@ -73,6 +83,18 @@ def _require_short_entries(series: pl.Series) -> None:
             received=f"{in_bytes(sizes[row])} in column {quote(series.name)}, row {row} (rows count from 0)",
             remedy=_UNCLOSED,
         )
+
+
+def _listed(series: pl.Series) -> pl.Series:
+    """A column of texts of several numbers, as many in each, as one of lists; any other one as it is."""
+    if series.dtype != pl.String:
+        return series
+    first = series.head(_LOOKED_AT).drop_nulls().str.strip_chars()
+    if not len(first) or not all(map(_NUMBERS.fullmatch, first)):
+        return series
+    found = series.str.extract_all(_NUMBER)
+    counts = found.list.len().drop_nulls()
+    return found.cast(pl.List(pl.Float64), strict=False) if counts.n_unique() == 1 else series
 
 
 def _is_empty(series: pl.Series) -> bool:

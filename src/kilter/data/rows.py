@@ -19,6 +19,7 @@ _TOTAL: Final = re.compile(
 _FEWEST_ROWS, _FEWEST_COLUMNS = 5, 3
 _MOST_FOOTERS: Final = 20
 _LONGEST_UNIT: Final = 12
+_NO_UNIT: Final = ("-", "\u2013", "\u2014")
 _LOOKED_AT: Final = 1000  # rows below the units
 
 
@@ -33,8 +34,25 @@ def file_rows(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
         count = frame.height - kept.height
         were = "1 row without any entry is" if count == 1 else f"{count} rows without any entry are"
         frame, notes = kept, (f"{were} left out",) if count else ()
+    frame, repeated = _without_headers(frame)
     frame, units = _without_units(frame)
-    return frame, notes + units
+    return frame, notes + repeated + units
+
+
+def _without_headers(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """The frame without rows that repeat the names of the columns, as in files put together, and a note."""
+    if frame.width < 2 or not frame.height or any(dtype != pl.String for dtype in frame.dtypes):
+        return frame, ()
+    repeats = pl.all_horizontal((pl.col(name).str.strip_chars() == name.strip()) for name in frame.columns)
+    kept = frame.filter(~repeats.fill_null(False))
+    count = frame.height - kept.height
+    if not count:
+        return frame, ()
+    were = "row that repeats" if count == 1 else "rows that repeat"
+    return (
+        kept.with_columns(typed(one) for one in kept.get_columns()),
+        (f"{count} {were} the names of the columns left out",),
+    )
 
 
 def _without_units(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
@@ -50,7 +68,11 @@ def _without_units(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
         text = plain_text(one.head(_LOOKED_AT))
         first, known = text[0], text.slice(1).drop_nulls()
         alike = len(first) > _LONGEST_UNIT or first[0].isdigit() or (known == first).any()
-        if one.dtype != pl.String or alike or without_markers(text.head(1)).null_count():
+        if (
+            one.dtype != pl.String
+            or alike
+            or (first not in _NO_UNIT and without_markers(text.head(1)).null_count())
+        ):
             return frame, ()
         numbers = known.cast(pl.Float64, strict=False).count()
         above += [one] if numbers and 2 * numbers > len(known) else []

@@ -19,7 +19,9 @@ from kilter.errors import DataError
 
 ENDINGS = (".db", ".sqlite", ".sqlite3")
 SCHEME = "sqlite:"
-_TABLES = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND substr(name, 1, 7) != 'sqlite_'"
+_TABLES = (
+    "SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view') AND substr(name, 1, 7) != 'sqlite_'"
+)
 
 
 def recognises(source: str) -> bool:
@@ -55,8 +57,9 @@ def read(source: str, options: LoadOptions) -> Source:
         ),
         closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection,
     ):
-        names = [row[0] for row in connection.execute(_TABLES)]
-        table = wanted or (names[0] if len(names) == 1 else "")
+        kinds = dict(connection.execute(_TABLES).fetchall())
+        names = list(kinds)
+        table = wanted or _only_table(connection, kinds, options.known_target)
         if table not in names:
             near = nearest_name(wanted, names) if wanted else ""
             raise DataError(
@@ -64,6 +67,24 @@ def read(source: str, options: LoadOptions) -> Source:
                 received=f"table={wanted}" if wanted else "no name of a table",
                 remedy=f"name it: '{SCHEME}///{path}?table={names[0] if names else 'NAME'}'{near}",
             )
-        quoted = table.replace('"', '""')
-        frame = pl.read_database(f'SELECT * FROM "{quoted}"', connection, infer_schema_length=None)
-    return table_source(frame, None, options, About("sqlite table", source, table))
+        frame = pl.read_database(f"SELECT * FROM {_quoted(table)}", connection, infer_schema_length=None)
+    others = first_named(quote(name) for name in names if name != table)
+    notes = () if wanted or not others else (f"the table {quote(table)} is read, and not {others}",)
+    return table_source(frame, None, options, About("sqlite table", source, table, notes=notes))
+
+
+def _only_table(connection: sqlite3.Connection, kinds: dict[str, str], target: str | None) -> str:
+    """The only table, not counting views, or the only one with the target column; "" if there is none."""
+    tables = [name for name, kind in kinds.items() if kind == "table"] or list(kinds)
+    if len(tables) > 1 and target is not None:
+        tables = [
+            name
+            for name in tables
+            if any(row[1] == target for row in connection.execute(f"PRAGMA table_info({_quoted(name)})"))
+        ]
+    return tables[0] if len(tables) == 1 else ""
+
+
+def _quoted(name: str) -> str:
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from kilter.data.assembling import About, Part, assemble
-from kilter.data.columns import find_column
+from kilter.data.columns import NO_VALUES, find_column, reason_to_set_aside
 from kilter.data.dataset import LoadOptions, Source, Task
 from kilter.data.encoding import Column, TableEncoding
 from kilter.data.entries import as_numbers, is_text, known_numbers, plain_text, raw_targets, with_signs
@@ -65,11 +65,12 @@ def table_source(
     validation: pl.DataFrame | None = None,
 ) -> Source:
     """Encode the frames as ``options.encoding`` says, or as found in ``frame``, and assemble the source."""
-    frame, shaped = plain(frame)
+    frame, shaped = plain(frame, options.known_target)
     if not options.unlabelled:
         frame, left = without_totals(frame)
         shaped += left
-    test, validation = (None if one is None else plain(one)[0] for one in (test, validation))
+    others = (None if one is None else plain(one, options.known_target)[0] for one in (test, validation))
+    test, validation = others
     about = replace(about, notes=about.notes + shaped)
     if options.seen is not None:
         options.seen(frame)
@@ -81,7 +82,7 @@ def table_source(
         )
     encoding, notes, losses = options.encoding, about.notes, about.losses
     if encoding is None:
-        target, found = choose_target(frame.columns, options.target, about.origin)
+        target, found = choose_target(frame.columns, options.target, about.origin, frame)
         notes += found
         encoding, more = _fit_encoding(frame, target, options)
         notes += more
@@ -97,8 +98,13 @@ def table_source(
     return assemble(train_part, next(held_out), options, about, next(held_out))
 
 
-def choose_target(columns: list[str], wanted: str | None, origin: str) -> tuple[str, tuple[str, ...]]:
-    """The target column and, unless it is ``wanted``, a note that names it."""
+def choose_target(
+    columns: list[str], wanted: str | None, origin: str, frame: pl.DataFrame | None = None
+) -> tuple[str, tuple[str, ...]]:
+    """The target column and, unless it is ``wanted``, a note that names it.
+
+    Of a ``frame`` the last column is taken that is not one of texts, of row numbers or without values.
+    """
     if wanted is not None:
         if wanted in columns:
             return wanted, ()
@@ -109,11 +115,17 @@ def choose_target(columns: list[str], wanted: str | None, origin: str) -> tuple[
         )
     by_name = {column.lower(): column for column in reversed(columns)}
     named = next((by_name[name] for name in TARGET_NAMES if name in by_name), None)
-    target = columns[-1] if named is None else named
-    why = "the last column" if named is None else "by its name"
+    fit = (one for one in reversed(columns) if frame is None or _can_be_target(frame[one]))
+    target = next(fit, columns[-1]) if named is None else named
+    why = "by its name" if named else f"the last column{'' if target == columns[-1] else ' that can be one'}"
     return target, (
         f"the target is column {quote(target)} ({why}); another one: --target NAME (in Python target=)",
     )
+
+
+def _can_be_target(series: pl.Series) -> bool:
+    reason = reason_to_set_aside(series)
+    return reason is None or not (reason.is_text or reason.is_id or reason == NO_VALUES)
 
 
 def _with_target(encoding: TableEncoding, columns: list[str], target: str, origin: str) -> TableEncoding:
@@ -253,8 +265,9 @@ def _encode(frame: pl.DataFrame, encoding: TableEncoding, options: LoadOptions, 
         bad |= without
         clause = Values(targets, without, int(without.sum())).describe(encoding.target)
         problems.append(f"target {clause}")
-    if problems and (not options.skip_bad or bad.all()):
-        only_targets = all(problem.startswith("target") for problem in problems)
+    only_targets = all(problem.startswith("target") for problem in problems)
+    few = bool(problems) and only_targets and 2 * int(bad.sum()) <= len(bad)
+    if problems and ((not options.skip_bad and not few) or bad.all()):
         wanted = "a target in every row" if only_targets else "a finite number or a category in every field"
         raise DataError(
             expected=f"{wanted} of the {words} (rows count from 0)",
@@ -275,6 +288,8 @@ def _encode(frame: pl.DataFrame, encoding: TableEncoding, options: LoadOptions, 
         if column not in absent
         for note in values[column.name].notes(column, training=training)
     )
+    if few and not options.skip_bad:
+        said = (f"{counted(int(bad.sum()), 'row', 'rows')} without a usable target left out", *said)
     if absent:
         names = first_named(quote(one.name) for one in absent)
         said = (f"absent, so missing in every row: column {names}; predictions may be unreliable", *said)

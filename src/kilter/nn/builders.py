@@ -16,6 +16,7 @@ import numpy as np
 
 from kilter._array_types import Mask, Moment
 from kilter._system import require_memory
+from kilter._validation import whole_number
 from kilter.errors import ModelError, OptionError
 from kilter.nn.blocks import Blocks
 from kilter.nn.hidden import network_options
@@ -181,12 +182,7 @@ def _checked_shape(input_shape: Sequence[int], outputs: int) -> tuple[int, ...]:
             received=f"input_shape={shape}",
             remedy="pass the shape of one row, without the batch axis, such as (28, 28, 1)",
         )
-    if outputs < 1:
-        raise OptionError(
-            expected="outputs of at least 1",
-            received=f"outputs={outputs}",
-            remedy="pass the number of classes, or of columns to predict",
-        )
+    whole_number("outputs", outputs, 1, remedy="pass the number of classes, or of columns to predict")
     return shape
 
 
@@ -240,10 +236,7 @@ def _check_image(shape: tuple[int, ...], convolutions: int, kernel_size: int) ->
             received=f"input_shape={shape}",
             remedy="use mlp for tables",
         )
-    if kernel_size < 1:
-        raise OptionError(
-            expected="a kernel_size of at least 1", received=f"kernel_size={kernel_size}", remedy="3 is usual"
-        )
+    whole_number("kernel_size", kernel_size, 1, remedy="3 is usual")
     halvings = int(math.log2(min(shape[:2])))
     if convolutions > halvings:
         raise OptionError(

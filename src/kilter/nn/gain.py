@@ -21,7 +21,7 @@ import keras
 import numpy as np
 
 from kilter._models.keras_internals import compute_fans
-from kilter._validation import errors_as
+from kilter._validation import errors_as, number
 from kilter.errors import OptionError
 from kilter.nn.options import LEAKY_SLOPE, PRELU_SLOPE
 from kilter.nn.pairing import VarianceScaling, pairing_of
@@ -83,10 +83,7 @@ def activation_moments(activation: str | Callable[[Any], Any], variance: float =
         >>> activation_moments("relu").second
         0.5
     """
-    if not (math.isfinite(variance) and variance >= 0):
-        raise OptionError(
-            expected="a finite variance of 0 or more", received=f"variance={variance}", remedy="1 is usual"
-        )
+    variance = number("variance", variance, 0, remedy="1 is usual")
     slopes = _SLOPES.get(activation) if isinstance(activation, str) else None
     return _by_quadrature(activation, variance) if slopes is None else piecewise_linear(*slopes, variance)
 

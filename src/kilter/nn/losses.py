@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from kilter._models.keras_internals import LossFunctionWrapper
-from kilter.errors import OptionError
+from kilter._validation import number
 
 
 def smoothed_sparse_categorical_crossentropy(
@@ -79,12 +79,7 @@ class SmoothedSparseCategoricalCrossentropy(LossFunctionWrapper):
         name: str = "smoothed_sparse_categorical_crossentropy",
         dtype: Any = None,
     ) -> None:
-        if not 0 <= label_smoothing < 1:
-            raise OptionError(
-                expected="label_smoothing from 0 to below 1",
-                received=f"label_smoothing={label_smoothing!r}",
-                remedy="pass a share such as 0.1",
-            )
+        number("label_smoothing", label_smoothing, 0, below=1, remedy="pass a share such as 0.1")
         super().__init__(
             smoothed_sparse_categorical_crossentropy,
             reduction=reduction,  # pyright: ignore[reportArgumentType]  (Keras takes None too)

@@ -18,20 +18,18 @@ import numpy as np
 from kilter._engine.arrays import Rows
 from kilter._engine.step import Batch, Logs
 from kilter._models.variables import State
+from kilter._validation import one_of
 from kilter.errors import DataError, ModelError, OptionError
 from kilter.pretrain.targets import check_varied
 
 USUAL_SMOOTHING = 0.1
+LossName = Literal["hinge", "logistic"]
+LOSSES: Final[tuple[LossName, ...]] = ("hinge", "logistic")
 
 
-def checked_objective(loss: str, label_smoothing: float | None) -> Objective:
+def checked_objective(loss: LossName, label_smoothing: float | None) -> Objective:
     """The objective; :class:`OptionError` for an unknown loss or a smoothing that does not fit it."""
-    if loss not in LOSSES:
-        raise OptionError(
-            expected=f"loss as one of {', '.join(map(repr, LOSSES))}",
-            received=f"loss={loss!r}",
-            remedy="leave it out for the logistic loss",
-        )
+    one_of("loss", loss, LOSSES)
     if label_smoothing is None:
         label_smoothing = USUAL_SMOOTHING if loss == "logistic" else 0.0
     smooth = isinstance(label_smoothing, int | float) and 0 <= label_smoothing < 0.5
@@ -117,9 +115,6 @@ def _is_shape(shape: Any) -> bool:
 def _without_rows(shape: Any) -> str:
     return str(tuple(shape[1:])) if _is_shape(shape) else str(shape)
 
-
-LossName = Literal["hinge", "logistic"]
-LOSSES: Final[tuple[LossName, ...]] = ("hinge", "logistic")
 
 # A step's logs, as means over the epoch so far.
 LOGGED: Final = ("discriminator_loss", "generator_loss", "accuracy_on_real", "accuracy_on_fake", "spread")

@@ -11,10 +11,11 @@ import keras
 import numpy as np
 
 from kilter._models.copying import check_graph
+from kilter._validation import one_of
 from kilter.data.checks import find_nonfinite
 from kilter.data.dataset import Dataset
 from kilter.data.scaling import moments
-from kilter.errors import DataError, ModelError, OptionError
+from kilter.errors import DataError, ModelError
 from kilter.nn.builders import CONSTANT
 
 LEAST_ROWS: Final = 10  # fewer rows have no structure to learn
@@ -152,12 +153,7 @@ def targets_for(rows: np.ndarray, loss: str = "auto") -> Targets:
     scaled to 0 to 1 by :func:`value_range`. Other rows are standardised along their last axis: tables by
     column (constant columns are centred only), images by channel.
     """
-    if loss not in (*LOSSES, "auto"):
-        raise OptionError(
-            expected='loss as "auto", "mse" or "bce"',
-            received=f"loss={loss!r}",
-            remedy="leave it out to choose it from the data",
-        )
+    one_of("loss", loss, ("auto", *LOSSES))
     low, high = value_range(rows)
     unit = rows.dtype == np.uint8 or (low >= 0 and high <= 1)
     if rows.dtype != np.uint8 and unit:

@@ -18,7 +18,7 @@ class AugmentSection(Section):
     flip: Annotated[Literal["horizontal", "vertical", "both"] | None, UNSET] = unset(
         '"horizontal", "vertical" or "both": mirror every second image'
     )
-    rotate: Number = unset("a number above 0, at most 180: rotate by up to ± that many degrees", gt=0, le=180)
+    rotate: Number = unset("a number above 0, at most 180: rotate by up to ± this many degrees", gt=0, le=180)
     zoom: Number = unset("a number above 0, at most 0.9: zoom by a factor of 1 ± it", gt=0, le=0.9)
     shift: Number = unset(SHARE + "move by whole pixels, up to ± that share of each side", gt=0, le=1)
     fill: Literal["reflect", "edge", "zero"] = key(
@@ -37,7 +37,8 @@ class AugmentSection(Section):
         "a whole number from 1: mask a square with sides of that many pixels", ge=1, le=4096
     )
     mixup: Number = unset(
-        "a number from 0.001 to 1000, such as 0.2: mix rows and targets in a ratio from Beta(it, it)",
+        "a number a from 0.001 to 1000, such as 0.2: mix pairs of rows and their targets, in a ratio "
+        "drawn from Beta(a, a)",
         ge=0.001,
         le=1000,
     )

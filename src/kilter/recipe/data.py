@@ -23,24 +23,24 @@ class DataSection(Section):
     )
     validation: Annotated[HeldOut | None, UNSET] = key(
         0.1,
-        "rows from the front (a whole number, at least 1), a share above 0 and below 1 "
-        '(drawn with the seed, class by class), a file, or "none"',
+        "the number of rows to take from the front (at least 1), a share above 0 and below 1 "
+        '(drawn with the seed, stratified by class), a file, or "none"',
     )
     test: Annotated[HeldOut | None, UNSET] = unset("like validation; not for a source with its own test set")
     split_seed: Whole = unset(
-        "a whole number from 0 to 2147483647: the seed of shares, for several seeds on one "
-        "split; by default the recipe's seed",
+        "a whole number from 0 to 2147483647: the seed that draws the shares; set it to train several "
+        "seeds on the same split; by default the recipe's seed",
         ge=0,
         le=2**31 - 1,
     )
     folds: Whole = unset(
-        "a whole number from 2: cross-validation, which trains once for each of so many parts of the rows "
-        "and tests on that part",
+        "a whole number from 2: cross-validate with this many folds; each is tested by a model trained on "
+        "the others",
         ge=2,
         le=10_000,
     )
     fold: Whole = unset(
-        "a whole number from 1 to data.folds: train only without this part, and test on it", ge=1, le=10_000
+        "a whole number from 1 to data.folds: train one model, which is tested on this fold", ge=1, le=10_000
     )
     standardize: bool = key(
         True,
@@ -50,20 +50,20 @@ class DataSection(Section):
     skip_bad: bool = key(
         False, "true or false: leave out bad rows and images and count them, instead of stopping"
     )
-    ignore: Annotated[tuple[str, ...], LISTED] = key((), "a list of columns of a table that are not features")
+    ignore: Annotated[tuple[str, ...], LISTED] = key((), "a list of table columns not to use as features")
     only: Annotated[tuple[str, ...], LISTED] = key(
-        (), "a list of the only columns of a table that are features; [] for all"
+        (), "a list of the table columns to use as features; [] for all"
     )
     kinds: dict[str, Literal["number", "category", "date", "text", "ignore"]] = key(
         {},
-        'a table column name = kind: "number", "category", "date", "text" or "ignore"; kilter finds out the '
-        "kinds of the other columns",
+        'a table column name = kind: "number", "category", "date", "text" or "ignore"; kilter decides for '
+        "the others",
         alias="as",
     )
     text: Literal["ignore", "hash", "bag"] = key(
         "ignore",
-        '"ignore", "hash" or "bag": how free-text columns are used: not at all, as features that their '
-        "words are hashed into, or as counts of their most frequent words",
+        '"ignore", "hash" or "bag": how free-text columns are used: not at all, as counts of words hashed '
+        "into groups, or as counts of their most frequent words",
     )
     missing: Annotated[tuple[str, ...], LISTED] = key(
         (),
@@ -71,7 +71,7 @@ class DataSection(Section):
     )
     values: Annotated[tuple[str, ...], LISTED] = key(
         (),
-        'a list of entries of a text file that are values though they look missing, such as "NA", or '
+        'a list of entries of a text file to keep as values although they look missing, such as "NA", or '
         '"region=NA" for one column',
     )
     select: Literal["auto", "all", "related"] = key(
@@ -81,11 +81,11 @@ class DataSection(Section):
     )
     split: Literal["random", "time"] = key(
         "random",
-        '"random" or "time": held-out shares are random rows, or the latest rows by the first date column',
+        '"random" or "time": hold out random rows, or the latest rows by the first date column',
     )
     group: Text = unset(
-        "the name of a column of a table, such as patient: all rows with the same entry are in one part, and "
-        "the column is not a feature",
+        "the name of a table column, such as patient: all rows with the same entry go into the same part, "
+        "and the column is not a feature",
         min_length=1,
     )
     image_size: Annotated[tuple[int, int] | None, LISTED, UNSET] = unset(

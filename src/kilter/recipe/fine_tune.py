@@ -33,7 +33,8 @@ class StageSection(Section):
     )
     decay: float = key(
         1.0,
-        "divides the rate from each layer to the next lower one: from 1; above 1 for " + ", ".join(BY_DEPTH),
+        "1 or more: each layer's rate is that of the layer above divided by this; above 1 only for "
+        + ", ".join(BY_DEPTH),
         ge=1,
         le=1000,
     )

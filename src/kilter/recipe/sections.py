@@ -73,13 +73,13 @@ class TrainSection(Section):
     )
     ema: Number = unset(
         "a number above 0 and below 1, such as 0.999: the momentum of a moving average of the "
-        "weights, which replaces them in validation and in the result",
+        "weights, which validation and the saved model use",
         gt=0,
         lt=1,
     )
     swa: Annotated[WeightAveraging | None, UNSET] = unset(
         "a table such as { start = 0.75, every = 1 }: the mean of the weights at the ends of "
-        "epochs, which replaces them in validation and in the result"
+        "epochs, which validation and the saved model use"
     )
     evaluate_training: bool = key(
         False, "true or false: evaluate the training rows after each epoch, without dropout"
@@ -88,13 +88,13 @@ class TrainSection(Section):
     metric: str = key(
         "auto",
         "the validation measure that decides which epoch is the best and when to stop: loss, or one of "
-        'docs/measures.md, such as roc_auc; "auto" is the loss, with a rare class average_precision (of two '
-        "classes) or balanced_accuracy",
+        'docs/measures.md, such as roc_auc; "auto" is the loss, or if a class is rare, average_precision (of '
+        "two classes) or balanced_accuracy (for more)",
         min_length=1,
     )
     threshold: Annotated[float | Literal["auto"] | None, UNSET] = key(
         "auto",
-        "of two classes, the probability above 0 and below 1 from which the rarer one is answered; "
+        "for two classes, the probability above 0 and below 1 from which the rarer one is predicted; "
         '"auto" chooses it on the validation rows if that class is rare',
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from kilter._diagnosis.catalogue import CATALOGUE
 from kilter._records import Finding
-from kilter._text import duration
+from kilter._text import as_number, duration
 from kilter._treatment.result import Evaluation, Treatment, failure, said
 from kilter.report import words
 from kilter.report.charts import LEGEND_ABOVE, Chart, line, titled
@@ -57,7 +57,7 @@ def _content(treatment: Treatment) -> dict[str, Any]:
         "snippet": treatment.snippet(),
         "measure": trials.measure,
         "tried": [
-            (", ".join(one.remedies) or "none", [words.measure(trials.measure, one.score), one.outcome])
+            (", ".join(one.remedies) or "none", [_told(trials.measure, one.score), one.outcome])
             for one in trials.tried
         ],
         "parts": [
@@ -65,8 +65,8 @@ def _content(treatment: Treatment) -> dict[str, Any]:
                 one.remedy,
                 [
                     said(one),
-                    words.measure(trials.measure, one.without),
-                    "not tried" if math.isnan(one.alone) else words.measure(trials.measure, one.alone),
+                    _told(trials.measure, one.without),
+                    "not tried" if math.isnan(one.alone) else _told(trials.measure, one.alone),
                 ],
             )
             for one in trials.parts
@@ -74,12 +74,25 @@ def _content(treatment: Treatment) -> dict[str, Any]:
         "length": trials.length,
         "pairs": _pairs(treatment),
         "checks": [
-            (one.measure, [f"{one.given:.4g}", f"{one.other:.4g}", f"{one.error:.2g}", one.verdict])
+            (
+                one.measure,
+                [
+                    as_number(one.given),
+                    as_number(one.other),
+                    f"{one.error:.2g}" if math.isfinite(one.error) else "–",
+                    one.verdict,
+                ],
+            )
             for one in treatment.checks
         ],
         "method": _METHOD,
         "charts": [*_curves(treatment), *_depth(treatment.before, treatment.after)],
     }
+
+
+def _told(measure: str, value: float) -> str:
+    """A score in words; of a model that cannot be trained there is none."""
+    return words.measure(measure, value) if math.isfinite(value) else as_number(value)
 
 
 def _sentences(treatment: Treatment) -> list[str]:
@@ -101,13 +114,13 @@ def _tiles(treatment: Treatment) -> list[tuple[str, str, str]]:
     trials, proof = treatment.trials, treatment.trials.proof
     tiles = []
     if proof is not None:
-        medians = [failure(one) or words.measure(trials.measure, one.median) for one in proof.candidates]
+        medians = [failure(one) or _told(trials.measure, one.median) for one in proof.candidates]
         tiles.append(
             (f"{trials.measure} in short training runs", " → ".join(medians), "medians of the proof")
         )
     full = "trained" if treatment.stopped else "fully trained"
     trained = full if treatment.after.history else "not trained"
-    score = words.measure(trials.measure, treatment.after.score)
+    score = _told(trials.measure, treatment.after.score)
     tiles.append((f"{trials.measure} of the returned model", score, trained))
     remaining = len(treatment.after.diagnosis.codes("severe"))
     tiles.append(("severe findings", f"{len(treatment.diagnosis.codes('severe'))} → {remaining}", ""))
@@ -139,7 +152,13 @@ def _pairs(treatment: Treatment) -> dict[str, Any] | None:
     return {
         "columns": ["seed", *(candidate.name for candidate in proof.candidates), "better by"],
         "rows": [
-            (pair[0].seed, [*(words.measure(measure, run.score) for run in pair), f"{value:+.4g}"])
+            (
+                pair[0].seed,
+                [
+                    *(_told(measure, run.score) for run in pair),
+                    f"{value:+.4g}" if math.isfinite(value) else "–",
+                ],
+            )
             for pair, value in zip(pairs, one.differences, strict=True)
         ],
         "words": treatment.trials.in_words,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import jax
@@ -13,7 +14,7 @@ from sklearn.neighbors import NearestNeighbors
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.checks.generative import is_generator
 from kilter._diagnosis.checks.output import SQUARES
-from kilter._diagnosis.context import Context
+from kilter._diagnosis.context import Context, normalized
 from kilter._diagnosis.targets import labels, target_facts
 from kilter._diagnosis.thresholds import band, seen
 from kilter._diagnosis.values import masked_values, unmasked, without_sentinels
@@ -71,7 +72,11 @@ def check_scale(context: Context) -> list[Finding]:
         # If no layer reads the input directly, an operation before the first layer may scale it.
         if first and not any(isinstance(layer, _SCALING) for layer in first):
             named = "inputs" if len(context.inputs) == 1 else f"values of input {_input_name(context, index)}"
-            found += _scale(context, array, masked_values(first), named)
+            readers = [one for one in context.readers(index) if one.is_weighted]
+            made = _scale(context, array, masked_values(first), named)
+            if readers and all(normalized(context, one) for one in readers):  # which cancels the scale
+                made = (replace(one, severity="warning") for one in made)
+            found += made
     return sorted(found, key=lambda one: one.severity != "severe")[:1]
 
 
@@ -183,8 +188,9 @@ def _rescaled(context: Context, output: OutputFacts) -> bool:
 def check_columns(context: Context) -> list[Finding]:
     """Constant columns, and columns that repeat another one."""
     found = []
-    for array in context.inputs:
-        if array.ndim != 2 or array.dtype.kind not in "fiub" or len(array) < 2:
+    for place, array in enumerate(context.inputs):
+        steps = any(isinstance(one.layer, LOOKUPS) for one in context.readers(place))
+        if array.ndim != 2 or steps or array.dtype.kind not in "fiub" or len(array) < 2:
             continue
         constant = [int(i) for i in np.flatnonzero(np.all(array == array[0], axis=0))]
         first: dict[int, int] = {}

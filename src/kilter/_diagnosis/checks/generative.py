@@ -78,19 +78,24 @@ def explained(output: OutputFacts) -> float | None:
 def kl_weight(layer: Any, rows: int) -> float | None:
     """The weight of a KL term that a layer adds to the loss; None for any other layer.
 
-    The layer is called with made-up means and log-variances: the KL term is a square of the mean, and grows
-    exponentially with the other.
+    The layer is called with made-up means and log-variances, two tensors or the halves of one: the KL term is
+    a square of the mean, and grows exponentially with the other.
     """
     nodes: list[Any] = list(getattr(layer, "_inbound_nodes", []))
     tensors = list(nodes[0].input_tensors) if nodes else []
-    if len(tensors) != 2 or type(layer).__module__.partition(".")[0] == "keras":
-        return None  # layers of Keras add no loss to two inputs
+    if len(tensors) not in (1, 2) or type(layer).__module__.partition(".")[0] == "keras":
+        return None  # layers of Keras add no such loss
     shapes = [tuple(one.shape[1:]) for one in tensors]
-    if shapes[0] != shapes[1] or None in shapes[0]:
+    if not shapes[0] or shapes[0] != shapes[-1] or None in shapes[0]:
         return None
+    halved = len(shapes) == 1
+    if halved and shapes[0][-1] % 2:
+        return None
+    shape = (*shapes[0][:-1], shapes[0][-1] // 2) if halved else shapes[0]
 
     def penalty(first: float, second: float) -> float:
-        given = [jnp.full((rows, *shapes[0]), value, jnp.float32) for value in (first, second)]
+        given = [jnp.full((rows, *shape), value, jnp.float32) for value in (first, second)]
+        given = [jnp.concatenate(given, axis=-1)] if halved else given
         return float(sum(jnp.sum(one) for one in _added(layer, nodes[0], given)))
 
     try:
@@ -102,7 +107,7 @@ def kl_weight(layer: Any, rows: int) -> float | None:
         if base <= 0 or not np.isclose((double - none) / base, 4, rtol=0.02):
             continue
         if any(np.isclose((spread - none) / base, known, rtol=0.02) for known in _BY_SPREAD):
-            return 2 * base / max(int(np.prod(shapes[0])), 1)
+            return 2 * base / max(int(np.prod(shape)), 1)
     return None
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
+
+import numpy as np
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.thresholds import seen
-from kilter._models.optimizers import OptimizerFacts
+from kilter._models.optimizers import OptimizerFacts, optimizer_slot
 from kilter._records import Evidence, Finding, Severity
 
 
@@ -36,8 +39,11 @@ RATES: Final = {
 }
 """By optimiser; "momentum" is SGD with a momentum of at least 0.5. From Bengio 2012 and Keras's defaults."""
 
+USUAL_BATCH: Final = 32
+LARGE_BATCH: Final = 128
 _SOURCE: Final = "Bengio 2012; Keras's defaults"
 _LARGE_MOMENTUM: Final = 0.5
+_SAMPLES: Final = 33  # of a schedule over the planned steps
 
 
 def usual_rates(facts: OptimizerFacts) -> tuple[str, Rates | None]:
@@ -72,6 +78,23 @@ def check_adagrad(context: Context) -> list[Finding]:
     return [finding("adagrad-deep", "warning", ["optimizer"], evidence, layers=layers)]
 
 
+def check_decay(context: Context) -> list[Finding]:
+    """A schedule of the optimiser that has decayed long before the planned training ends."""
+    slot, limits = optimizer_slot(context.model, "learning_rate"), context.thresholds
+    if context.epochs is None or slot is None or not slot.is_scheduled:
+        return []
+    planned = context.epochs * context.steps_per_epoch
+    rates = np.array([float(slot.value(step)) for step in np.linspace(0, planned, _SAMPLES).astype(int)])
+    if not np.isfinite(rates).all() or rates.max() <= 0:
+        return []
+    alive = float(np.flatnonzero(rates >= limits.decayed_rate * rates.max())[-1] / (_SAMPLES - 1))
+    if alive >= limits.decayed_early:
+        return []
+    evidence = [seen(limits, "decayed_early", "share of the steps before the rate has decayed", alive)]
+    words = {"least": limits.decayed_rate, "alive": alive, "steps": planned}
+    return [finding("rate-decays-early", "warning", ["optimizer"], evidence, **words)]
+
+
 def check_frozen(context: Context) -> list[Finding]:
     """A model without trainable weights."""
     model = context.model
@@ -101,4 +124,17 @@ def check_stale(context: Context) -> list[Finding]:
     return [finding("stale-compile", "severe", ["optimizer"], evidence, detail=detail)]
 
 
-CHECKS = (check_frozen, check_stale, check_rate, check_adagrad)
+def check_batch(context: Context) -> list[Finding]:
+    """Batches so large that the planned training has few steps, where usual ones would give many more."""
+    if context.epochs is None or context.batch_size <= LARGE_BATCH:
+        return []
+    steps, limits = context.epochs * context.steps_per_epoch, context.thresholds
+    more = context.epochs * math.ceil(context.rows / USUAL_BATCH)
+    if steps >= limits.few_steps or more < 4 * steps:
+        return []
+    evidence = [seen(limits, "few_steps", "updates of the weights in all", steps)]
+    words = {"batch": min(context.batch_size, context.rows), "steps": steps, "usual": USUAL_BATCH}
+    return [finding("batch-too-large", "warning", ["training"], evidence, **words, more=more)]
+
+
+CHECKS = (check_frozen, check_stale, check_rate, check_decay, check_adagrad, check_batch)

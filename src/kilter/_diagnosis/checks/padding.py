@@ -9,10 +9,10 @@ import keras
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
-from kilter._diagnosis.context import Context, within
+from kilter._diagnosis.context import Context, SequenceReading, within
 from kilter._diagnosis.thresholds import seen
 from kilter._models.layers import RECURRENT, LayerFacts
-from kilter._records import Evidence, Finding
+from kilter._records import Evidence, Finding, Severity
 
 _SAMPLE: Final = 2_000
 _LEAST_STEPS: Final = 4
@@ -31,8 +31,8 @@ class Padding:
 def padding_of(array: np.ndarray) -> Padding | None:
     """The padding of sequences [n, steps] of ids or [n, steps, features] of numbers; None without any.
 
-    Padding is one value, the most common at the end (or the beginning), in runs of differing length: at least
-    a tenth of the sequences end (or begin) without it, or the runs vary.
+    Padding is one value, the most common at the end (or the beginning), in runs of differing length; zeros
+    may also be as many in every row, where sequences are padded to more steps than any of them has.
     """
     if array.dtype.kind not in "fiu" or array.ndim not in (2, 3) or len(array) < _LEAST_ROWS:
         return None
@@ -43,7 +43,7 @@ def padding_of(array: np.ndarray) -> Padding | None:
         rows = rows[..., None]
     ends = [_runs(rows[:, ::-1]), _runs(rows)]
     value, lengths = max(ends, key=lambda one: one[1].mean())
-    if lengths.mean() == 0 or np.ptp(lengths) == 0 or np.mean(lengths > 0) < 0.2:
+    if lengths.mean() == 0 or (np.ptp(lengths) == 0 and value) or np.mean(lengths > 0) < 0.2:
         return None
     shares = [float(_length(one, value).mean()) / rows.shape[1] for one in (rows[:, ::-1], rows)]
     return Padding(value, *shares)
@@ -90,7 +90,22 @@ def _finding(context: Context, code: str, where: list[str], padding: Padding, sh
         Evidence("share at the end", padding.after),
         Evidence("share at the beginning", padding.before),
     ]
-    return finding(code, "warning", where, evidence, share=share, value=padding.value)
+    limits, kept = context.thresholds, _kept(context.sequences)
+    faded = code == "padding-unmasked" and (kept < limits.padding_kept or share > limits.padding_most)
+    if faded:
+        name = "gradient by the content over that by the padding"
+        evidence.append(seen(limits, "padding_kept", name, kept))
+    severity: Severity = "severe" if faded else "warning"
+    return finding(code, severity, where, evidence, share=share, value=padding.value)
+
+
+def _kept(reading: SequenceReading | None) -> float:
+    """How strongly padded rows still depend on their content, beside their padding; 1 if unknown."""
+    if reading is None or not np.isfinite(reading.by_step).all():
+        return 1.0
+    parts = (reading.content, ~reading.content)
+    content, padding = (np.where(part, reading.by_step, 0.0).max(axis=1) for part in parts)
+    return float(np.median(content[padding > 0] / padding[padding > 0])) if (padding > 0).any() else 1.0
 
 
 def _is_sequence(context: Context, index: int, array: np.ndarray) -> bool:

@@ -41,7 +41,7 @@ def check_channels(context: Context) -> list[Finding]:
             words = {"shape": shape, "taken": taken, "size": other}
             words["format"] = "channels first" if first else "channels last"
             where = [convolutions[0].path]
-            found.append(finding("channels-order", "warning", where, evidence, **words))
+            found.append(finding("channels-order", "severe", where, evidence, **words))
     return found
 
 
@@ -80,8 +80,10 @@ def receptive_field(context: Context, output: OutputFacts) -> int | None:
     Each convolution and pooling adds (kernel - 1) · dilation · stride so far (Araujo et al. 2019).
     """
     end = context.layer(output.where)
-    if end is None or len(output.shape) != 4:
-        return None
+    return None if end is None or len(output.shape) != 4 else _field_at(context, end)
+
+
+def _field_at(context: Context, end: LayerFacts) -> int | None:
     known: dict[int, tuple[float, float]] = {}
     for one in context.layers[: end.index + 1]:
         before = [known[source] for source in one.sources]
@@ -127,8 +129,25 @@ def check_field(context: Context) -> list[Finding]:
             ]
             # Colour or texture may be enough; what a pixel sees is a structural fault while skill is missing.
             level: Severity = "severe" if share < context.thresholds.field_share / 2 else "warning"
-            words: dict[str, Any] = {"seen": field, "size": round(size)}
+            detail = f"the objects are about {size:.0f} pixels across"
+            words: dict[str, Any] = {"seen": f"{field} pixel{'s' * (field > 1)}", "detail": detail}
             found.append(finding("receptive-field", level, [output.where], evidence, **words))
+    pooled = [
+        one
+        for one in context.layers
+        if isinstance(one.layer, POOLINGS) and not hasattr(one.layer, "pool_size")
+    ]
+    for source in (context.layers[place] for one in pooled for place in one.sources):
+        sides = source.shape[1:3]
+        if len(source.shape) == 4 and min(sides) >= _LEAST_SIDE and _field_at(context, source) == 1:
+            evidence = [
+                seen(context.thresholds, "field_share", "receptive field over the map", 1 / min(sides))
+            ]
+            words = {
+                "seen": "1 pixel",
+                "detail": "their pool forgets where each was, so shapes cannot be told apart",
+            }
+            found.append(finding("receptive-field", "warning", [source.path], evidence, **words))
     return found
 
 

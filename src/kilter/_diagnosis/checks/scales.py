@@ -20,6 +20,7 @@ from kilter._records import Evidence, Finding, Severity
 
 _SAMPLE: Final = 5_000
 _LEAST_ROWS: Final = 20
+_FAVOURED: Final = 1.5  # above it one class, or its weight, is larger on purpose
 
 
 def check_sentinels(context: Context) -> list[Finding]:
@@ -178,11 +179,17 @@ def check_row_weights(context: Context) -> list[Finding]:
             detail = f"All rows of class {', '.join(silent[:5])} have the weight 0"
             return [finding("row-weights", "severe", ["targets"], evidence, detail=detail)]
         made = float(sums.max() / sums.min()) if total > 0 else 1.0
-        if made > limits.class_ratio and made > 3 * counts.max() / counts.min():
+        common, rare = counts.argmax(), counts.argmin()
+        each = sums / counts
+        reversed_ = each[common] > each[rare] * _FAVOURED and counts[common] > counts[rare] * _FAVOURED
+        if made > limits.class_ratio and (reversed_ or made > 3 * counts.max() / counts.min()):
             detail = f"With its weights one class counts {made:.3g} times as much as another, without them "
             detail += f"at most {counts.max() / counts.min():.3g} times as much"
+            detail += ": the common class has the larger weight, not the rare one" if reversed_ else ""
             evidence = [seen(limits, "class_ratio", "most over least weight of a class", made)]
-            return [finding("row-weights", "warning", ["targets"], evidence, detail=detail)]
+            level: Severity = "severe" if reversed_ else "warning"
+            remedies = ("class-weights",) if reversed_ else ()
+            return [finding("row-weights", level, ["targets"], evidence, remedies, detail=detail)]
     if effective >= limits.effective_rows:
         return []
     detail = f"The weights of the rows leave as much as {effective:.1%} of them"

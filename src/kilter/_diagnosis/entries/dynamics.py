@@ -20,6 +20,19 @@ TRAINING: Final[dict[str, Text]] = {
         "After {steps} steps every trainable weight still has its initial value: the updates are 0 or "
         "never applied.",
     ),
+    "infinite-derivative": (
+        "gradient of 0 is infinite", ("separate-pairs",),
+        "Griewank & Walther 2008, Evaluating derivatives, chapter 14",
+        "The {name}{place} gets 0 for {count} of its numbers. Its derivative there is infinite, so the "
+        "gradient becomes NaN although the loss is finite. Add 1e-7 to its argument, or use "
+        "keras.ops.maximum(x, 1e-7).",
+    ),
+    "batch-too-large": (
+        "batches too large: too few steps", ("change-batch-size",),
+        "McCandlish et al. 2018, An empirical model of large-batch training",
+        "Batches of {batch} rows leave {steps} updates in all; batches of {usual} give {more}. "
+        "Beyond a few hundred rows a larger batch hardly makes a step better.",
+    ),
     "edge-of-stability": (
         "learning rate at the edge of stability", ("find-learning-rate",),
         "Cohen et al. 2021, Gradient descent on neural networks typically occurs at the edge of stability",

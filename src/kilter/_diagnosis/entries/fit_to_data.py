@@ -12,7 +12,7 @@ _LECUN: Final = "LeCun et al. 1998, Efficient backprop, section 4.3"
 # fmt: off
 MODEL: Final[dict[str, Text]] = {
     "activation-before-softmax": (
-        "activation before the output's own activation", ("remove-first-activation",),
+        "activation before the output's own activation", ("remove-first-activation", "shift-logits"),
         f"{_BOOK}, section 6.2.2",
         "{where}: {first} comes before the output's {last}. {why}.",
     ),
@@ -54,7 +54,7 @@ DATA: Final[dict[str, Text]] = {
         "{detail}. Its predictions stay as they are, although it has targets.",
     ),
     "row-weights": (
-        "weights that silence rows", (), "Kish 1965, Survey sampling, section 11.7",
+        "weights that silence rows", ("class-weights",), "Kish 1965, Survey sampling, section 11.7",
         "{detail}. Rows of little weight teach little. Look at sample_weight and class_weight.",
     ),
     "sentinel-values": (

@@ -11,8 +11,8 @@ MODEL: Final[dict[str, Text]] = {
     "receptive-field": (
         "receptive field smaller than the objects", (),
         "Luo et al. 2016, Understanding the effective receptive field",
-        "Each pixel of {where} sees {seen} pixels of the input across; the objects are about {size} pixels "
-        "across. Use more pooling, strides or dilation.",
+        "Each pixel of {where} sees {seen} of the input across; {detail}. Use larger kernels, pooling, "
+        "strides or dilation.",
     ),
     "kernel-larger-than-map": (
         "convolutions on maps smaller than their kernels", (),

@@ -54,7 +54,6 @@ def replace_activation(subject: Subject, finding: Finding) -> Subject | None:
         where=paths(layers),
         before=counted(str(one.activation) for one in layers),
         after=f"{_SOUND}, he_normal",
-        snippet=f"keras.layers.Dense(..., activation={_SOUND!r}, kernel_initializer='he_normal')",
         recipe=(f"model.activation={_SOUND}", "model.initializer=he_normal"),
     )
     copied = cut(subject.model, cuts)
@@ -116,7 +115,6 @@ def self_normalize(subject: Subject, finding: Finding) -> Subject | None:
         where=paths(hidden),
         before=counted(str(one.activation) for one in hidden),
         after="selu, lecun_normal, alpha dropout, and no other layer that changes mean and variance",
-        snippet="keras.layers.Dense(..., activation='selu', kernel_initializer='lecun_normal')",
         recipe=("model.preset=self-normalizing", "data.standardize=true"),
     )
     copied = cut(subject.model, cuts)
@@ -168,7 +166,6 @@ def alpha_dropout(subject: Subject, finding: Finding) -> Subject | None:
         where=paths(drops),
         before="Dropout",
         after="AlphaDropout of the same rate",
-        snippet=f"keras.layers.AlphaDropout({drops[0].layer.rate:g})",
         recipe=("model.preset=self-normalizing",),
     )
     return operated(subject, change, _as_alpha(subject, (one.layer for one in drops)))

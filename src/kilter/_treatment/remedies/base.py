@@ -13,6 +13,11 @@ from kilter._records import Change, Finding
 from kilter._treatment.subject import Subject
 from kilter.errors import ModelError
 
+# The usual code for standardised inputs.
+ADAPTED = (
+    "normalization = keras.layers.Normalization()\n"
+    "normalization.adapt(x_train)  # then put it first in the model"
+)
 Apply = Callable[[Subject, Finding], Subject | None]
 
 

@@ -46,7 +46,6 @@ def fit_embedding(subject: Subject, finding: Finding) -> Subject | None:
         where=tuple(paths),
         before="; ".join(before),
         after="; ".join(after),
-        snippet="keras.layers.Embedding(input_dim=int(x_train.max()) + 1, ...)",
     )
     return operated(subject, change, cuts)
 
@@ -76,7 +75,6 @@ def project_numbers(subject: Subject, finding: Finding) -> Subject | None:
         where=tuple(one.path for one, _ in found),
         before="numbers used as rows of an embedding table",
         after="a dense layer on each number",
-        snippet="keras.layers.Reshape((*shape, 1)), keras.layers.Dense(width)  # in place of the Embedding",
     )
     return operated(subject, change, cuts)
 
@@ -150,7 +148,6 @@ def mask_padding(subject: Subject, finding: Finding) -> Subject | None:
         where=tuple(paths),
         before="padding is read like any other step",
         after=f"masked: {', '.join(words)}",
-        snippet="keras.layers.Embedding(..., mask_zero=True)  # or keras.layers.Masking(mask_value) first",
     )
     return operated(subject, change, cuts)
 
@@ -189,8 +186,6 @@ def scale_embedding(subject: Subject, finding: Finding) -> Subject | None:
         before=f"the sum with the positions is {factor:.3g} times as large as the tokens",
         after=f"tokens times {factor:.3g}"
         + (", and layer normalisation of the sum" if len(cuts) > 1 else ""),
-        snippet=f"x = keras.layers.Embedding(...)(ids) * {factor:.3g}\n"
-        "x = keras.layers.LayerNormalization()(x + positions)",
     )
     return operated(subject, change, cuts)
 

@@ -13,7 +13,8 @@ from kilter._diagnosis.checks.output import BINARY
 from kilter._engine.arrays import pick
 from kilter._engine.inference import predict_unchanged
 from kilter._models.compiling import compiled_like
-from kilter._models.editing import Cut, can_be_cut
+from kilter._models.copying import fresh_name
+from kilter._models.editing import Cut, can_be_cut, open_layers
 from kilter._models.layers import WEIGHTED
 from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import operated, remedies, replaceable
@@ -46,7 +47,6 @@ def remove_first_activation(subject: Subject, finding: Finding) -> Subject | Non
         where=tuple(paths),
         before="; ".join(names),
         after="only the last activation",
-        snippet="keras.layers.Dense(units)  # without an activation before the softmax",
     )
     return operated(subject, change, cuts)
 
@@ -69,7 +69,6 @@ def softmax_last_axis(subject: Subject, finding: Finding) -> Subject | None:
         where=tuple(one.path for one in free),
         before=f"softmax over axis {', '.join(map(str, axes))}",
         after="softmax over the last axis",
-        snippet="keras.layers.Softmax(axis=-1)",
     )
     cuts: dict[Any, Cut] = {one.layer: lambda config: {**config, "axis": -1} for one in free}
     return operated(subject, change, cuts)
@@ -102,12 +101,33 @@ def fix_from_logits(subject: Subject, finding: Finding) -> Subject | None:
         where=("loss",),
         before=f"from_logits={loss.from_logits}",
         after=f"from_logits={wanted}",
-        snippet=f"model.compile(..., loss=keras.losses.{kind.__name__}(from_logits={wanted}))",
     )
     model = compiled_like(subject.model, subject.copy(), loss=kind(from_logits=wanted, **kept))
     return subject.changed(change, model=model)
 
 
-REMEDIES = remedies(remove_first_activation, softmax_last_axis, needs_surgery=True) | remedies(
+def shift_logits(subject: Subject, finding: Finding) -> Subject | None:
+    """A dense layer between a value that is never negative and the sigmoid layer that it goes into."""
+    ends = [one for one in open_layers(subject.model) if is_sigmoid(one)]
+    last = subject.model.layers[-1] if can_be_cut(subject.model) else None
+    if "shift-logits" in subject.remedies or last is None or last not in ends or len(last.output.shape) != 2:
+        return None
+    change = Change(
+        remedy="shift-logits",
+        where=(last.name,),
+        before="a sigmoid of a value that is never negative",
+        after="a learnt factor and offset before the sigmoid",
+    )
+    dense = {"units": int(last.output.shape[-1]), "name": fresh_name(subject.model, "logits")}
+    return operated(subject, change, {last: lambda config: [keras.layers.Dense(**dense), config]})
+
+
+def is_sigmoid(layer: Any) -> bool:
+    """Whether a layer is nothing but a sigmoid."""
+    kind = isinstance(layer, keras.layers.Activation)
+    return kind and layer.activation is keras.activations.sigmoid
+
+
+REMEDIES = remedies(remove_first_activation, softmax_last_axis, shift_logits, needs_surgery=True) | remedies(
     fix_from_logits
 )

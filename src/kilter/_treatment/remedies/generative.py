@@ -1,18 +1,25 @@
-"""Remedies for variational autoencoders."""
+"""Remedies for variational autoencoders and pairs."""
 
 from __future__ import annotations
 
 from typing import Final
 
+import jax
+import keras
+import numpy as np
+
 from kilter._diagnosis.checks.generative import explained, kl_weight
 from kilter._models.compiling import compiled_like
+from kilter._models.copying import fresh_name
+from kilter._models.editing import can_be_cut
 from kilter._models.layers import loss_weights
 from kilter._records import Change, Finding
-from kilter._treatment.remedies.base import remedies
+from kilter._treatment.remedies.base import operated, remedies
 from kilter._treatment.subject import Subject
 
 # The noise that a KL term stands for afterwards, over the variance that a code can explain.
 _NOISE: Final = 0.01
+_MOVED: Final = 1e-3  # of the deviation of a row's numbers
 
 
 def weigh_reconstruction(subject: Subject, finding: Finding) -> Subject | None:
@@ -31,10 +38,29 @@ def weigh_reconstruction(subject: Subject, finding: Finding) -> Subject | None:
         where=("loss",),
         before=f"weight {now:.3g} for the reconstruction loss",
         after=f"weight {wanted:.3g}, with the same KL term",
-        snippet=f"model.compile(..., loss_weights=[{wanted:.3g}])",
     )
     treated = compiled_like(subject.model, subject.copy(), loss_weights=[wanted])
     return subject.changed(change, model=treated)
 
 
-REMEDIES = remedies(weigh_reconstruction)
+def separate_pairs(subject: Subject, finding: Finding) -> Subject | None:
+    """Move the second of two inputs of one shape a little, so that no pair has the distance 0."""
+    arrays = [np.asarray(one) for one in jax.tree.leaves(subject.x)]
+    if "separate-pairs" in subject.remedies or len(arrays) != 2 or not can_be_cut(subject.model):
+        return None
+    if arrays[0].shape[1:] != arrays[1].shape[1:]:
+        return None
+    if any(one.dtype.kind != "f" for one in arrays):
+        return None
+    offset = float(f"{_MOVED * max(float(arrays[1].std()), 1e-6):.2g}")
+    layer = keras.layers.Rescaling(1.0, offset=offset, name=fresh_name(subject.model, "apart"))
+    change = Change(
+        remedy="separate-pairs",
+        where=("data",),
+        before="pairs of two equal rows, whose distance of 0 has no gradient",
+        after=f"{offset:g} added to the second row, by a layer in the model",
+    )
+    return operated(subject, change, {}, front=[None, layer])
+
+
+REMEDIES = remedies(weigh_reconstruction) | remedies(separate_pairs, needs_surgery=True)

@@ -47,7 +47,6 @@ def reinitialize_paired(subject: Subject, finding: Finding) -> Subject | None:
         where=paths(layers),
         before=counted(_initializer_name(one.initializer) for one in layers),
         after=counted(names),
-        snippet=f"keras.layers.Dense(..., kernel_initializer={names[0]!r}, bias_initializer='zeros')",
         recipe=(f"model.initializer={names[0]}",),
     )
     return subject.changed(change, model=compiled_like(subject.model, copied.model))

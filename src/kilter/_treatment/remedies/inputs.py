@@ -17,7 +17,7 @@ from kilter._models.editing import Cut, can_be_cut, open_layers
 from kilter._models.layers import LOOKUPS
 from kilter._records import Change, Finding
 from kilter._treatment.policy import RemedyPolicy
-from kilter._treatment.remedies.base import operated, remedies
+from kilter._treatment.remedies.base import ADAPTED, operated, remedies
 from kilter._treatment.subject import Subject
 from kilter.data.scaling import moments
 
@@ -63,8 +63,7 @@ def standardize_inputs(subject: Subject, finding: Finding) -> Subject | None:
         before=f"inputs with {_described(compress(arrays, raw))}"
         + (", rescaled in the model" if rescaling else ""),
         after="mean 0 and variance 1, by a layer in the model",
-        snippet="normalization = keras.layers.Normalization()\n"
-        "normalization.adapt(x_train)  # then put it first in the model",
+        snippet=ADAPTED if len(arrays) == 1 else "",
         recipe=("data.standardize=true",),
     )
     cuts: dict[Any, Cut] = {layer: lambda config: None for layer in rescaling}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -42,21 +43,22 @@ def insert_batch_norm(subject: Subject, finding: Finding) -> Subject | None:
         remedy="insert-batch-norm",
         where=paths(layers),
         before="no normalisation between layers",
-        after=f"batch normalisation before each activation (momentum {momentum:g}){tiny_batch(subject)}",
-        snippet="keras.layers.Dense(..., use_bias=False),\n"
-        f"keras.layers.BatchNormalization(momentum={momentum:g}),\n"
-        f"keras.layers.Activation({layers[0].activation!r}),",
+        after=f"batch normalisation before each activation (momentum {momentum:g})",
         recipe=("model.batch_norm=before", f"model.batch_norm_momentum={momentum:g}"),
     )
-    return operated(subject, change, cuts)
+    treated = operated(subject, change, cuts)
+    return replace(treated, changes=(*subject.changes, in_whole_batches(subject, treated.changes[-1])))
 
 
-def tiny_batch(subject: Subject) -> str:
-    """In words, which rows to train on if the last batch is too small for a mean and variance; else ""."""
+def in_whole_batches(subject: Subject, change: Change) -> Change:
+    """The change, with the rows to train on if the last batch is too small for a mean and variance."""
     rest = subject.rows % subject.training.batch_size
     if not 0 < rest < subject.policy.remedies.least_norm_batch:
-        return ""
-    return f"; train on x[:{subject.rows - rest}], as a last batch of {rest} rows would disturb it"
+        return change
+    whole = subject.rows - rest
+    after = f"{change.after}; train on x[:{whole}], as a last batch of {rest} rows would disturb it"
+    rows = f"x_train, y_train = x_train[:{whole}], y_train[:{whole}]"
+    return replace(change, after=after, snippet=f"{change.snippet}\n{rows}")
 
 
 def fitting_momentum(steps: int, policy: RemedyPolicy = _POLICY) -> float:
@@ -120,7 +122,6 @@ def remove_redundant_bias(subject: Subject, finding: Finding) -> Subject | None:
         where=paths(pairs),
         before="a bias that the batch normalisation subtracts again",
         after="no bias",
-        snippet="keras.layers.Dense(..., use_bias=False),\nkeras.layers.BatchNormalization(),",
     )
     copied = cut(subject.model, {one.layer: lambda config: {**config, "use_bias": False} for one in pairs})
     for one, after in pairs.items():
@@ -139,13 +140,11 @@ def repair_batch_norm(subject: Subject, finding: Finding) -> Subject | None:
         return None
     wrong = {one: wrong[one] for one in replaceable(subject, wrong)}
     first, config = next(iter(wrong.items()))
-    options = ", ".join(f"{key}={value!r}" for key, value in config.items())
     change = Change(
         remedy="repair-batch-norm",
         where=paths(wrong),
         before=", ".join(f"{key} {getattr(first.layer, key)}" for key in config),
         after=", ".join(f"{key} {value}" for key, value in config.items()),
-        snippet=f"keras.layers.BatchNormalization({options})",
         recipe=(f"model.batch_norm_momentum={momentum:g}",) if "momentum" in config else (),
     )
     return operated(subject, change, {one.layer: _updated(changes) for one, changes in wrong.items()})
@@ -194,8 +193,6 @@ def reorder_dropout(subject: Subject, finding: Finding) -> Subject | None:
         where=paths(early),
         before="dropout before batch normalisation",
         after="dropout once, before the last layer",
-        snippet=f"keras.layers.Dropout({rate:g}),  # after the last BatchNormalization\n"
-        "keras.layers.Dense(...),",
     )
     return operated(subject, change, cuts)
 

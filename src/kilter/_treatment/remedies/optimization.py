@@ -52,7 +52,6 @@ def find_learning_rate(subject: Subject, finding: Finding) -> Subject | None:
         where=("optimizer",),
         before="unknown" if now is None else f"learning rate {now:.3g}",
         after=f"learning rate {rate:g}, {origin}",
-        snippet=f"optimizer = keras.optimizers.{type(facts.optimizer).__name__}(learning_rate={rate:g})",
         recipe=(f"optimizer.learning_rate={rate:g}",),
     )
     return _with_optimizer(subject, change, fresh_optimizer(subject.model, learning_rate=rate))
@@ -102,13 +101,12 @@ def clip_gradients(subject: Subject, finding: Finding) -> Subject | None:
         threshold, origin = found.threshold, f"the {found.percentile:g}th percentile over a trial"
     except KilterError:
         threshold, origin = subject.policy.remedies.clip_norm, "no steps with finite norms could be measured"
-    threshold, kind = float(f"{threshold:.2g}"), type(optimizer).__name__
+    threshold = float(f"{threshold:.2g}")
     change = Change(
         remedy="clip-gradients",
         where=("optimizer",),
         before="no gradient clipping",
         after=f"global gradient norm at most {threshold:g} ({origin})",
-        snippet=f"optimizer = keras.optimizers.{kind}(..., global_clipnorm={threshold:g})",
         recipe=(f"optimizer.global_clipnorm={threshold:g}",),
     )
     return _with_optimizer(
@@ -128,7 +126,6 @@ def change_optimizer(subject: Subject, finding: Finding) -> Subject | None:
         where=("optimizer",),
         before=facts.name + now,
         after=f"nadam, learning rate {rate:g}",
-        snippet=f"optimizer = keras.optimizers.Nadam(learning_rate={rate:g})",
         recipe=("optimizer.name=nadam", f"optimizer.learning_rate={rate:g}", "optimizer.momentum=none"),
     )
     kept: dict[str, Any] = {name: getattr(facts.optimizer, name, None) for name in _CLIPPING}
@@ -146,7 +143,6 @@ def one_cycle(subject: Subject, finding: Finding) -> Subject | None:
         where=("optimizer",),
         before=f"learning rate {peak:.3g} throughout",
         after=f"rising to {peak:.3g} and down again over all epochs (1cycle)",
-        snippet=f"kilter.fit(..., schedule=kilter.schedules.one_cycle({peak:g}, length=steps))",
         recipe=("schedule.name=one_cycle", f"optimizer.learning_rate={peak:g}"),
     )
     return subject.changed(change, cycle=peak)

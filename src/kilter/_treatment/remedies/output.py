@@ -155,8 +155,6 @@ def _change(output: OutputFacts, wanted: Wanted, keeps_loss: bool) -> Change:
         where=(output.where, "loss"),
         before=f"{output.units} × {activation}, {name or 'a custom loss'}{logits}",
         after=f"{wanted.units} × {wanted.activation}, {after}",
-        snippet=f"keras.layers.Dense({wanted.units}, activation={wanted.activation!r})  # the last layer\n"
-        f"model.compile(optimizer, loss={after!r})",
     )
 
 
@@ -249,9 +247,6 @@ def rescale_outputs(subject: Subject, finding: Finding) -> Subject | None:
         where=(output.where, "targets"),
         before=f"targets with mean {np.mean(mean):.3g}, deviation {whole**0.5:.3g}",
         after="outputs scaled to the targets' mean and deviation by a layer in the model",
-        snippet="scale = keras.layers.Normalization(axis=None, mean=y_train.mean(), variance=y_train.var(), "
-        "invert=True)  # last in the model\n"
-        f"model.compile(..., loss_weights={weight:.3g})",
     )
     model = compiled_like(subject.model, copied.model, loss_weights=[weight])
     return subject.changed(change, model=model)

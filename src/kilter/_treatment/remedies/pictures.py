@@ -27,13 +27,13 @@ from kilter.nn.losses import SparseCategoricalFocalCrossentropy, SparseDice
 _MOST_GROUPS: Final = 32
 _LEAST_SHARE: Final = 1e-4
 _CODE: Final = {
-    "mirrored left to right": "masks[:, :, ::-1]",
-    "mirrored top to bottom": "masks[:, ::-1]",
-    "turned by 180 degrees": "masks[:, ::-1, ::-1]",
-    "transposed": "np.swapaxes(masks, 1, 2)",
-    "turned by 90 degrees": "np.swapaxes(masks, 1, 2)[:, ::-1]",
-    "turned by 270 degrees": "np.swapaxes(masks, 1, 2)[:, :, ::-1]",
-    "transposed along the other diagonal": "np.swapaxes(masks, 1, 2)[:, ::-1, ::-1]",
+    "mirrored left to right": "y_train[:, :, ::-1]",
+    "mirrored top to bottom": "y_train[:, ::-1]",
+    "turned by 180 degrees": "y_train[:, ::-1, ::-1]",
+    "transposed": "np.swapaxes(y_train, 1, 2)",
+    "turned by 90 degrees": "np.swapaxes(y_train, 1, 2)[:, ::-1]",
+    "turned by 270 degrees": "np.swapaxes(y_train, 1, 2)[:, :, ::-1]",
+    "transposed along the other diagonal": "np.swapaxes(y_train, 1, 2)[:, ::-1, ::-1]",
 }
 
 
@@ -86,14 +86,11 @@ def _shares(subject: Subject) -> list[float]:
 
 
 def _with_loss(subject: Subject, code: str, loss: Any, before: str, after: str) -> Subject:
-    name = type(loss).__name__
-    home = "kilter.nn" if type(loss).__module__.startswith("kilter") else "keras.losses"
     change = Change(
         remedy=code,
         where=("loss",),
         before=before,
         after=after,
-        snippet=f"model.compile(..., loss={home}.{name}(...))",
     )
     return subject.changed(change, model=compiled_like(subject.model, subject.copy(), loss=loss))
 
@@ -110,7 +107,6 @@ def group_normalization(subject: Subject, finding: Finding) -> Subject | None:
         where=paths(layers),
         before="batch normalisation",
         after="group normalisation",
-        snippet="keras.layers.GroupNormalization(groups=8)",
     )
     return operated(subject, change, cuts)
 
@@ -143,7 +139,6 @@ def output_bias_prior(subject: Subject, finding: Finding) -> Subject | None:
         where=tuple(layer.name for layer in biases),
         before="an output bias of 0",
         after=f"an output bias of {shown}: the answer that fits the shares of the classes",
-        snippet=f"keras.layers.Dense(..., bias_initializer=keras.initializers.Constant({shown}))",
     )
     return subject.changed(change, model=compiled_like(subject.model, copied.model))
 
@@ -196,9 +191,9 @@ def realign_masks(subject: Subject, finding: Finding) -> Subject | None:
 
 def _said(found: Misplaced) -> Iterator[str]:
     if found.turn != AS_THEY_ARE:
-        yield f"masks = {_CODE[found.turn]}  # {found.turn}"
+        yield f"y_train = {_CODE[found.turn]}  # {found.turn}"
     if found.is_moved:
-        yield f"masks = np.roll(masks, {found.shift}, axis=(1, 2))  # then set what wrapped around to 0"
+        yield f"y_train = np.roll(y_train, {found.shift}, axis=(1, 2))  # then set what wrapped around to 0"
 
 
 def _corrected(found: Misplaced, y: Any) -> Any:

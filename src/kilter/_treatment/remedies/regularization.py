@@ -45,7 +45,6 @@ def add_dropout(subject: Subject, finding: Finding) -> Subject | None:
         before="no dropout",
         after=f"dropout of {policy.dropout:g} after each hidden dense layer "
         f"(after selu {policy.alpha_dropout:g}, alpha)",
-        snippet=f"keras.layers.Dropout({policy.dropout:g}),  # after each hidden Dense",
         recipe=(f"model.dropout={policy.dropout:g}",),
     )
     return operated(subject, change, cuts)
@@ -66,7 +65,6 @@ def add_l2(subject: Subject, finding: Finding) -> Subject | None:
         remedy="add-l2",
         before="no penalty on weights",
         after=f"{factor:g} times the sum of squared weights is added to the loss",
-        snippet=f"keras.layers.Dense(..., kernel_regularizer=keras.regularizers.L2({factor:g}))",
         recipe=(f"regularize.l2={factor:g}",),
     )
 
@@ -81,10 +79,9 @@ def add_max_norm(subject: Subject, finding: Finding) -> Subject | None:
         return keras.constraints.MaxNorm(max_value=norm, axis=axes)  # pyright: ignore[reportArgumentType]
 
     after = f"each unit's incoming weights have a norm of at most {norm:g}"
-    snippet = f"keras.layers.Dense(..., kernel_constraint=keras.constraints.MaxNorm({norm:g}))"
     words = {"remedy": "add-max-norm", "before": "no constraint on weights", "after": after}
     recipe = (f"regularize.max_norm={norm:g}",)
-    return _on_kernels(subject, finding, "kernel_constraint", limit, **words, snippet=snippet, recipe=recipe)
+    return _on_kernels(subject, finding, "kernel_constraint", limit, **words, recipe=recipe)
 
 
 def _on_kernels(
@@ -138,8 +135,6 @@ def ease_regularization(subject: Subject, finding: Finding) -> Subject | None:
         where=paths([*drops, *penalised]),
         before=", ".join(before),
         after=" and ".join(after),
-        snippet=f"keras.layers.Dropout({policy.dropout:g})\n"
-        f"keras.layers.Dense(..., kernel_regularizer=keras.regularizers.L2({policy.l2:g}))",
     )
     return operated(subject, change, cuts)
 
@@ -159,7 +154,7 @@ def augment(subject: Subject, finding: Finding) -> Subject | None:
         where=("data",),
         before="no augmentation",
         after=("mirrored and " if colour else "") + f"shifted by up to {policy.shift:.0%} in training",
-        snippet=f"keras.layers.RandomTranslation({policy.shift:g}, {policy.shift:g}),  # first in the model",
+        snippet=f"keras.layers.RandomTranslation({policy.shift:g}, {policy.shift:g})  # first in the model",
         recipe=(*(("augment.flip=horizontal",) if colour else ()), f"augment.shift={policy.shift:g}"),
     )
     return subject.changed(change, training={"augment": Augmentation(transforms)})

@@ -37,9 +37,6 @@ def add_residuals(subject: Subject, finding: Finding) -> Subject | None:
         where=tuple(chain[start].name for start, _ in blocks),
         before=f"{len(dense)} dense layers, one after the other",
         after=f"{len(blocks)} skip connections, each around {policy.residual_span} layers",
-        snippet="y = keras.layers.Dense(units, ...)(x)\n"
-        "y = keras.layers.Dense(units, ...)(y)\n"
-        "x = keras.layers.Add()([x, y])",
     )
     return subject.changed(change, model=compiled_like(subject.model, model))
 

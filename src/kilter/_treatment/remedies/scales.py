@@ -18,6 +18,7 @@ from kilter._models.editing import Cut, can_be_cut, cut, open_layers
 from kilter._models.layers import (
     LOOKUPS,
     SCALINGS,
+    LayerFacts,
     OutputFacts,
     given_losses,
     loss_weights,
@@ -55,7 +56,6 @@ def clip_sentinels(subject: Subject, finding: Finding) -> Subject | None:
         where=("data",),
         before=f'{count} columns with values that mean "missing"',
         after="columns clipped just outside of their other values, and standardised",
-        snippet="x = np.where(x == sentinel, np.nan, x)  # then fill in the median and mark such rows",
     )
     return operated(subject, change, {}, front=front)
 
@@ -156,7 +156,7 @@ def move_channels(subject: Subject, finding: Finding) -> Subject | None:
         where=("data",),
         before=f"images of shape {array.shape[1:]}",
         after=f"moved to {tuple(array.shape[i] for i in order)} by a layer in the model",
-        snippet=f"x = np.transpose(x, (0, {', '.join(map(str, order))}))",
+        snippet=f"x_train = np.transpose(x_train, (0, {', '.join(map(str, order))}))",
     )
     cuts = {one: _anew(type(one)) for one in open_layers(subject.model) if one.weights}
     return operated(subject, change, cuts, front=[keras.layers.Permute(order, name=name)])
@@ -195,7 +195,6 @@ def stretch_output(subject: Subject, finding: Finding) -> Subject | None:
         where=(output.where, "targets"),
         before=f"{output.activation} for targets from {facts.low:g} to {facts.high:g}",
         after="its range stretched to that of the targets, by a layer in the model",
-        snippet=f"keras.layers.Rescaling({factor:g}, {offset:g})  # last in the model, or scale the targets",
     )
     model = compiled_like(subject.model, copied.model, loss_weights=[weight])
     return subject.changed(change, model=model)
@@ -246,11 +245,12 @@ def rescale_each_output(subject: Subject, finding: Finding) -> Subject | None:
     for place, output in enumerate(outputs):
         head = next((one for one in subject.layers if one.path == output.where), None)
         moments = _moments(output)
-        if head is None or moments is None or head.consumers or output.activation != "linear":
+        end = None if head is None else _end_of(subject, head)
+        if end is None or moments is None or output.activation != "linear":
             continue
-        replaceable(subject, [head])
+        replaceable(subject, [end])
         mean, deviation = moments
-        cuts[head.layer] = _scaled_back(mean, deviation, fresh_name(model, f"target_scale_{place}"))
+        cuts[end.layer] = _scaled_back(mean, deviation, fresh_name(model, f"target_scale_{place}"))
         squared = output.loss is not None and output.loss.name == "mean_squared_error"
         weights[place] /= deviation**2 if squared else deviation
         words.append(f"{output.where}: mean {mean:.3g}, deviation {deviation:.3g}")
@@ -261,11 +261,19 @@ def rescale_each_output(subject: Subject, finding: Finding) -> Subject | None:
         where=("targets", *(layer.name for layer in cuts)),
         before="; ".join(words),
         after="outputs scaled to their targets by layers in the model, and losses weighted alike",
-        snippet="keras.layers.Normalization(axis=None, mean=mean, variance=variance, invert=True)",
     )
     given: Any = model._compile_config.config  # type: ignore[attr-defined]
     kept = _like(given["loss"], weights, model)
     return operated(subject, change, cuts, loss_weights=kept)
+
+
+def _end_of(subject: Subject, head: LayerFacts) -> LayerFacts | None:
+    """The last of the layers after an output's kernel that only name or shape it; None if others follow."""
+    while len(head.consumers) == 1:
+        head = subject.facts[0][head.consumers[0]]
+        if not isinstance(head.layer, keras.layers.Identity | keras.layers.Reshape | keras.layers.Flatten):
+            return None
+    return None if head.consumers else head
 
 
 def _scaled_back(mean: float, deviation: float, name: str) -> Cut:
@@ -317,7 +325,6 @@ def balance_losses(subject: Subject, finding: Finding) -> Subject | None:
         where=("loss",),
         before=f"loss weights {', '.join(f'{one:.3g}' for one in now)}",
         after=f"loss weights {', '.join(f'{one:.3g}' for one in wanted)}: {after}",
-        snippet=f"model.compile(..., loss_weights={[float(f'{one:.3g}') for one in wanted]})",
     )
     kept = _like(given["loss"], wanted, subject.model)
     return subject.changed(change, model=compiled_like(subject.model, subject.copy(), loss_weights=kept))
@@ -341,7 +348,6 @@ def add_loss(subject: Subject, finding: Finding) -> Subject | None:
         where=tuple(one.where for one in lacking),
         before="no loss",
         after=", ".join(added),
-        snippet=f"model.compile(..., loss={{..., {', '.join(added)}}})",
     )
     given: Any = subject.model._compile_config.config["loss"]  # type: ignore[attr-defined]
     losses = dict(zip(names, made, strict=True)) if isinstance(given, dict) else made

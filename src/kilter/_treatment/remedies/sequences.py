@@ -65,9 +65,7 @@ def _reconfigured(
         return None
     held = [one for ones in holders.values() for one in ones]
     cuts: dict[Any, Cut] = {layer: lambda config: _with(config, values) for layer in holders}
-    options = ", ".join(f"{key}={value!r}" for key, value in values.items())
-    change = Change(code, paths(held), before, after, f"keras.layers.{held[0].kind}(..., {options})")
-    return operated(subject, change, cuts)
+    return operated(subject, Change(code, paths(held), before, after), cuts)
 
 
 def recurrent_tanh(subject: Subject, finding: Finding) -> Subject | None:
@@ -147,7 +145,6 @@ def orthogonal_recurrent(subject: Subject, finding: Finding) -> Subject | None:
         where=paths(layers),
         before=counted(type(_cells(one.layer)[0].recurrent_initializer).__name__ for one in layers),
         after="orthogonal recurrent kernels, Glorot uniform kernels",
-        snippet=f"keras.layers.{layers[0].kind}(..., recurrent_initializer='orthogonal')",
     )
     return subject.changed(change, model=compiled_like(subject.model, copied.model))
 
@@ -198,7 +195,6 @@ def unit_forget_bias(subject: Subject, finding: Finding) -> Subject | None:
         where=paths(layers),
         before="forget gates closed",
         after="a forget bias of 1",
-        snippet="keras.layers.LSTM(..., unit_forget_bias=True)",
     )
     return subject.changed(change, model=compiled_like(subject.model, copied.model))
 
@@ -230,7 +226,6 @@ def add_positions(subject: Subject, finding: Finding) -> Subject | None:
         where=(first.path,),
         before="no positions",
         after="a trained vector for each step, added",
-        snippet="x = kilter.nn.PositionEmbedding()(x)  # after the embedding",
     )
     return operated(subject, change, {first.layer: lambda config: [config, PositionEmbedding()]})
 
@@ -288,16 +283,12 @@ def warm_up(subject: Subject, finding: Finding) -> Subject | None:
     )
     extra = {} if clipped else {"clipnorm": CLIP}
     optimizer = fresh_optimizer(subject.model, learning_rate=peak, **extra)
-    kind = type(facts.optimizer).__name__
     change = Change(
         remedy="warm-up",
         where=("optimizer",),
         before=f"learning rate {facts.learning_rate:.3g} from the first step",
         after=f"rising to {peak:g} and down again over all epochs (1cycle)"
         + ("" if clipped else f", gradient norm at most {CLIP:g}"),
-        snippet=f"optimizer = keras.optimizers.{kind}({peak:g}"
-        + ("" if clipped else f", clipnorm={CLIP:g}")
-        + f")\nkilter.fit(..., schedule=kilter.schedules.one_cycle({peak:g}, length=steps))",
         recipe=("schedule.name=one_cycle", f"optimizer.learning_rate={peak:g}"),
     )
     model = compiled_like(subject.model, copy_of(subject.model), optimizer=optimizer)
@@ -305,13 +296,26 @@ def warm_up(subject: Subject, finding: Finding) -> Subject | None:
 
 
 def invert_mask(subject: Subject, finding: Finding) -> Subject | None:
-    """The only comparison of the graph, such as ``ids == 0``, which makes the mask, becomes its opposite."""
+    """The only comparison of the graph, such as ``ids == 0``, which makes the mask, becomes its opposite.
+
+    The mask of the only layer that makes one is negated.
+    """
     if "invert-mask" in subject.remedies or not can_be_cut(subject.model):
         return None
     found = [one for one in subject.model._operations if type(one).__name__ in _OPPOSITE]
-    if len(found) != 1:
+    makers = [] if found else [one for one in open_layers(subject.model) if _makes_mask(one)]
+    if len(found) + len(makers) != 1:
         return None
-    (one,) = found
+    (one,) = (*found, *makers)
+    if makers:
+        change = Change(
+            remedy="invert-mask",
+            where=(one.name,),
+            before=f"the mask of {one.name}",
+            after="its opposite",
+            snippet=f'mask = keras.ops.logical_not(model.get_layer("{one.name}").output)  # True: read',
+        )
+        return operated(subject, change, {one: lambda config: [config, keras.ops.logical_not]})
     kind = type(one).__name__
     opposite = _OPPOSITE[kind]
     change = Change(
@@ -319,10 +323,16 @@ def invert_mask(subject: Subject, finding: Finding) -> Subject | None:
         where=(one.name,),
         before=f"mask by {kind}",
         after=f"mask by {opposite}",
-        snippet=f"mask = keras.ops.{opposite}(...)  # True for the steps to use",
+        snippet=f"mask = keras.ops.{opposite}(x_train, 0)  # True for the steps to use",
     )
     # Not a layer: any function may take its place.
     return operated(subject, change, {one: lambda _: [getattr(keras.ops, opposite)]})
+
+
+def _makes_mask(layer: Any) -> bool:
+    """Whether what a layer returns is a tensor of true and false."""
+    output = getattr(layer, "output", None)
+    return getattr(output, "dtype", None) == "bool" and not isinstance(layer, keras.layers.InputLayer)
 
 
 REMEDIES = {

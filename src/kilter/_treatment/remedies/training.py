@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import math
+from typing import Any, Final
 
 import keras
 import numpy as np
 
 from kilter._diagnosis.targets import labels
+from kilter._diagnosis.thresholds import Thresholds
 from kilter._engine.training_spec import EarlyStopping
+from kilter._models.code import compile_code
 from kilter._models.compiling import compiled_like
 from kilter._models.tracing import fixed_batch_size
 from kilter._records import Change, Finding
@@ -17,10 +20,21 @@ from kilter._treatment.remedies.base import remedies
 from kilter._treatment.subject import Subject, copy_of
 from kilter.errors import ModelError
 
+_SIZES: Final = (16, 32, 64, 128)
+
 
 def change_batch_size(subject: Subject, finding: Finding) -> Subject | None:
-    """Batches of 32 if they are smaller, else twice the size up to 256, with at least 10 steps an epoch."""
+    """Batches of 32 if they are smaller, else twice the size up to 256, with at least 10 steps an epoch.
+
+    Batches that are too large become the largest that give the training enough steps.
+    """
     now, policy = subject.training.batch_size, subject.policy.remedies
+    if finding.code == "batch-too-large":
+        epochs, least = subject.training.epochs, 2 * Thresholds().few_steps
+        enough = [one for one in _SIZES if epochs * math.ceil(subject.rows / one) >= least]
+        size = max(enough, default=_SIZES[0])
+        words = f"batches of {now}", f"batches of {size}"
+        return _fitted(subject, "change-batch-size", "training", "batch_size", size, *words)
     wanted = policy.usual_batch if now < policy.usual_batch else min(2 * now, policy.largest_batch)
     size = min(wanted, max(1, subject.rows // policy.batch_steps))
     if size <= now:
@@ -74,8 +88,8 @@ def _fitted(
     subject: Subject, remedy: str, where: str, key: str, value: int, before: str, after: str
 ) -> Subject:
     """Another ``value`` of the argument ``key`` of fit."""
-    snippet, recipe = f"model.fit(..., {key}={value})", f"train.{key}={json.dumps(value)}"
-    change = Change(remedy, (where,), before, after, snippet, (recipe,))
+    recipe = f"train.{key}={json.dumps(value)}"
+    change = Change(remedy, (where,), before, after, recipe=(recipe,))
     return subject.changed(change, training={key: value})
 
 
@@ -83,8 +97,9 @@ def class_weights(subject: Subject, finding: Finding) -> Subject | None:
     """Class weights of rows / (classes · rows of the class), so that all classes have equal weight."""
     outputs = subject.facts[1]
     found = labels(outputs[0].targets) if len(outputs) == 1 else None
-    weighted = subject.training.class_weight is not None or subject.training.sample_weight is not None
-    if weighted or found is None:
+    given = subject.training.class_weight
+    kept = given is not None and finding.code != "row-weights"
+    if kept or subject.training.sample_weight is not None or found is None:
         return None
     classes, counts = np.unique(found, return_counts=True)
     if len(classes) < 2 or counts.min() == counts.max():
@@ -93,9 +108,8 @@ def class_weights(subject: Subject, finding: Finding) -> Subject | None:
     change = Change(
         remedy="class-weights",
         where=("data",),
-        before="equal weight for every row",
+        before="equal weight for every row" if given is None else "more weight for the common class",
         after="equal weight for every class",
-        snippet=f"model.fit(..., class_weight={ {key: round(value, 3) for key, value in weights.items()} })",
         recipe=("train.class_weight=balanced",),
     )
     return subject.changed(change, training={"class_weight": weights})
@@ -114,7 +128,7 @@ def unfreeze(subject: Subject, finding: Finding) -> Subject | None:
         where=tuple(layer.name for layer in frozen),
         before="frozen",
         after="trainable",
-        snippet="model.trainable = True\nmodel.compile(...)  # again, or it has no effect",
+        snippet="model.trainable = True\n" + compile_code(subject.model),
     )
     return subject.changed(change, model=compiled_like(subject.model, model))
 
@@ -130,7 +144,7 @@ def recompile(subject: Subject, finding: Finding) -> Subject | None:
         where=("optimizer",),
         before="an optimiser built for other weights than the trainable ones",
         after="compiled again",
-        snippet="model.compile(...)  # after each change of layer.trainable",
+        snippet=f"{compile_code(subject.model)}  # after each change of layer.trainable",
     )
     return subject.changed(change, model=subject.copy())
 

@@ -56,14 +56,11 @@ def drop_loss_scale(subject: Subject, finding: Finding) -> Subject | None:
 
 
 def _optimized(subject: Subject, code: str, words: tuple[str, str], **options: Any) -> Subject:
-    name = type(subject.optimizer.optimizer).__name__
-    shown = ", ".join(f"{key}={value}" for key, value in options.items() if value is not None)
     change = Change(
         remedy=code,
         where=("optimizer",),
         before=words[0],
         after=words[1],
-        snippet=f"optimizer = keras.optimizers.{name}({shown or 'learning_rate'})",
     )
     optimizer = fresh_optimizer(subject.model, **options)
     model = compiled_like(subject.model, copy_of(subject.model), optimizer=optimizer)
@@ -83,7 +80,6 @@ def ease_penalties(subject: Subject, finding: Finding) -> Subject | None:
         where=paths(layers),
         before="penalties larger than the loss",
         after=f"L2 of {factor:g} on kernels",
-        snippet=f"keras.layers.Dense(..., kernel_regularizer=keras.regularizers.L2({factor:g}))",
     )
     return operated(subject, change, cuts)
 

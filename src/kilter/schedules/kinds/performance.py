@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from kilter.errors import OptionError
+from kilter._validation import one_of
 from kilter.schedules.settings import NOT_NEGATIVE, POSITIVE_WHOLE, SHARE, WHOLE, ScheduleKind, Setting, check
 
 
@@ -104,12 +104,7 @@ def performance(
         cooldown=(cooldown, WHOLE),
         min_rate=(min_rate, NOT_NEGATIVE),
     )
-    if direction not in ("min", "max"):
-        raise OptionError(
-            expected='direction as "min" or "max"',
-            received=f"direction={direction!r}",
-            remedy="min where less of monitor is better",
-        )
+    one_of("direction", direction, ("min", "max"))
     return Performance(
         factor=float(factor),
         patience=int(patience),

@@ -1,0 +1,89 @@
+"""Gradients that are NaN although the loss is finite: the operation whose derivative is infinite."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import jax
+import numpy as np
+
+from kilter._diagnosis.catalogue import finding
+from kilter._diagnosis.checks import training
+from kilter._diagnosis.checks.endings import last_two
+from kilter._diagnosis.checks.probe import check_finite
+from kilter._diagnosis.context import Check, Context
+from kilter._engine.arrays import collect, pick
+from kilter._engine.step import training_loss, without_optimizer
+from kilter._models.copying import FOREIGN_ERRORS
+from kilter._models.singular import Singular, one_sided, singular
+from kilter._models.tracing import forward
+from kilter._models.variables import fitting, pull, values
+from kilter._records import Evidence, Finding
+from kilter.errors import KilterError
+
+_ROWS: Final = 1_024
+_FEW: Final = 8
+_MAY_BE: Final = ("sigmoid", None)
+
+
+def check_singular(context: Context) -> list[Finding]:
+    """A root, logarithm or power of 0 in the loss or in a layer, where gradients become NaN."""
+    if context.probe is None or not len(context.probe) or check_finite(context):
+        return []
+    norms, gradients = (context.probe.values[name][0] for name in ("weight_norm", "weight_gradient_norm"))
+    lost = np.isfinite(norms).any() and not np.isfinite(gradients[np.isfinite(norms)]).all()
+    if not lost and not training.check_finite(context):
+        return []
+    found = _found(context)
+    if found is None:
+        return []
+    evidence = [Evidence("zeros that it gets", found.count, 0, f"of {found.size} numbers")]
+    words = {"name": found.name, "place": f" ({found.line})" if found.line else "", "count": found.count}
+    return [finding("infinite-derivative", "severe", ["loss"], evidence, **words)]
+
+
+def check_one_sided(context: Context) -> list[Finding]:
+    """A sigmoid of a value that is never negative, such as a distance: no row can be answered with 0."""
+    if context.probe is None or all(one.activation not in _MAY_BE for one in context.outputs):
+        return []
+    try:
+        batch = collect(pick(context.x, slice(min(_FEW, context.rows)))).data[0]
+        with fitting(context.model, (batch, None, None)):
+            program = jax.make_jaxpr(
+                lambda variables, x: jax.tree.leaves(forward(context.model, variables, x, training=False))
+            )(values(context.model), batch)
+    except (KilterError, *FOREIGN_ERRORS):
+        return []
+    sides = one_sided(program)
+    known = [last_two(context.layers, one)[1] is not None for one in context.outputs]
+    if len(sides) != len(known):
+        return []
+    evidence = [Evidence("least possible answer", 0.5, 0.0, "a sigmoid of numbers of either sign")]
+    why = "No answer is below 0.5, so that no row can be answered with 0. Let a Dense(1) come between"
+    words = {"first": "a value that is never negative, such as a distance,", "last": "sigmoid", "why": why}
+    return [
+        finding("activation-before-softmax", "severe", [one.where], evidence, ("shift-logits",), **words)
+        for one, half, told in zip(context.outputs, sides, known, strict=True)
+        if half and not told
+    ]
+
+
+def _found(context: Context) -> Singular | None:
+    """The operation, on the first rows; None if the loss cannot be traced on them."""
+    rows = min(_ROWS, context.rows)
+    try:
+        batch = collect(*pick((context.x, context.y, context.row_weights), slice(rows))).data
+        with fitting(context.model, batch):
+            state = without_optimizer(context.model, pull(context.model))
+            flat, structure = jax.tree.flatten((state, batch))
+
+            def loss(*leaves: Any) -> Any:
+                return training_loss(context.model, *jax.tree.unflatten(structure, leaves))[0]
+
+            return singular(jax.make_jaxpr(loss)(*flat), *flat)
+    except (KilterError, *FOREIGN_ERRORS):
+        return None
+
+
+PROBE: tuple[Check, ...] = (check_one_sided,)
+CHECKS: tuple[Check, ...] = (check_singular,)

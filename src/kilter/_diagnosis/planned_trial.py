@@ -1,0 +1,200 @@
+"""The trial of a planned training: models trained for the same steps, and scored on held-out rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+
+from kilter._diagnosis.augmented import most_harmful, unaugmented
+from kilter._diagnosis.context import Context
+from kilter._diagnosis.sibling import rate_at
+from kilter._diagnosis.skill import LEAST, row_skill
+from kilter._engine.arrays import collect, row_count
+from kilter._engine.augmenting import as_augmentation
+from kilter._engine.feed import Order, ResidentFeed
+from kilter._engine.inference import predict_unchanged, whole_batches
+from kilter._engine.loop import training
+from kilter._engine.padding import padded
+from kilter._engine.program_cache import shelf
+from kilter._engine.training_spec import TrainingSpec
+from kilter._models.optimizers import optimizer_facts, slot_index
+from kilter._models.tracing import fixed_batch_size
+from kilter._models.variables import assign, build, copied, pull, push
+from kilter._progress import Progress
+from kilter.schedules import Performance
+
+# Multiply-adds of one training run: about 4 seconds on two cores.
+_WORK: Final = 4e10
+_LEAST_STEPS: Final = 192
+_MOST_STEPS: Final = 4_000
+_RATES: Final = 64  # of the sibling's training, one after another
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One training run: skill of each held-out row at its end, and the mean skill after half of its steps."""
+
+    rows: np.ndarray
+    half: float
+
+    @property
+    def error(self) -> float:
+        """The standard error of its skill."""
+        return float(self.rows.std() / math.sqrt(len(self.rows)))
+
+    @property
+    def skill(self) -> float:
+        """The mean at the end."""
+        return float(self.rows.mean())
+
+
+class PlannedTrial:
+    """Trains models on the context's rows, each for the same steps, and scores them on held-out rows."""
+
+    def __init__(
+        self, context: Context, spec: TrainingSpec, x_val: Any, wanted: list[np.ndarray], progress: Progress
+    ) -> None:
+        self.context, self.spec, self.x_val, self.wanted = context, spec, x_val, wanted
+        self.progress = progress
+        self.planned = max(1, spec.epochs * context.steps_per_epoch)
+        self.steps = self.planned
+        self._rows = collect(context.x, context.y, context.row_weights)
+
+    def unaugmented(self) -> tuple[Run, tuple[str, ...]] | None:
+        """The run without augmentation, and the layers of it that cost the trained network most."""
+        model, named = unaugmented(self.context), list[str]()
+
+        def look() -> None:
+            named.extend(
+                most_harmful(
+                    self.context,
+                    self.x_val,
+                    lambda x: mean(row_skills(self.context, model, x, self.wanted)),
+                )
+            )
+
+        plain = PlannedTrial(
+            self.context, replace(self.spec, augment=None), self.x_val, self.wanted, self.progress
+        )
+        plain.steps = self.steps
+        made = plain.run(model, look=look)
+        return None if made is None else (made, tuple(named))
+
+    def handed(self, model: keras.Model, trained: Callable[[], keras.Model | None]) -> Run | None:
+        """The run of the given model from its whole training; its own run if fewer steps are tried."""
+        done = trained()
+        if done is None:
+            return None
+        self.steps = self._affordable(done)
+        if self.steps < self.planned:
+            return self.run(model, given=True)
+        rows = row_skills(self.context, done, self.x_val, self.wanted)
+        return None if rows is None else Run(rows, float(rows.mean()))
+
+    def run(
+        self, model: keras.Model, *, given: bool = False, look: Callable[[], None] = lambda: None
+    ) -> Run | None:
+        """The run of a model, put back after it; the ``given`` one decides how many steps.
+
+        ``look`` is called when the model is trained.
+        """
+        spec, before = self.spec, pull(model)
+        if not given:
+            build(model, self._rows.example(self.context.batch_size))
+            before = pull(model)
+        schedule = spec.schedule if given and not isinstance(spec.schedule, Performance) else None
+        highest = None if given else optimizer_facts(model).learning_rate
+        runner = training(model, schedule, as_augmentation(spec.augment), spec.seed)
+        batch = fixed_batch_size(model) or self.context.batch_size
+        # A program of its own for the last partial batch would take longer to compile than to run.
+        whole = self.context.rows // batch if spec.shuffle else 0
+        feed = ResidentFeed(self._rows, Order(batch, spec.shuffle, spec.seed, most=whole or None))
+        if spec.augment is None:
+            feed = padded(model, feed, "train")  # the program that measures and trains
+        try:
+            made = self._trained(model, runner, feed, copied(before), highest)
+            look()
+            return made
+        finally:
+            push(before, model)
+
+    def _trained(self, model: Any, runner: Any, feed: Any, state: Any, highest: float | None) -> Run | None:
+        """``highest``: of the rates that change with the steps; None for the given model."""
+        done, epoch, half, begun = 0, 0, None, False
+        slot = None if highest is None else slot_index(model, "learning_rate")
+        while done < self.steps:
+            for block in feed.blocks(epoch):
+                start = 0
+                while start < block.steps and done < self.steps:
+                    first = highest is None and not begun
+                    stop = block.steps if not first else start + 1
+                    middle = self.steps // 2
+                    limit = middle if half is None and done < middle else self.steps
+                    if slot is not None and highest is not None:
+                        state.optimizer[slot] = jnp.float32(rate_at(highest, done, self.steps))
+                        limit = min(limit, done + max(1, self.steps // _RATES))
+                    stop = min(stop, start + limit - done)
+                    state, _ = runner.call(state, block, start, stop)
+                    done, start = done + stop - start, stop
+                    if first:
+                        begun = True
+                        self.steps = self._affordable(model)
+                    if half is None and done >= self.steps // 2:
+                        half = self._skill(model, state, done)
+                    self.progress.stage("Diagnosing: trying the planned training: step", done, self.steps)
+            epoch += 1
+        rows = self._skill(model, state, done)
+        if rows is None or half is None:
+            return None
+        return Run(rows, float(half.mean()))
+
+    def _affordable(self, model: Any) -> int:
+        cost = shelf(model).cost("train")
+        most = _MOST_STEPS if cost is None else int(_WORK / max(cost.work, 1.0))
+        return min(self.planned, max(_LEAST_STEPS, min(most, _MOST_STEPS)))
+
+    def _skill(self, model: Any, state: Any, done: int) -> np.ndarray | None:
+        """Each held-out row's skill after ``done`` steps; see :func:`row_skills`."""
+        push(copied(state), model)
+        _catch_up(model, done, self.planned)
+        return row_skills(self.context, model, self.x_val, self.wanted)
+
+
+def row_skills(
+    context: Context, model: keras.Model, x_val: Any, wanted: list[np.ndarray]
+) -> np.ndarray | None:
+    """The mean over the outputs of each row's skill; None if no output can be measured."""
+    size = fixed_batch_size(model) or whole_batches(row_count(x=x_val))
+    given = [np.asarray(one) for one in jax.tree.leaves(predict_unchanged(model, x_val, batch_size=size))]
+    if not len(given) == len(wanted) == len(context.outputs):
+        return None
+    found = [row_skill(*one) for one in zip(context.outputs, given, wanted, strict=True)]
+    known = [one for one in found if one is not None]
+    return np.maximum(np.mean(known, axis=0), LEAST) if known else None
+
+
+def _catch_up(model: keras.Model, done: int, planned: int) -> None:
+    """Give the moving averages of batch normalisation the share of their start that they have after the plan.
+
+    After k steps they hold momentum^k of their start (mean 0, variance 1): that is not a fault of the
+    training.
+    """
+    for layer in model._flatten_layers():
+        if not isinstance(layer, keras.layers.BatchNormalization) or not layer.trainable or done >= planned:
+            continue
+        left, end = (float(layer.momentum) ** steps for steps in (done, planned))
+        for variable, start in ((layer.moving_mean, 0.0), (layer.moving_variance, 1.0)):
+            recent = (np.asarray(variable) - left * start) / max(1 - left, 1e-6)
+            least = 0.0 if start else -np.inf
+            assign([(variable, np.maximum((1 - end) * recent + end * start, least))])
+
+
+def mean(skills: np.ndarray | None) -> float:
+    return math.nan if skills is None else float(skills.mean())

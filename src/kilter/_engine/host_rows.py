@@ -1,0 +1,91 @@
+"""Rows of a large host array that a program on a CPU reads where they are, and how batches take rows.
+
+JAX takes over memory without a copy only from a 64-byte boundary on, and NumPy's arrays begin between two. So
+the memory from the first boundary on is given to JAX as one flat array, and the first and last row beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+_BOUNDARY: Final = 64  # bytes
+_LEAST_BYTES: Final = 1 << 24  # smaller arrays are copied: no reading is saved
+_MOST_ELEMENTS: Final = np.iinfo(np.int32).max  # their positions are int32
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class HostRows:
+    """``flat``: the elements from the ``skipped``-th on, almost to the end; ``first`` and ``last``: rows."""
+
+    flat: Any
+    skipped: Any
+    first: Any
+    last: Any
+    shape: tuple[int, ...] = field(metadata={"static": True})
+
+    @property
+    def dtype(self) -> Any:
+        """That of the rows."""
+        return self.flat.dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes, with that of the rows."""
+        return len(self.shape)
+
+    def take(self, rows: jax.Array) -> jax.Array:
+        """The given rows; the numbers must be in range."""
+        width = math.prod(self.shape[1:])
+        starts = jnp.clip(rows * width - self.skipped, 0, self.flat.size - width)
+        found = lax.gather(
+            self.flat,
+            starts[..., None],
+            lax.GatherDimensionNumbers((rows.ndim,), (), (0,)),
+            (width,),
+            mode=lax.GatherScatterMode.PROMISE_IN_BOUNDS,
+        ).reshape(*rows.shape, *self.shape[1:])
+        at = rows.reshape(*rows.shape, *[1] * (self.ndim - 1))
+        return jnp.where(at == 0, self.first, jnp.where(at == self.shape[0] - 1, self.last, found))
+
+
+def in_place(array: Any) -> Any:
+    """The array as :class:`HostRows` where that saves the copy of a large one; else as it is.
+
+    Copied are what JAX would convert, and rows shorter than the distance between two boundaries.
+    """
+    if jax.default_backend() != "cpu" or not isinstance(array, np.ndarray) or array.nbytes < _LEAST_BYTES:
+        return array
+    width = math.prod(array.shape[1:])
+    spare = _BOUNDARY // array.itemsize
+    skipped, odd = divmod(-array.ctypes.data % _BOUNDARY, array.itemsize)
+    if (
+        odd
+        or not array.flags.c_contiguous
+        or jax.dtypes.canonicalize_dtype(array.dtype) != array.dtype
+        or not spare <= width < array.size <= _MOST_ELEMENTS
+    ):
+        return array
+    # As long wherever the array begins, so that one program serves all of a shape.
+    flat = array.reshape(-1)[skipped : skipped + array.size - spare]
+    return HostRows(
+        jax.device_put(flat), jnp.int32(skipped), jnp.asarray(array[0]), jnp.asarray(array[-1]), array.shape
+    )
+
+
+def take(data: Any, rows: jax.Array) -> Any:
+    """The given rows of every array in ``data``; the indices must be in range (they are not checked)."""
+
+    def one(array: Any) -> jax.Array:
+        if isinstance(array, HostRows):
+            return array.take(rows)
+        return jnp.asarray(array).at[rows].get(mode="promise_in_bounds")
+
+    return jax.tree.map(one, data, is_leaf=lambda leaf: isinstance(leaf, HostRows))

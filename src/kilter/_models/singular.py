@@ -1,0 +1,99 @@
+"""What a traced program does with the values it gets: infinite derivatives such as √0, one-sided sigmoids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import jax.numpy as jnp
+import numpy as np
+
+from kilter._models.evaluation import LOOPS, evaluate, inner_program, line_of
+
+_NAMES: Final = {"sqrt": "square root", "rsqrt": "square root", "log": "logarithm", "pow": "power"}
+_AT_ZERO: Final[dict[str, Callable[..., Any]]] = {
+    "sqrt": lambda x: x <= 0,
+    "rsqrt": lambda x: x <= 0,
+    "log": lambda x: x <= 0,
+    "pow": lambda x, y: (x <= 0) & (y < 1) & (y != 0),
+}
+# What is known of a value: never negative; the sigmoid of such a value, which is at least 0.5.
+_POSITIVE: Final = 1
+_HALF: Final = 2
+_ALWAYS: Final = ("sqrt", "abs", "exp", "exp2", "square")
+_IF_ALL: Final = ("add", "add_any", "mul", "div", "concatenate", "min", "select_n")
+_MOVING: Final = (
+    *("reshape", "broadcast_in_dim", "squeeze", "transpose", "convert_element_type", "copy", "slice"),
+    *("stop_gradient", "reduce_sum", "reduce_max", "reduce_min", "expand_dims"),
+)
+
+
+@dataclass(frozen=True)
+class Singular:
+    """A ``name``, such as "square root", of ``count`` zeros among ``size`` numbers.
+
+    ``line``: where the user's code has it; "" if it is not there.
+    """
+
+    name: str
+    count: int
+    size: int
+    line: str
+
+
+def singular(program: Any, *arguments: Any) -> Singular | None:
+    """The first operation of a program (a closed jaxpr) that has no finite derivative; None without one."""
+    found: list[Singular] = []
+
+    def see(equation: Any, given: Sequence[Any], made: Sequence[Any]) -> None:
+        name = equation.primitive.name
+        if name in _AT_ZERO and not found:
+            bad = np.asarray(_AT_ZERO[name](*map(jnp.asarray, given)))
+            if bad.any():
+                found.append(Singular(_NAMES[name], int(bad.sum()), bad.size, line_of(equation)))
+
+    evaluate(program.jaxpr, program.consts, arguments, see)
+    return found[0] if found else None
+
+
+def one_sided(program: Any) -> list[bool]:
+    """For each output of a closed jaxpr, whether it is the sigmoid of a value that is never negative."""
+    return [one == _HALF for one in _signs(program.jaxpr, {})]
+
+
+def _signs(jaxpr: Any, known: dict[Any, int]) -> list[int]:
+    """What is known of the outputs, given what is ``known`` of the inputs."""
+
+    def of(variable: Any) -> int:
+        if hasattr(variable, "val"):
+            return _POSITIVE if np.all(np.asarray(variable.val) >= 0) else 0
+        return known.get(variable, 0)
+
+    for equation in jaxpr.eqns:
+        given, inner = list(map(of, equation.invars)), inner_program(equation)
+        if inner is not None:
+            entering = dict(zip(inner[0].invars, given, strict=True))
+            made = _signs(inner[0], entering)
+        elif equation.primitive.name in LOOPS:
+            continue
+        else:
+            made = [_after(equation, given)] * len(equation.outvars)
+        known |= dict(zip(equation.outvars, made, strict=True))
+    return list(map(of, jaxpr.outvars))
+
+
+def _after(equation: Any, given: Sequence[int]) -> int:
+    name = equation.primitive.name
+    if name == "logistic":
+        return _HALF if given[0] else _POSITIVE
+    if name in _MOVING:
+        return (
+            given[0] if given and not name.startswith("reduce") else min(given[:1], default=0) and _POSITIVE
+        )
+    if name == "integer_pow":
+        return _POSITIVE if equation.params["y"] % 2 == 0 or given[0] else 0
+    if name == "max":
+        return _POSITIVE if any(given) else 0
+    same = name == "mul" and equation.invars[0] is equation.invars[1]
+    return _POSITIVE if name in _ALWAYS or same or (name in _IF_ALL and all(given)) else 0

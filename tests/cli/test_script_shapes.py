@@ -1,0 +1,153 @@
+"""The diff of a script applies, and the changed script runs and trains better, however it is written."""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+
+from kilter._cli.script_calls import Sites, first_training
+from kilter._cli.script_changes import rewritten
+from kilter._cli.script_edits import Script
+from kilter._engine.training_spec import TrainingSpec
+from kilter._records import Finding
+from kilter._treatment.remedies import REMEDIES
+from kilter._treatment.request import readable
+from kilter._treatment.subject import Subject
+
+DATA = """import keras
+import numpy as np
+
+random = np.random.default_rng(0)
+x = random.normal(5000, 300, (240, 4)).astype("float32")
+y = (x[:, 0] > x[:, 1]).astype("int64")
+"""
+SHAPES = {
+    "a Sequential": """
+model = keras.Sequential([
+    keras.Input((4,)),
+    keras.layers.Dense(16, activation="relu"),
+    keras.layers.Dense(2, activation="softmax"),
+])
+model.compile(keras.optimizers.SGD(0.3), "sparse_categorical_crossentropy", metrics=["accuracy"])
+model.fit(x, y, epochs=12, batch_size=16, verbose=0)
+""",
+    "calls of add, and a batch of Keras's own size": """
+net = keras.Sequential()
+net.add(keras.layers.Dense(16, activation="relu"))
+net.add(keras.layers.Dense(2, activation="softmax"))
+net.compile(loss="sparse_categorical_crossentropy", optimizer=keras.optimizers.SGD(0.3))
+net.fit(x=x, y=y, epochs=20, verbose=0)
+""",
+    "the functional API": """
+from keras import layers
+inputs = keras.Input(shape=(4,))
+hidden = layers.Dense(16, activation="relu")(inputs)
+outputs = layers.Dense(2, activation="softmax")(hidden)
+model = keras.Model(inputs, outputs)
+model.compile(optimizer=keras.optimizers.SGD(0.3), loss="sparse_categorical_crossentropy")
+history = model.fit(x, y, epochs=12, batch_size=16, verbose=0)
+""",
+    "functions and main()": """
+def build():
+    return keras.Sequential([
+        keras.layers.Dense(16, activation="relu"),
+        keras.layers.Dense(2, activation="softmax"),
+    ])
+
+
+def main():
+    model = build()
+    model.compile(optimizer=keras.optimizers.SGD(0.3), loss="sparse_categorical_crossentropy")
+    model.fit(x, y, epochs=12, batch_size=16, verbose=0)
+
+
+if __name__ == "__main__":
+    main()
+""",
+    "arguments": """
+import argparse
+parser = argparse.ArgumentParser()
+parser.add_argument("--epochs", type=int, default=12)
+given = parser.parse_args()
+hidden = keras.layers.Dense(16, activation="relu")
+outputs = keras.layers.Dense(2, activation="softmax")
+model = keras.Sequential([hidden, outputs])
+model.compile(keras.optimizers.SGD(0.3), "sparse_categorical_crossentropy")
+if given.epochs:
+    model.fit(x, y, epochs=given.epochs, batch_size=16, verbose=0)
+""",
+    "fit and compile called twice": """
+model = keras.Sequential([
+    keras.layers.Dense(16, activation="relu"), keras.layers.Dense(2, activation="softmax")
+])
+model.compile(keras.optimizers.SGD(0.3), "sparse_categorical_crossentropy")
+model.fit(x, y, epochs=12, batch_size=16, verbose=0)
+model.compile(keras.optimizers.Adam(1e-4), "sparse_categorical_crossentropy")
+model.fit(x, y, epochs=1, verbose=0)
+""",
+    "a class": """
+class Net(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.hidden = keras.layers.Dense(16, activation="relu")
+        self.out = keras.layers.Dense(2, activation="softmax")
+
+    def call(self, x):
+        return self.out(self.hidden(x))
+
+
+model = Net()
+model.compile(keras.optimizers.SGD(0.3), "sparse_categorical_crossentropy")
+model.fit(x, y, epochs=12, batch_size=16, verbose=0)
+""",
+}
+CODES = ("standardize-inputs", "reinitialize-paired", "one-cycle")
+FINDING = Finding("unscaled-inputs", "severe", ("data",), (), "", (), "")
+
+
+def changed(path: Path) -> tuple[str, list[str]]:
+    """The diff of a script for all of :data:`CODES`, and the remedies that are not in it."""
+    sites = Sites(path)
+    training = first_training(path, sites)
+    training.model(training.x[:1])
+    spec = TrainingSpec(epochs=training.options["epochs"], batch_size=training.options.get("batch_size", 32))
+    subject = readable(Subject(training.model, training.x, training.y, spec))
+    for code in CODES:
+        subject = REMEDIES[code].apply(subject, FINDING) or subject
+    script = Script(path.read_text())
+    left = rewritten(script, training, SimpleNamespace(changes=subject.changes, model=subject.model), sites)
+    return script.diff(path.name), left
+
+
+def losses(path: Path, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The losses of the script's first training."""
+    found, fit = [], keras.Model.fit
+
+    def seen(self, *arguments, **options):
+        history = fit(self, *arguments, **options)
+        found.append(history.history["loss"])
+        return history
+
+    monkeypatch.setattr(keras.Model, "fit", seen)
+    monkeypatch.setattr(sys, "argv", [str(path)])
+    keras.utils.set_random_seed(0)
+    exec(compile(path.read_text(), str(path), "exec"), {"__name__": "__main__"})
+    monkeypatch.undo()
+    return found[0]
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_diff_applies_and_the_changed_script_learns(name, tmp_path, monkeypatch):
+    path = tmp_path / "train.py"
+    path.write_text(DATA + SHAPES[name])
+    before = losses(path, monkeypatch)
+    diff, left = changed(path)
+    assert set(left) == ({"standardize-inputs"} if name == "a class" else set())
+    subprocess.run(["git", "apply", "-"], input=diff, text=True, cwd=tmp_path, check=True)
+    after = losses(path, monkeypatch)
+    if name != "a class":  # without standardised inputs nothing learns
+        assert after[-1] < 0.4 < np.nan_to_num(before[-1], nan=np.inf)
