@@ -12,18 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 
-# Equations that only call others; loops and branches are looked at as a whole.
-_CALLS: Final = {
-    "jit": "jaxpr",
-    "pjit": "jaxpr",
-    "closed_call": "call_jaxpr",
-    "core_call": "call_jaxpr",
-    "remat2": "jaxpr",
-    "checkpoint": "jaxpr",
-    "custom_jvp_call": "call_jaxpr",
-    "custom_vjp_call": "call_jaxpr",
-    "custom_vjp_call_jaxpr": "fun_jaxpr",
-}
+from kilter._models.evaluation import inner_program
+
 _SCOPE: Final = re.compile(r"[\w.-]+")
 _NOT_NAMES: Final = "jvp transpose vmap jit pjit remat checkpoint while body cond"
 
@@ -91,13 +81,10 @@ class _Interpreter:
         return [of(one) for one in jaxpr.outvars]
 
     def _outputs(self, equation: Any, given: list[_Value], stack: str) -> list[_Value]:
-        key = _CALLS.get(equation.primitive.name)
-        inner = equation.params.get(key) if key is not None else None
+        inner = inner_program(equation)
         if inner is not None:
-            closed = getattr(inner, "jaxpr", None)
-            body, constants = (inner, ()) if closed is None else (closed, inner.consts)
-            if len(body.invars) == len(given):
-                return self.run(body, [self.value(one) for one in constants], given, stack)
+            body, constants = inner
+            return self.run(body, [self.value(one) for one in constants], given, stack)
         made = _Made(equation, stack, given)
         primitive = equation.primitive
         found = primitive.bind(*(one.array for one in given), **equation.params)

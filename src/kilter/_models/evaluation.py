@@ -11,18 +11,28 @@ from kilter._models.causes import LIBRARIES, OWN
 See = Callable[[Any, Sequence[Any], Sequence[Any]], None]
 """``(equation, given, made)`` with the values of its inputs and outputs."""
 
-LOOPS: Final = ("scan", "while", "cond")
-"""Operations whose inner programs are not looked into."""
-_INNER: Final = ("jaxpr", "call_jaxpr", "fun_jaxpr")
+# Equations that only call others; loops and branches are looked at as a whole.
+_CALLS: Final = {
+    "jit": "jaxpr",
+    "pjit": "jaxpr",
+    "closed_call": "call_jaxpr",
+    "core_call": "call_jaxpr",
+    "remat2": "jaxpr",
+    "checkpoint": "jaxpr",
+    "custom_jvp_call": "call_jaxpr",
+    "custom_vjp_call": "call_jaxpr",
+    "custom_vjp_call_jaxpr": "fun_jaxpr",
+}
 
 
 def inner_program(equation: Any) -> tuple[Any, Sequence[Any]] | None:
     """The program that an equation calls with its own inputs, and its constants; None for any other."""
-    inner = next((equation.params[name] for name in _INNER if name in equation.params), None)
-    program = getattr(inner, "jaxpr", inner)
-    if inner is None or equation.primitive.name in LOOPS or len(program.invars) != len(equation.invars):
+    inner = equation.params.get(_CALLS.get(equation.primitive.name))
+    if inner is None:
         return None
-    return program, getattr(inner, "consts", ())
+    program = getattr(inner, "jaxpr", inner)
+    same = len(program.invars) == len(equation.invars)
+    return (program, getattr(inner, "consts", ())) if same else None
 
 
 def evaluate(jaxpr: Any, constants: Sequence[Any], given: Sequence[Any], see: See) -> list[Any]:

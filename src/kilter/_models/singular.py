@@ -9,7 +9,7 @@ from typing import Any, Final
 import jax.numpy as jnp
 import numpy as np
 
-from kilter._models.evaluation import LOOPS, evaluate, inner_program, line_of
+from kilter._models.evaluation import evaluate, inner_program, line_of
 
 _NAMES: Final = {"sqrt": "square root", "rsqrt": "square root", "log": "logarithm", "pow": "power"}
 _AT_ZERO: Final[dict[str, Callable[..., Any]]] = {
@@ -75,8 +75,6 @@ def _signs(jaxpr: Any, known: dict[Any, int]) -> list[int]:
         if inner is not None:
             entering = dict(zip(inner[0].invars, given, strict=True))
             made = _signs(inner[0], entering)
-        elif equation.primitive.name in LOOPS:
-            continue
         else:
             made = [_after(equation, given)] * len(equation.outvars)
         known |= dict(zip(equation.outvars, made, strict=True))

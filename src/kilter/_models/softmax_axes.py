@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 import jax.numpy as jnp
 import numpy as np
 
-from kilter._models.evaluation import LOOPS, evaluate, inner_program
+from kilter._models.evaluation import evaluate, inner_program
 
 Problem = Literal["", "rows", "single", "other"]
 
@@ -97,8 +97,6 @@ def _walk(jaxpr: Any, known: dict[Any, Any], rows: int, found: list[tuple[Proble
 
     for equation in jaxpr.eqns:
         given = [of(one) for one in equation.invars]
-        if equation.primitive.name in LOOPS:
-            continue
         inner = inner_program(equation)
         if inner is not None:
             entering = {var: one for var, one in zip(inner[0].invars, given, strict=True) if one is not None}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -133,8 +133,9 @@ def check_batch(context: Context) -> list[Finding]:
     if steps >= limits.few_steps or more < 4 * steps:
         return []
     evidence = [seen(limits, "few_steps", "updates of the weights in all", steps)]
-    words = {"batch": min(context.batch_size, context.rows), "steps": steps, "usual": USUAL_BATCH}
-    return [finding("batch-too-large", "warning", ["training"], evidence, **words, more=more)]
+    batch = min(context.batch_size, context.rows)
+    words: dict[str, Any] = {"batch": batch, "steps": steps, "usual": USUAL_BATCH, "more": more}
+    return [finding("batch-too-large", "warning", ["training"], evidence, **words)]
 
 
 CHECKS = (check_frozen, check_stale, check_rate, check_decay, check_adagrad, check_batch)
