@@ -70,7 +70,8 @@ def test_a_renamed_column_is_noticed(tmp_path):
     path = tmp_path / "all.csv"
     _write(path, ROWS)
     data = {"source": str(path), "target": "kind", "validation": 0.2}
-    recipe = parse_recipe({"data": data, "train": {"epochs": 1, "batch_size": 20}})
+    model = {"builder": "mlp", "hidden": [2]}
+    recipe = parse_recipe({"data": data, "model": model, "train": {"epochs": 1, "batch_size": 20}})
     done = train(recipe, parent=tmp_path / "runs", verbose=0)
     path.write_text(path.read_text().replace("x,kind", "z,kind"))
     with pytest.raises(RunError, match=r'"x".*"z"'):
