@@ -42,6 +42,8 @@ def test_rows_read_in_place_are_those_of_a_copy(dtype, row, offset, any_size):
     assert 0 <= found.flat.unsafe_buffer_pointer() - given.ctypes.data < 64
     for rows in (WANTED, WANTED[0]):
         np.testing.assert_array_equal(jax.jit(take)({"a": found}, jnp.asarray(rows))["a"], values[rows])
+    together = jax.vmap(take, in_axes=(None, 0))(found, jnp.asarray(WANTED))
+    np.testing.assert_array_equal(together, values[WANTED])
 
 
 @pytest.mark.parametrize(
