@@ -58,7 +58,7 @@ def read(source: str, options: LoadOptions, reader_of: Callable[[Path], Reader |
 
 
 def is_folder(path: Path) -> bool:
-    """Whether the path is a folder with tables and without pictures, on its first levels."""
+    """Whether the path is a folder with tables and without pictures, also in parts and partitions."""
     if not path.is_dir():
         return False
     files = list(islice(_below(path), _LOOKED_AT))
@@ -108,15 +108,20 @@ def first_rows(path: Path) -> pl.DataFrame:
 
 
 def _below(folder: Path, depth: int = 0) -> Iterator[Path]:
-    """The files on the first levels of a folder in order, without hidden ones."""
+    """The files in a folder, and in its folders of parts and partitions, in order, without hidden ones."""
     with suppress(OSError):
         for entry in sorted(folder.iterdir()):
             if entry.name.startswith((".", "_")):
                 continue
             if entry.is_file():
                 yield entry
-            elif entry.is_dir() and depth < _DEEPEST:
+            elif entry.is_dir() and depth < _DEEPEST and _holds_rows(entry.name.lower()):
                 yield from _below(entry, depth + 1)
+
+
+def _holds_rows(name: str) -> bool:
+    """Whether a folder of this name has rows of the table: a part, a partition or ``data``."""
+    return name == "data" or "=" in name or any(name in names for names in _PARTS.values())
 
 
 def _is_table(path: Path) -> bool:

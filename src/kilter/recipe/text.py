@@ -133,7 +133,7 @@ def recipe_of(source: Recipe | str | Path, *, average: bool = True) -> Recipe:
 
 
 def _contents(source: str) -> str | None:
-    """ "table", "images", also for a folder of idx files, or None for other arrays and if nothing is there."""
+    """ "table", "images", also for a folder of idx files, or None for other arrays and for nothing."""
     if source in IMAGE_SETS:
         return "images"
     from kilter.data.loading import contents
