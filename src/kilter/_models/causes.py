@@ -209,7 +209,7 @@ CAUSES: Final = (
     ),
     Cause(
         r"__jax_array__",
-        "return tensors, not variables: a metric's result() may return keras.ops.convert_to_tensor(self.count)",
+        "return tensors, not variables: in a result(), keras.ops.convert_to_tensor(self.count)",
         expected=CODE,
     ),
     Cause(
