@@ -142,7 +142,7 @@ BAD = {
     "runs of no folder": ("runs {place}/absent", "does not exist"),
     "runs of a file": ("runs {place}/good.csv", "is a file"),
     "report of no run": ("report {place}/folder", "run directory"),
-    "resume of no run": ("resume {place}/absent", "run directory"),
+    "resume of no run": ("resume {place}/absent", "a run directory"),
     "data that are not there": ("data {place}/absent.csv", "does not exist"),
 }
 
@@ -282,8 +282,11 @@ def test_fuzz_words_on_the_command_line(kilter, setting, name):
     ],
 )
 def test_a_wrong_name_is_told_before_anything_is_loaded(command, kilter, monkeypatch):
-    monkeypatch.setattr(declaring.importlib, "import_module", None)
+    names: list[str] = []
+    load = declaring.importlib.import_module
+    monkeypatch.setattr(declaring.importlib, "import_module", lambda name: names.append(name) or load(name))
     ended = kilter(*command.split())
+    assert not any(name.startswith("kilter._cli") for name in names)
     assert ended.code == 2
     assert "absent" in ended.err
     assert "which does not exist" in ended.err

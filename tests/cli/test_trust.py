@@ -27,7 +27,7 @@ COMMANDS = {
     "evaluate": ["evaluate {run}", "evaluate {run} digits", "evaluate {model} digits"],
     "predict": ["predict {run} digits", "predict {model} digits"],
     "fold-bn": ["fold-bn {run} --check digits --out f.keras", "fold-bn {model} --check digits --out f.keras"],
-    "transfer": ["transfer {run} absent.csv", "transfer {model} absent.csv", "transfer {model} {recipe}"],
+    "transfer": ["transfer {run} few.csv", "transfer {model} few.csv", "transfer {model} {recipe}"],
     "pretrain": ["pretrain {recipe} --task autoencoder"],
     "compare": ["compare {recipe} honest.toml --workers 1"],
     "sweep": ["sweep {recipe} --vary train.batch_size=[16] --workers 1"],
@@ -78,6 +78,7 @@ def stranger(digits_run, tmp_path_factory, monkeypatch):
         (work / "here_of_stranger.py").write_text(FACTORY)
         (work / "tomllib.py").write_text(TOUCH)  # which a worker process imports
         (work / "honest.toml").write_text(HONEST)
+        (work / "few.csv").write_text("size,kind\n1,a\n2,b\n")
         Path("RAN").unlink(missing_ok=True)
         return {"recipe": folder / "recipe.toml", "run": run, "model": model}
 
@@ -184,10 +185,10 @@ def pickled(folder):
 
 # Every way to name data, in the place of a named set, and every way to name a recipe.
 NAMING_DATA = [
-    words.replace(" digits", " {pickled}").replace("absent.csv", "{pickled}")
+    words.replace(" digits", " {pickled}").replace("few.csv", "{pickled}")
     for command, every in (COMMANDS | {"train": ["train {recipe}", "train digits"]}).items()
     for words in every
-    if command not in IN_WORKERS and ("digits" in words or "{recipe}" in words or "absent.csv" in words)
+    if command not in IN_WORKERS and ("digits" in words or "{recipe}" in words or "few.csv" in words)
 ]
 
 

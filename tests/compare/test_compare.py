@@ -2,6 +2,10 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -198,3 +202,24 @@ def test_a_function_that_gives_no_compiled_model(function, arrays, tmp_path):
 def test_a_worker_that_dies_is_told_with_its_last_words(arrays, tmp_path):
     with pytest.raises(RunError, match="what it prints before it dies"):
         compare({"a": dying, "b": narrow}, arrays, pairs=2, out=tmp_path, workers=1)
+
+
+def test_ctrl_c_ends_a_wait_although_polars_has_a_handler():
+    """Its handler makes the system restart waits, so that Python looks at no signal before they end."""
+    program = """
+import functools, polars, time
+from kilter._compare.workers import Workers
+polars.DataFrame({"a": [1]}).lazy().filter(polars.col("a") > 0).collect()
+with Workers([None]) as workers:
+    print("ready", flush=True)
+    list(workers.results([functools.partial(time.sleep, 60)]))
+"""
+    command = [sys.executable, "-c", program]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert "KeyboardInterrupt" in said
+    assert "resource_tracker" not in said

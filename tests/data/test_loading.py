@@ -11,6 +11,7 @@ import pytest
 from kilter.data import NAMED_SETS, TableEncoding, load, named
 from kilter.data.encoding import Column
 from kilter.errors import DataError, OptionError
+from kilter.recipe import recipe_for
 
 from .writers import idx_bytes, labels, names, numbers, pictures, write_csv, write_idx_folder, write_npz
 
@@ -169,6 +170,7 @@ def test_arrays_have_many_names_in_archives_and_folders(names, tmp_path):
         np.testing.assert_array_equal(source.train.x, numbers())
         assert source.train.y.tolist() == labels().tolist()
         assert len(source.test) == 5
+    assert recipe_for(str(tmp_path / "t")).model.builder == "mlp"
     new = load(tmp_path / "t" / f"{names[2]}.npy", unlabelled=True).train
     assert (new.x.tolist(), new.y) == (numbers()[:5].tolist(), None)
 

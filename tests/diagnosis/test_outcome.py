@@ -12,14 +12,15 @@ from tests.diagnosis.programs import blobs, dense, one_hot, program
 
 import kilter
 from kilter._diagnosis.augmented import most_harmful, unaugmented
-from kilter._diagnosis.diagnose import read_context
+from kilter._diagnosis.diagnose import Asked, examined, read_context
 from kilter._diagnosis.learnable import Learnable, learnable
-from kilter._diagnosis.outcome import Outcome
+from kilter._diagnosis.outcome import Outcome, skill_of
 from kilter._diagnosis.severity import weighed
 from kilter._diagnosis.sibling import sibling
 from kilter._diagnosis.skill import features, row_skill
 from kilter._engine.training_spec import TrainingSpec
 from kilter._models.layers import LossFacts, OutputFacts
+from kilter._progress import SILENT
 from kilter._records import Finding
 
 layers = keras.layers
@@ -214,3 +215,25 @@ def test_distances_of_a_loss_of_ones_own_are_cut_where_they_tell_most():
     assert row_skill(own, distance[:, None], targets).mean() > 0.95
     assert row_skill(known, distance[:, None], targets).mean() < 0  # a probability means what it says
     assert abs(row_skill(own, random.random((300, 1)), targets).mean()) < 0.25
+
+
+def test_a_training_of_the_caller_stands_for_the_trial_if_it_can_be_trained():
+    case, calls = program(), list[int]()
+    other = dense()  # what the caller's training ends with: it scores otherwise than a trial of the program
+    held = (X[:100], Y[:100])
+
+    def known(model: Any) -> Outcome | None:
+        def trained() -> Any:
+            calls.append(1)
+            return model
+
+        spec = TrainingSpec(epochs=1, validation_data=held)
+        found = examined(case.model, X, Y, spec, SILENT, Asked(steps=2, trained=trained))
+        if found.outcome is not None and found.rows is not None:
+            assert found.outcome.reached == pytest.approx(skill_of(found.rows, other))
+            assert found.outcome.is_whole
+        return found.outcome
+
+    assert known(other) is not None
+    assert known(None) is None
+    assert len(calls) == 2

@@ -157,7 +157,17 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "unknown metric": (
         trained(lambda: model(metrics=["accurazy"])),
-        ("metric identifier: accurazy", "did you mean 'accuracy'?"),
+        (
+            "metric identifier: accurazy",
+            "a metric that Keras knows",
+            "Received accurazy",
+            "did you mean 'accuracy'?",
+        ),
+    ),
+    "text as inputs": (trained(lambda: model(), np.full((len(Y), 4), "a")), ("numbers in x", "<U1")),
+    "text as targets": (
+        trained(lambda: model(), y=np.full(len(Y), "yes")),
+        ("numbers in y", "<U3", "np.unique"),
     ),
     "frozen, not compiled again": (
         trained(frozen_since),

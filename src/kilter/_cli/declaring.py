@@ -19,7 +19,8 @@ from kilter._text import did_you_mean, printable
 from kilter.errors import DataError
 
 Command = Callable[..., None]
-_READ: Final = ("source", "data", "model", "run", "check")  # arguments that name what is read
+_RUNS: Final = ("model", "run")
+_READ: Final = ("source", "data", *_RUNS, "check")  # arguments that name what is read
 LOADING: Final = "Loading JAX and Keras"
 
 
@@ -71,18 +72,21 @@ def with_options(command: Command) -> Command:
 
 def _require_files(arguments: dict[str, Any]) -> None:
     """Raise DataError for files and folders that do not exist, before JAX is loaded for them."""
-    given = [arguments.get(name) for name in _READ]
-    for one in [*given, *(arguments.get("recipes") or ())]:
+    given = [(name, arguments.get(name)) for name in _READ]
+    for name, one in [*given, *(("recipes", one) for one in arguments.get("recipes") or ())]:
         if one is None or (isinstance(one, str) and not _names_a_file(one)):
             continue
         path = at_home(one)
         with suppress(ValueError):  # a zero byte
             if os.path.lexists(path):
                 continue
+        remedy = did_you_mean(path.name, _names_beside(path), "check the name")
+        if name in _RUNS and remedy == "check the name":
+            remedy += importlib.import_module("kilter.runs.reading").near_run(path)
         raise DataError(
-            expected="a file or folder that exists",
+            expected="a run directory or a model" if name in _RUNS else "a file or folder that exists",
             received=f"{path}, which does not exist",
-            remedy=did_you_mean(path.name, _names_beside(path), "check the name"),
+            remedy=remedy,
         )
 
 

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import as_completed
+from concurrent.futures import FIRST_COMPLETED, wait
 from importlib.metadata import entry_points
 from multiprocessing.connection import Connection
 from multiprocessing.queues import SimpleQueue
@@ -31,6 +31,8 @@ from kilter.errors import KilterError, RunError
 Result = TypeVar("Result")
 
 _SHOWN_LINES: Final = 3
+_PAUSE_SECONDS: Final = 0.2
+_TRACKER: Final = "ignore:resource_tracker"
 
 
 def cores() -> list[int | None]:
@@ -88,6 +90,8 @@ class Workers:
         environment = {
             "PYTHONSAFEPATH": "1",
             "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path),
+            # loky's helper process removes what an interrupted search leaves, and would warn of it.
+            "PYTHONWARNINGS": ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), _TRACKER])),
         }
         self._folder = tempfile.TemporaryDirectory()
         self._log = Path(self._folder.name, "log.txt")
@@ -124,13 +128,17 @@ class Workers:
         of a worker, become a :class:`RunError`.
         """
         futures: dict[Any, int] = {self._executor.submit(task): number for number, task in enumerate(tasks)}
-        for future in as_completed(futures):
-            error = future.exception()
-            if isinstance(error, KilterError):
-                raise error
-            if error is not None:
-                raise self._failure(error) from error
-            yield futures[future], future.result()
+        waiting = set(futures)
+        while waiting:
+            # With pauses: Ctrl-C does not end a wait once polars has put its handler before Python's.
+            done, waiting = wait(waiting, timeout=_PAUSE_SECONDS, return_when=FIRST_COMPLETED)
+            for future in done:
+                error = future.exception()
+                if isinstance(error, KilterError):
+                    raise error
+                if error is not None:
+                    raise self._failure(error) from error
+                yield futures[future], future.result()
 
     def unpack(self, packed: bytes | None, parent: Path) -> None:
         """Nothing to do: the run is there."""

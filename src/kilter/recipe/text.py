@@ -133,13 +133,14 @@ def recipe_of(source: Recipe | str | Path, *, average: bool = True) -> Recipe:
 
 
 def _contents(source: str) -> str | None:
-    """ "table", "images", also for a folder of arrays, or None for other arrays and what does not exist."""
+    """ "table", "images", also for a folder of idx files, or None for other arrays and if nothing is there."""
     if source in IMAGE_SETS:
         return "images"
     from kilter.data.loading import contents
 
     found = contents(source)
-    return "images" if found is None and Path(source).is_dir() else found
+    of_idx = Path(source).is_dir() and not any(Path(source).glob("*.npy"))
+    return "images" if found is None and of_idx else found
 
 
 HEADING: Final = "A kilter recipe, every key resolved. Train it again: kilter train THIS_FILE"
