@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,16 +38,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Keep the tests that are asked for and not yet recorded."""
     only, record = config.getoption("--only"), config.getoption("--record")
     done, wanted = read(record), set(only.read_text().splitlines()) if only else None
-    items[:] = [
-        item for item in items if item.nodeid not in done and (wanted is None or item.nodeid in wanted)
-    ]
+    items[:] = [item for item in items if name(item) not in done and (wanted is None or name(item) in wanted)]
+
+
+def name(item: pytest.Item) -> str:
+    """The test's id without addresses, which differ from run to run."""
+    return re.sub(r"0x[0-9a-f]+", "0x", item.nodeid)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """A test that hangs fails; one that ends the interpreter leaves its id for the runner."""
     running = running_file(item.config.getoption("--record"))
-    running.write_text(item.nodeid)
+    running.write_text(name(item))
     routing.called.clear()
 
     def late(*_: Any) -> None:
@@ -67,7 +71,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report: pytest.TestReport = yield
     if call.when == "call" or (call.when == "setup" and not report.passed):
         found = {
-            "test": item.nodeid,
+            "test": name(item),
             "outcome": report.outcome,
             "calls": sorted(set(routing.called)),
             "seconds": round(call.duration, 2),

@@ -112,6 +112,18 @@ def branching(x: Any) -> Any:
     return x * 2 if ops.mean(x) > 0 else x
 
 
+class Counted(keras.metrics.Metric):
+    def __init__(self) -> None:
+        super().__init__(name="counted")
+        self.count = self.add_weight(initializer="zeros")
+
+    def update_state(self, *_: Any, **__: Any) -> None:
+        self.count.assign_add(1)
+
+    def result(self) -> Any:
+        return self.count
+
+
 class OneArgument(keras.metrics.Metric):
     """A metric whose update takes no weights and no predictions."""
 
@@ -165,6 +177,10 @@ MISTAKES: dict[str, Mistake] = {
     "loss without reduction": (
         trained(lambda: model(keras.losses.MeanSquaredError(reduction=None))),
         ("scalar-output", "one number", "reduction"),
+    ),
+    "metric that returns a variable": (
+        trained(lambda: model(metrics=[Counted()])),
+        ("__jax_array__", "return tensors, not variables"),
     ),
     "loss that returns nothing": (
         trained(lambda: model(lambda y, p: None)),

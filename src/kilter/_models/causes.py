@@ -208,6 +208,11 @@ CAUSES: Final = (
         expected=CODE,
     ),
     Cause(
+        r"__jax_array__",
+        "return tensors, not variables: in a result(), keras.ops.convert_to_tensor(self.count)",
+        expected=CODE,
+    ),
+    Cause(
         r"Gradient only defined for scalar|must be scalar|loss .* scalar",
         'leave the reduction of the loss at "sum_over_batch_size", or return keras.ops.mean(loss)',
         expected="a loss that is one number",
