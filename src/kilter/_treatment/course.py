@@ -113,7 +113,7 @@ class _Course:
         done = self._trained(first)
         # A network with warnings is expected to reach as much as others.
         sound = not self.diagnosis.codes("severe") and not self.diagnosis.codes("warning")
-        if first.trials.reason:
+        if first.trials.reason and (first.trained is None or set(first.subject.remedies) <= set(UNSEEN)):
             return Round(first.subject, done, first.trials)
         settled = first.trials.proven and not self._has_other_causes
         if settled or not self._falls_short(done, sound=sound) or self._stops("a second search"):
@@ -124,7 +124,8 @@ class _Course:
             return Round(first.subject, done, first.trials)
         second = self._settled(choice)
         if not second.trials.proven:
-            return Round(first.subject, done, second.trials if first.trials.proof is None else first.trials)
+            known = first.trials.reason or first.trials.proof is not None
+            return Round(first.subject, done, first.trials if known else second.trials)
         again = self._trained(second)
         if self._scoring.better_by(again.score, done.score) > 0:
             return Round(second.subject, again, second.trials)
@@ -267,7 +268,8 @@ class _Course:
         """
         if not found.trials.proven:
             unchanged = Round(self.unchanged.subject, self.unchanged.trained, found.trials)
-            return self._by_reason(found) or self._by_length(found) or unchanged
+            reason = None if search.thorough else self._by_reason(found)
+            return reason or self._by_length(found) or unchanged
         original, tools = self.unchanged.subject, self.tools
         asked = [OPTIMIZER, *(code for code, _ in wanted(self.diagnosis))]
         made = self.steps.minimal(original, found.subject, search, found.trials, tools.remedy_set, asked)
@@ -328,10 +330,7 @@ class _Course:
         return self._in_full(found, repaired, why)
 
     def _by_length(self, found: Round) -> Round | None:
-        """The original, trained longer, if a full training shows that it needs it; None otherwise.
-
-        Short trainings of one length cannot.
-        """
+        """The original, trained longer, if full training shows that it needs it; short ones cannot."""
         steps = [one for one in found.subject.steps if one.code in UNSEEN]
         longer = self.tools.remedy_set.again(self.unchanged.subject, steps) if steps else None
         return None if longer is None else self._in_full(found, longer, "too few epochs were planned")
