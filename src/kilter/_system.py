@@ -37,6 +37,14 @@ def at_home(path: str | Path) -> Path:
         return Path(path)
 
 
+def sibling_names(path: Path) -> list[str]:
+    """Names of the other entries in the folder of ``path``; [] if there is no such folder."""
+    try:
+        return sorted(entry.name for entry in path.parent.iterdir() if entry.name != path.name)
+    except (OSError, ValueError):
+        return []
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:

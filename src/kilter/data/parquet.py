@@ -48,7 +48,7 @@ def read(path: Path, options: LoadOptions) -> Source:
 
 def first_rows(path: Path) -> pl.DataFrame:
     """A few rows of the first file of the training part."""
-    return pl.read_parquet(_shards(path)[0]["train"][0], n_rows=16)
+    return pl.read_parquet(_shards(path)[0]["train"][0], n_rows=16, glob=False)
 
 
 def frame(path: Path, options: LoadOptions) -> tuple[pl.DataFrame, tuple[str, ...]]:
@@ -83,14 +83,15 @@ def _frame(files: list[Path]) -> pl.DataFrame:
         for file in files:
             unpacked = require_sound_headers(file)
             require_room(max(unpacked, _in_rows(file)), file)
-        frames = [pl.read_parquet(file, hive_partitioning=False) for file in files]
+        frames = [pl.read_parquet(file, hive_partitioning=False, glob=False) for file in files]
         return frames[0] if len(frames) == 1 else pl.concat(frames, how="vertical_relaxed")
 
 
 def _in_rows(file: Path) -> int:
     """About the bytes of the rows in memory; of texts and lists, which have any length, their places."""
-    types = map(type, pl.Schema(pl.read_parquet_schema(file)).dtypes())
-    rows = pl.scan_parquet(file, hive_partitioning=False).select(pl.len()).collect().item()
+    table = pl.scan_parquet(file, hive_partitioning=False, glob=False)
+    types = map(type, table.collect_schema().dtypes())
+    rows = table.select(pl.len()).collect().item()
     return math.ceil(rows * sum(_BYTES.get(one, _PLACE) for one in types))
 
 

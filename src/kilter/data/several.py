@@ -104,7 +104,11 @@ def read_folder(path: Path, options: LoadOptions, reader_of: Callable[[Path], Re
 def first_rows(path: Path) -> pl.DataFrame:
     """A few rows of the first table of a folder, if its kind may contain images."""
     first = next(filter(_is_table, _below(path)))
-    return pl.read_parquet(first, n_rows=16) if first.suffix.lower() == ".parquet" else pl.DataFrame()
+    return (
+        pl.read_parquet(first, n_rows=16, glob=False)
+        if first.suffix.lower() == ".parquet"
+        else pl.DataFrame()
+    )
 
 
 def _below(folder: Path, depth: int = 0) -> Iterator[Path]:

@@ -106,7 +106,7 @@ def fingerprint(data: Any) -> str:
         array = np.asarray(leaf)
         digest.update(f"{array.dtype}{array.shape}".encode())
         for piece in _pieces(array):
-            digest.update(str(piece).encode() if array.dtype == object else bytes_of(piece))
+            digest.update(repr(piece.tolist()).encode() if array.dtype == object else bytes_of(piece))
     return digest.hexdigest()
 
 
