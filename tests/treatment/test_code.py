@@ -13,7 +13,9 @@ from kilter._models.singular import one_sided
 layers, losses, optimizers = keras.layers, keras.losses, keras.optimizers
 LAYERS = (
     layers.Conv2D(3, 3, kernel_constraint=keras.constraints.UnitNorm(axis=[0, 1, 2])),
-    layers.Dense(2, activation="relu", kernel_initializer=keras.initializers.RandomNormal(stddev=0.5, seed=3)),
+    layers.Dense(
+        2, activation="relu", kernel_initializer=keras.initializers.RandomNormal(stddev=0.5, seed=3)
+    ),
     layers.Bidirectional(layers.LSTM(3, return_sequences=True)),
     layers.ReLU(max_value=float("inf")),
 )

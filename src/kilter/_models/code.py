@@ -13,7 +13,7 @@ import numpy as np
 
 from kilter._models.optimizers import inner_optimizer
 
-# Arguments that say nothing about what a layer computes.
+# Arguments that do not change what a layer computes.
 IGNORED: Final = ("name", "dtype", "trainable", "build_config", "batch_shape", "batch_input_shape")
 _PLAIN: Final = (str, bool, int, float, type(None))
 _NONE: Final = {"activation": '"linear"', "data_format": '"channels_last"'}  # what None stands for
@@ -21,7 +21,7 @@ _NAMED: Final = 3  # layers that a comment names
 
 
 def value_code(value: Any, prefix: str = "keras") -> str | None:
-    """A value of a configuration as code; None if it cannot be said. ``prefix``: the name of Keras.
+    """A value of a configuration as code; None if it cannot be written. ``prefix``: the name of Keras.
 
     Example:
         >>> value_code({"module": "keras.regularizers", "class_name": "L2", "config": {"l2": 0.01}})
@@ -55,7 +55,7 @@ def value_code(value: Any, prefix: str = "keras") -> str | None:
 
 
 def layer_code(kind: type, config: Mapping[str, Any], prefix: str = "keras") -> str:
-    """The call that makes a layer of this configuration, without arguments that have their default.
+    """The call that makes a layer of this configuration, without default arguments.
 
     Example:
         >>> layer_code(keras.layers.Dense, keras.layers.Dense(3, activation="relu").get_config())
@@ -81,7 +81,7 @@ def _call_code(kind: type, config: Mapping[str, Any], home: str, prefix: str) ->
 
 
 def loss_code(loss: Any, prefix: str = "keras") -> str | None:
-    """A compiled loss, or several, as code; None if it cannot be said."""
+    """A compiled loss, or several, as code; None if it cannot be written."""
     if isinstance(loss, str | None):
         return _literal(loss)
     if isinstance(loss, keras.losses.Loss):
@@ -98,7 +98,7 @@ def loss_code(loss: Any, prefix: str = "keras") -> str | None:
 
 
 def optimizer_code(optimizer: Any, prefix: str = "keras", rate: str | None = None) -> str | None:
-    """An optimiser as code, with the code of another ``rate`` if given; None if it cannot be said."""
+    """An optimiser as code, with other code for the ``rate`` if given; None if it cannot be written."""
     if optimizer is None or not type(optimizer).__module__.startswith("keras."):
         return None
     config: Mapping[str, Any] = optimizer.get_config()
@@ -145,7 +145,7 @@ def difference_code(before: keras.Model, after: keras.Model) -> str:
 
 
 def compile_code(model: keras.Model, **changed: str) -> str:
-    """The call of compile() with a model's optimiser and loss, but for what is ``changed``, as code."""
+    """The call of compile() with a model's optimiser and loss, except what is ``changed``."""
     given = model._compile_config.config  # type: ignore[attr-defined]
     optimizer = changed.pop("optimizer", optimizer_code(inner_optimizer(model)) or "model.optimizer")
     values = {"loss": loss_code(given.get("loss")) or "model.loss", **changed}

@@ -1,4 +1,4 @@
-"""What a traced program does with the values it gets: infinite derivatives such as √0, one-sided sigmoids."""
+"""What a traced program shows: operations with an infinite derivative, such as √0, and one-sided sigmoids."""
 
 from __future__ import annotations
 

@@ -40,8 +40,8 @@ def with_points(
 ) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """The frame of a file separated by semicolons, with its decimal commas read as such, and notes.
 
-    ``raw`` reads columns as text; only ``columns`` may contain numbers. A column in which some numbers can be
-    read in one way only is read so. In others "1,500" has a decimal comma, unless other columns, or the
+    ``raw`` reads columns as text; only ``columns`` may contain numbers. Numbers that can be read in only one
+    way decide for their column. In others "1,500" has a decimal comma, unless other columns, or the
     ``known`` columns of training, show that commas group thousands.
     """
     series = {one.name: one for one in frame.get_columns()}
