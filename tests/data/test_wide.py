@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from kilter._cli.listing import SHOWN, data
+from kilter._cli.options import Columns
 from kilter._progress import SILENT
 from kilter.data import describe, load, split
 from kilter.data.paths import NAMED_IN_MESSAGES
