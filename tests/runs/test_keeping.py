@@ -72,3 +72,13 @@ def test_every_object_of_an_array_counts():
     other = rows.copy()
     other[1500] = "b"
     assert fingerprint(rows) != fingerprint(other)
+
+
+@pytest.mark.parametrize("loss", ["mean_squared_error", keras.losses.MeanSquaredError()])
+def test_a_loss_may_be_named_in_another_way(loss, tmp_path):
+    x = np.ones((8, 2), "float32")
+    for epochs, given in ((1, "mse"), (2, loss)):
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)], name="one")
+        model.compile("sgd", given)
+        history = kilter.fit(model, x, x[:, :1], epochs=epochs, run=tmp_path, resume=True, verbose=0)
+    assert history.epoch == [0, 1]

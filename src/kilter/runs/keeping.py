@@ -10,6 +10,7 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -88,10 +89,16 @@ class Call:
 
 
 def _named(losses: Any) -> Any:
-    """The names of losses, in their dict or list."""
-    return keras.tree.map_structure(
-        lambda one: one if isinstance(one, str) else getattr(one, "__name__", type(one).__name__), losses
-    )
+    """The names of losses, in their dict or list: one name for "mse", the function and the class."""
+
+    def name(loss: Any) -> str:
+        if isinstance(loss, str):
+            with suppress(ValueError):  # Keras reports an unknown name
+                loss = keras.losses.get(loss)
+        text = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", text).lower()
+
+    return keras.tree.map_structure(name, losses)
 
 
 def fingerprint(data: Any) -> str:
