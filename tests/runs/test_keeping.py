@@ -7,6 +7,7 @@ import pytest
 import kilter
 from kilter._engine import fit as engine
 from kilter.errors import DataError
+from kilter.runs.keeping import fingerprint
 from kilter.runs.reading import open_run
 
 X = np.random.default_rng(0).normal(size=(64, 3)).astype("float32")
@@ -64,3 +65,10 @@ def test_each_of_several_calls_has_orders_of_its_own(monkeypatch):
             kilter.fit(made, X, X[:, :1], verbose=0, **options)
     assert seeds[:3] == seeds[3:]
     assert seeds[0] == seeds[2] == 5 != seeds[1]
+
+
+def test_every_object_of_an_array_counts():
+    rows = np.array(["a"] * 3000, object)
+    other = rows.copy()
+    other[1500] = "b"
+    assert fingerprint(rows) != fingerprint(other)

@@ -177,14 +177,14 @@ def _compiled(subject: Subject) -> contextlib.AbstractContextManager[None]:
 def _best(
     original: Subject, found: Examined, given: AsGiven, tools: Tools, spending: Spending
 ) -> tuple[Round, str]:
-    """The best subject; on noise the original one, with the finding that says so in words, else ""."""
+    """The best subject; on noise the original one, with the finding that says so, else ""."""
     if found.noise and not tools.scoring.learnt_beyond_noise(given.best.score):
         return unchanged(original, given, tools), _noise(found.diagnosis)
     return course(original, found.diagnosis, given, tools, spending, examined=found), ""
 
 
 def _noise(diagnosis: Diagnosis) -> str:
-    """The finding that says that there is nothing to learn, in words."""
+    """The explanation of the finding that there is nothing to learn."""
     return next(one.explanation for one in diagnosis.findings if one.code == "shuffled-labels")
 
 
