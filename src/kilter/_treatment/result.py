@@ -106,9 +106,9 @@ class Trials:
         effect: of the chosen set, in shares of the way from a constant prediction to perfection; None without
             a proof.
         parts: what each of the changes does by itself, where there were several.
-        reason: why changes are made without a proof: there are too few rows for one and the output cannot fit
-            the targets, or the change is more epochs, which full training runs have shown to help; ""
-            otherwise.
+        reason: why changes are made without a proof, "" otherwise: there are too few rows for one and the
+            output cannot fit the targets; or short trials do not show the gain of a certain repair, or of
+            more epochs, and full training runs do.
     """
 
     measure: str
