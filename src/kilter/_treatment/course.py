@@ -274,9 +274,7 @@ class _Course:
         trials = replace(found.trials, parts=made.parts)
         if not made.dropped:
             return Round(found.subject, found.trained, trials)
-        line = Trial(
-            made.subject.remedies, made.score, 0.0, "short trials: mean of the remaining changes, chosen"
-        )
+        line = Trial(made.subject.remedies, made.score, 0.0, "short trials: mean of the rest, chosen")
         if found.trained is None:
             return Round(made.subject, None, replace(trials, tried=_moved(trials.tried, line)))
         trained = self._enough(found.trained, self.steps.train(made.subject, tools), made.parts)
