@@ -348,15 +348,11 @@ class _Course:
         assert trained is not None
         assert self.unchanged.trained is not None
         scoring, before = self.tools.scoring, self.unchanged.trained.score
-        gain = scoring.gain(trained.score, before)
-        little = (
-            gain <= scoring.policy.least_gain or scoring.better_by(trained.score, before) <= scoring.noise
-        )
-        if little or scoring.learnt_nothing(trained.score):
+        if not scoring.is_gain(trained.score, before):
             return None
         gained = f"{scoring.measure} {as_number(before)} → {as_number(trained.score)}"
-        reason = f"{why}; full training runs: {gained}"
-        return Round(trained.subject, trained, replace(found.trials, reason=reason))
+        trials = replace(found.trials, reason=f"{why}; full training runs: {gained}")
+        return Round(trained.subject, trained, trials)
 
     def _trained(self, best: Round) -> Trained:
         return self.steps.train(best.subject, self.tools) if best.trained is None else best.trained
