@@ -48,7 +48,7 @@ from kilter.runs.from_recipe import make_augmentation, make_model, make_phases, 
 from kilter.runs.recipe_data import given_record, read_parts
 
 _LONG_TAIL = (
-    "the target has a long tail: trained with the Huber loss, so that a few rows do not decide everything"
+    "the target has a long tail: the Huber loss keeps a few rows from deciding everything"
 )
 
 
