@@ -171,7 +171,7 @@ def _as_float(value: Any) -> float:
 def _bounds(
     low: float | None, high: float | None, above: float | None = None, below: float | None = None
 ) -> str:
-    """The bounds in words, with a comma before them; "" without bounds."""
+    """The bounds as text, with a comma before them; "" without bounds."""
     if low is not None and high is not None:
         return f" from {low} to {high}"
     pairs = (("at least", low), ("above", above), ("at most", high), ("below", below))

@@ -221,6 +221,19 @@ def test_a_target_that_never_varies_has_a_plain_loss():
     assert objective_for(model, data).loss_weight is None
 
 
+@pytest.mark.parametrize(("outliers", "loss"), [(0, "mean_squared_error"), (3, "huber_loss")])
+def test_a_few_rows_of_a_long_tailed_target_do_not_decide_its_scale(outliers, loss, tmp_path):
+    y = np.random.default_rng(0).normal(100.0, 10.0, size=200)
+    y[:outliers] = 1e5
+    (tmp_path / "t.csv").write_text("a,b\n" + "".join(f"{i % 7},{one}\n" for i, one in enumerate(y)))
+    data = {"source": str(tmp_path / "t.csv"), "target": "b", "validation": "none"}
+    prepared = prepare(_recipe(data=data, train={"batch_size": 8}))
+    units = prepared.model.get_layer("target_units")
+    assert prepared.objective.loss.name == loss
+    assert np.ravel(units.offset) == pytest.approx([100.0], abs=2)
+    assert np.ravel(units.scale) == pytest.approx([10.0], abs=2)
+
+
 def test_a_split_seed_keeps_the_split_while_the_seed_changes():
     def parts(seed, **data):
         return prepare(_recipe(seed=seed, data={"source": "digits", **data})).parts

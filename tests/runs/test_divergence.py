@@ -55,6 +55,13 @@ def test_it_goes_back_and_ends_with_a_model_that_has_learnt(schedule, tmp_path):
     assert np.isnan(_fit(_model(), None, schedule=schedule).history["loss"]).any(), "without the guard"
 
 
+def test_one_row_with_most_of_the_loss_is_no_jump_when_it_falls_into_the_short_last_batch():
+    targets = Y.copy()
+    targets[7] = 1000.0
+    history = _fit(_model(1e-6), None, y=targets, epochs=60, guard=True)
+    assert not history.events
+
+
 @pytest.mark.parametrize("schedule", [None, COSINE])
 def test_the_step_is_repeated_bit_for_bit_and_the_operation_named(schedule, tmp_path):
     _fit(_model(), tmp_path, schedule=schedule)

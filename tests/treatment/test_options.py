@@ -55,7 +55,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     ("call", "option"), [(call, option) for call, listed in OPTIONS.items() for option in listed]
 )
 def test_a_wrong_option_is_refused_before_anything_is_compiled(
-    call: str, option: dict[str, Any], monkeypatch
+    call: str, option: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):
     def compiled(*_: Any) -> None:
         raise AssertionError("the option was not checked first")

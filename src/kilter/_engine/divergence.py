@@ -85,6 +85,12 @@ class Segment:
     stop: int
     state: State
 
+    @property
+    def share(self) -> float:
+        """Its steps as a share of those of a usual segment: below 1 at the end of an epoch."""
+        steps = self.stop - self.start
+        return steps / max(steps, min(SEGMENT_STEPS, self.place + self.start))
+
 
 @dataclass
 class DivergenceGuard:
@@ -137,9 +143,12 @@ class DivergenceGuard:
         if stop < held.stop:
             return None
         mean = _mean(self._loss(held.state), loss, fresh=held.place + held.start == 0)
-        if self._jumped(mean):
+        # One row with an unusual target can be most of the loss of an epoch. In a short segment it would look
+        # like a jump, so the loss is spread over the steps of a usual one.
+        if self._jumped(mean * held.share):
             return "spike"
-        self._remember(mean)
+        if held.share == 1.0:
+            self._remember(mean)
         self._segment = None
         return None
 

@@ -276,12 +276,12 @@ class _Course:
         trials = replace(found.trials, parts=made.parts)
         if not made.dropped:
             return Round(found.subject, found.trained, trials)
-        line = Trial(made.subject.remedies, made.score, 0.0, "short trials: mean of what is left, chosen")
+        line = Trial(made.subject.remedies, made.score, 0.0, "short trials: mean of the rest, chosen")
         if found.trained is None:
             return Round(made.subject, None, replace(trials, tried=_moved(trials.tried, line)))
         trained = self._enough(found.trained, self.steps.train(made.subject, tools), made.parts)
         if trained.subject is not made.subject:
-            line = _trial(trained, "what is left, chosen")
+            line = _trial(trained, "remaining changes, chosen")
         tried = trials.tried if trained is found.trained else _moved(trials.tried, line)
         parts = in_full(made.parts, trained.subject)
         return Round(trained.subject, trained, replace(trials, parts=parts, tried=tried))

@@ -58,8 +58,10 @@ def readable(subject: Subject) -> Subject:
     return replace(subject, model=given, trained=optimizer_facts(model).iterations > 0)
 
 
-def check_numbers(pairs: int, budget: float, level: float, max_seconds: float | None) -> None:
+def check_numbers(pairs: int, budget: float, policy: Policy, max_seconds: float | None) -> None:
     """Raise :class:`OptionError` for invalid numbers, and for fewer pairs than a proof needs."""
+    instance_of("policy", policy, Policy, "a kilter.Policy")
+    level = policy.search.level
     whole_number("pairs", pairs)
     least = least_pairs(1, level)
     if pairs < least:

@@ -38,7 +38,6 @@ from kilter._treatment.safeguard import Returned, safest
 from kilter._treatment.scoring import scoring_of
 from kilter._treatment.search import Tools
 from kilter._treatment.subject import Subject
-from kilter._validation import instance_of
 from kilter.errors import KilterError
 from kilter.schedules import Performance
 
@@ -118,9 +117,8 @@ def treat(
     """
     began = time.perf_counter()  # for the report; nothing depends on it
     policy = Policy() if policy is None else policy
-    instance_of("policy", policy, Policy, "a kilter.Policy")
     check_names(x, features)
-    check_numbers(pairs, budget, policy.search.level, max_seconds)
+    check_numbers(pairs, budget, policy, max_seconds)
     deadline = Deadline(max_seconds)
     spec = TrainingSpec(
         epochs=epochs,
@@ -182,14 +180,14 @@ def _compiled(subject: Subject) -> contextlib.AbstractContextManager[None]:
 def _best(
     original: Subject, found: Examined, given: AsGiven, tools: Tools, spending: Spending
 ) -> tuple[Round, str]:
-    """The best subject; on noise the original one, with the finding that says so in words, else ""."""
+    """The best subject; on noise the original one, with the finding that says so, else ""."""
     if found.noise and not tools.scoring.learnt_beyond_noise(given.best.score):
         return unchanged(original, given, tools), _noise(found.diagnosis)
     return course(original, found.diagnosis, given, tools, spending, examined=found), ""
 
 
 def _noise(diagnosis: Diagnosis) -> str:
-    """The finding that says that there is nothing to learn, in words."""
+    """The explanation of the finding that there is nothing to learn."""
     return next(one.explanation for one in diagnosis.findings if one.code == "shuffled-labels")
 
 

@@ -68,6 +68,7 @@ NO_SHIFT: Final = Shift()
 # normal column of a million rows has 7, an exponential one of a thousand about 14, a log-normal one 40.
 _LONG_TAIL: Final = 20.0
 _FEWEST_OF_A_TAIL: Final = 20  # values; fewer do not show a tail
+_NORMAL_RANGE: Final = 2.563  # deviations from the 10 % to the 90 % quantile of a normal distribution
 
 
 def find_compression(values: np.ndarray) -> Shift | None:
@@ -94,6 +95,18 @@ def find_compression(values: np.ndarray) -> Shift | None:
     if least >= 0 and center <= _WHOLE_RATIO * typical:
         return Shift(0, float(np.quantile(sample[sample > 0], 0.1)))
     return Shift(center, typical)
+
+
+def long_tail(targets: np.ndarray) -> tuple[float, float] | None:
+    """The median and the deviation of most rows of targets ``[n]`` or ``[n, 1]`` with a long tail, else None.
+
+    The deviation is that of a normal distribution with the same 10 % and 90 % quantiles.
+    """
+    values = targets.astype(np.float64).ravel()
+    if len(values) != len(targets) or find_compression(values) is None:
+        return None
+    low, middle, high = np.quantile(values, [0.1, 0.5, 0.9]).tolist()
+    return (middle, (high - low) / _NORMAL_RANGE) if high > low else None
 
 
 def median(values: np.ndarray) -> float:

@@ -47,6 +47,8 @@ from kilter.runs.fitting import fitted
 from kilter.runs.from_recipe import make_augmentation, make_model, make_phases, make_schedule
 from kilter.runs.recipe_data import given_record, read_parts
 
+_LONG_TAIL = "the target has a long tail: the Huber loss keeps a few rows from deciding everything"
+
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
@@ -110,6 +112,8 @@ def prepare(
     progress.stage("Building the model")
     model = make_model(recipe, parts.train, allow_code=allow_code)
     objective = objective_for(model, parts.train, recipe.regularize.label_smoothing)
+    if isinstance(objective.loss, keras.losses.Huber):
+        progress.print(f"Note: {_LONG_TAIL}")
     watch = watch_for(recipe, objective, parts)
     optimizer = make_optimizer(recipe)
     _require_training_room(model, optimizer)

@@ -210,8 +210,8 @@ def unfit_loss(name: str, targets: np.ndarray) -> str:
     if name == "mean_absolute_percentage_error":
         weights = np.sort(1 / np.maximum(np.abs(values), 1e-7))[::-1]
         share = float(weights[: len(values) // 100].sum() / weights.sum())
-        told = f"the 1 % of targets closest to 0 have {share:.0%} of the weight"
-        return f"The percentage error divides by the target: {told}" if share > _DOMINATED else ""
+        small = f"the 1 % of targets closest to 0 have {share:.0%} of the weight"
+        return f"The percentage error divides by the target: {small}" if share > _DOMINATED else ""
     below = float((values < 0).mean())
     expects = "takes negative targets as 0" if name.startswith("mean") else "expects counts of 0 or more"
     return f"{name} {expects}; {below:.1%} of the targets are negative" if below else ""
