@@ -6,6 +6,7 @@ import difflib
 import functools
 import math
 import re
+import sys
 import unicodedata
 import warnings
 from collections.abc import Iterable, Mapping
@@ -55,10 +56,18 @@ def did_you_mean(name: object, known: Iterable[object], otherwise: str, *, cutof
     return f"did you mean {near[0]!r}?" if near else otherwise
 
 
+def warn(text: str) -> None:
+    """Warn, and point at the line outside kilter that called it."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "kilter":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, stacklevel=level)
+
+
 @functools.cache
 def warn_once(text: str) -> None:
-    """Warn with this text once in a process, regardless of the warning filters."""
-    warnings.warn(text, stacklevel=3)
+    """:func:`warn` with this text once in a process, regardless of the warning filters."""
+    warn(text)
 
 
 def duration(seconds: float) -> str:

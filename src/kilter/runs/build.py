@@ -47,9 +47,7 @@ from kilter.runs.fitting import fitted
 from kilter.runs.from_recipe import make_augmentation, make_model, make_phases, make_schedule
 from kilter.runs.recipe_data import given_record, read_parts
 
-_LONG_TAIL = (
-    "the target has a long tail: the Huber loss keeps a few rows from deciding everything"
-)
+_LONG_TAIL = "the target has a long tail: the Huber loss keeps a few rows from deciding everything"
 
 
 @dataclass(frozen=True, eq=False)
