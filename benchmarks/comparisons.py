@@ -5,12 +5,10 @@ Example: ``.venv/bin/python benchmarks/comparisons.py --only optimizers``
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
-from pathlib import Path
 
-from bench.pages import RESULTS, Page
+from bench.pages import Page, options_of
 from compared.activations import compare_activations
 from compared.initializers import compare_initializers
 from compared.optimizers import compare_optimizers
@@ -25,11 +23,7 @@ COMPARISONS = {
 
 def main() -> int:
     """Compare what the command line asks for, print it, and keep it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=COMPARISONS, help="one of them (default: all)")
-    parser.add_argument("--quick", action="store_true", help="few rows: does it run? No figures to quote")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for what is kept")
-    options = parser.parse_args()
+    options = options_of(__doc__, COMPARISONS)
     task = fashion(QUICK if options.quick else FULL)
     for name in [options.only] if options.only else COMPARISONS:
         began = time.perf_counter()

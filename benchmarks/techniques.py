@@ -5,13 +5,11 @@ Example: ``.venv/bin/python benchmarks/techniques.py --only folding``
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import functools
 import statistics
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import kilter
@@ -20,7 +18,7 @@ import kilter
 import keras
 import numpy as np
 
-from bench.pages import RESULTS, Page, Table, between
+from bench.pages import Page, Table, between, options_of
 from bench.turns import in_turns
 from kilter.data.augmentation import Augmentation, Cutout, Flip, Mixup, Rotate, Shift, Zoom
 
@@ -44,11 +42,7 @@ QUICK = Size(rounds=2, trained=256, predicted=256, folded=512, samples=4)
 
 def main() -> int:
     """Measure what the command line asks for, print it, and keep it on one page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=TECHNIQUES, help="one of them (default: all)")
-    parser.add_argument("--quick", action="store_true", help="few rows: does it run? No figures to quote")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for what is kept")
-    options = parser.parse_args()
+    options = options_of(__doc__, TECHNIQUES)
     tables, figures = [], {}
     for name in [options.only] if options.only else TECHNIQUES:
         found, seconds = TECHNIQUES[name](QUICK if options.quick else FULL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import datetime
 import importlib.metadata
@@ -9,7 +10,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,15 @@ class Page:
             "figures": self.figures,
         }
         return json.dumps(record, indent=1) + "\n"
+
+
+def options_of(description: str, names: Collection[str]) -> argparse.Namespace:
+    """The command line of a benchmark with parts: which one, how much, and where the page goes."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--only", choices=names, help="one of them (default: all)")
+    parser.add_argument("--quick", action="store_true", help="few rows: does it run? No figures to quote")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for what is kept")
+    return parser.parse_args()
 
 
 def between(values: Sequence[float], form: str = ".2f") -> str:

@@ -6,31 +6,18 @@ Built from the mechanism of each fault, on data where it matters; every network 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import keras
 
 from programs import reported_data, sequence_data
+from programs.reported import LINEAR, SIGMOID, SOFTMAX, Network
 from programs.sequence_networks import NORMAL, WORDS, Words, recurrent, transformer
 from programs.sketch import Program
 
-SOFTMAX: Final = ("softmax", "sparse_categorical_crossentropy")
-SIGMOID: Final = ("sigmoid", "binary_crossentropy")
-LINEAR: Final = ("linear", "mse")
 Row = tuple[str, Words, tuple[str, ...]]
-
-
-@dataclass(frozen=True, eq=False)
-class Network:
-    """A network on its data, with the words of the sound one."""
-
-    rows: Callable[[], reported_data.Data]
-    build: Callable[[Words], keras.Model]
-    out: tuple[str, str]
-    units: int
-    words: Words
 
 
 NETWORKS: Final[Mapping[str, Network]] = {

@@ -292,7 +292,7 @@ def _parts(
     detail: str = "",
     seconds_left: float | None = None,
 ) -> list[str]:
-    """A stage in words, as parts; all parts but the first may be left out, from the end.
+    """A stage as text, as parts; all parts but the first may be left out, from the end.
 
     Example:
         >>> "".join(_parts("Trial", 3, 8, detail="scale-inputs"))

@@ -94,7 +94,7 @@ class Measurements:
 class Diagnosis:
     """The findings in a model, its data and its training, the most severe first.
 
-    ``unchecked``: what was not looked at, or could not be, in words.
+    ``unchecked``: what was not looked at, or could not be, as text.
     """
 
     findings: tuple[Finding, ...]

@@ -20,7 +20,7 @@ STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasa
 # The exit code after a signal is this number plus the signal's, as in shells: 130 for Ctrl-C, 143 for
 # SIGTERM.
 BY_SIGNAL = 128
-# The exit code after an error in words.
+# The exit code after a KilterError.
 BAD_INPUT: Final = 2
 
 
@@ -35,6 +35,14 @@ def at_home(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         return Path(path)
+
+
+def sibling_names(path: Path) -> list[str]:
+    """Names of the other entries in the folder of ``path``; [] if there is no such folder."""
+    try:
+        return sorted(entry.name for entry in path.parent.iterdir() if entry.name != path.name)
+    except (OSError, ValueError):
+        return []
 
 
 def sha256_of(path: Path) -> str:

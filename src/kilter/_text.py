@@ -91,7 +91,7 @@ def duration(seconds: float) -> str:
 def printable(text: str) -> str:
     """``text`` with every control character escaped, so that data cannot control the terminal.
 
-    Blanks of any kind are plain ones.
+    Every kind of space becomes a plain one.
 
     Example:
         >>> printable("a\\x1b[31mred")
@@ -143,7 +143,7 @@ def _fixed(value: float) -> str:
 
 
 def as_number(value: float) -> str:
-    """Four digits; in words where there is no number.
+    """Four digits; "not finite" for NaN and infinity.
 
     Example:
         >>> as_number(0.12345), as_number(float("nan"))

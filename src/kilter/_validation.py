@@ -110,6 +110,22 @@ def one_of(name: str, value: object, allowed: Sequence[object], *, owner: str = 
     )
 
 
+def instance_of(name: str, value: object, kinds: type | tuple[type, ...], what: str) -> None:
+    """Raise :class:`OptionError` if ``value`` is of none of ``kinds``, which ``what`` names in words.
+
+    Example:
+        >>> instance_of("history", [1], dict, "a dict of lists")
+        Traceback (most recent call last):
+        kilter.errors.OptionError: Expected history as a dict of lists. Received list. To fix: ...
+    """
+    if not isinstance(value, kinds):
+        raise OptionError(
+            expected=f"{name} as {what}",
+            received=type(value).__name__,
+            remedy=f"pass {what}, or leave it out",
+        )
+
+
 def whole_sizes(name: str, value: Any, axes: Sequence[str]) -> None:
     """Raise :class:`OptionError` unless ``value`` is None or a tuple of whole numbers, one for each axis."""
     if value is None or (
@@ -155,7 +171,7 @@ def _as_float(value: Any) -> float:
 def _bounds(
     low: float | None, high: float | None, above: float | None = None, below: float | None = None
 ) -> str:
-    """The bounds in words, with a comma before them; "" without bounds."""
+    """The bounds as text, with a comma before them; "" without bounds."""
     if low is not None and high is not None:
         return f" from {low} to {high}"
     pairs = (("at least", low), ("above", above), ("at most", high), ("below", below))

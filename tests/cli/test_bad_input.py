@@ -291,7 +291,9 @@ def test_a_wrong_name_is_told_before_anything_is_loaded(command, kilter, monkeyp
     assert "which does not exist" in ended.err
 
 
-@pytest.mark.parametrize("name", ["digits", "-", "sqlite:///a.db?table=t", "data/*.csv", "MobileNetV2"])
+@pytest.mark.parametrize(
+    "name", ["digits", "-", "sqlite:///a.db?table=t", "s3://a/b.csv", "data/*.csv", "MobileNetV2"]
+)
 def test_names_and_patterns_are_not_taken_for_files(name, kilter, monkeypatch):
     def load(module):
         raise OptionError(expected="", received=f"{module} is loaded", remedy="")

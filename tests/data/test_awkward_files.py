@@ -74,6 +74,43 @@ def test_the_table_in_a_text_file_is_found(case, tmp_path):
     assert new.train.x.tolist() == data.x.tolist()
 
 
+def test_a_pattern_in_a_file_name_is_part_of_the_name(tmp_path):
+    (tmp_path / "t[1].csv").write_text(PLAIN)
+    (tmp_path / "t1.csv").write_text(lines(rows=ROWS[:1]))
+    assert len(load(tmp_path / "t[1].csv", target="sold").train) == 4
+    pl.read_csv(tmp_path / "t[1].csv", glob=False).write_parquet(tmp_path / "t[1].parquet")
+    assert len(load(tmp_path / "t[1].parquet", target="sold").train) == 4
+
+
+def test_the_usual_name_of_an_array_wins_and_the_others_are_named(tmp_path):
+    np.savez(tmp_path / "t.npz", data=np.zeros((8, 2)), x=np.arange(16.0).reshape(8, 2), y=np.arange(8) % 2)
+    source = load(tmp_path / "t.npz")
+    assert source.train.x[1].tolist() == [2, 3]
+    assert any(note == 'not read: "data"' for note in source.notes)
+
+
+def test_a_text_beside_lists_of_numbers_keeps_its_words(tmp_path):
+    rows = [f'"[{i}, 2]",{i % 2}' for i in range(30)]
+    (tmp_path / "t.csv").write_text("place,y\n" + "\n".join([*rows, '"see 3 and 4",1']))
+    assert "place[0]" not in load(tmp_path / "t.csv").train.features
+    (tmp_path / "t.csv").write_text("place,y\n" + "\n".join(rows))
+    assert load(tmp_path / "t.csv").train.features == ("place[0]", "place[1]")
+
+
+def test_years_with_a_number_are_names(tmp_path):
+    (tmp_path / "t.csv").write_text("2019_1,2019_2,2020_1\n1.5,2,0\n2.5,3,1\n3.5,4,0\n4.5,5,1\n")
+    assert load(tmp_path / "t.csv").train.features == ("2019_1", "2019_2")
+
+
+@pytest.mark.parametrize(("name", "remedy"), [("", "check the name"), ("https://a.org/t.csv", "download it")])
+def test_no_name_and_addresses_are_no_files(name, remedy, tmp_path, monkeypatch):
+    (tmp_path / "t.csv").write_text(PLAIN)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=remedy) as raised:
+        load(name)
+    assert f'"{name}"' in raised.value.received
+
+
 def _zipped(text: bytes) -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:

@@ -99,7 +99,7 @@ def test_a_first_line_that_is_a_row_is_read_as_one(case, write):
     source = load(write(text), target=target, task="classification" if case == "numbers alone" else "auto")
     rows = text.strip().split("\n")
     assert len(source.train) == len(rows)
-    assert any("no line names the columns" in note for note in source.notes)
+    assert any("the file has no header" in note for note in source.notes)
     if target is None:  # new rows without the target, and a single one
         bare = ["".join(row.rpartition(",")[:1]) for row in rows]
         for some in (bare, bare[:1]):
@@ -123,16 +123,16 @@ def test_columns_may_be_called_by_numbers_where_another_is_not(text, features, w
 
 
 def test_a_note_tells_of_names_that_could_be_values(write):
-    note = "the first line names the columns, some by numbers: 0, 1, y"
+    note = "the header has numbers as column names: 0, 1, y"
     assert note in load(write("0,1,y\n5,3,setosa\n4,3,virginica\n")).notes
-    assert not any("names the columns" in line for line in load(write("a,b,y\n1,2,u\n2,3,v\n")).notes)
+    assert not any("numbers as column names" in line for line in load(write("a,b,y\n1,2,u\n2,3,v\n")).notes)
 
 
 def test_the_columns_of_training_are_names_whatever_they_look_like(write):
     encoding = load(write("0.5,colour,y\n1,red,0\n2,blue,1\n3,red,0\n4,red,1\n")).encoding
     new = load(write("0.5,colour\n7,red\n", "new.csv"), encoding=encoding)
     assert new.train.x.tolist() == [[7, 0, 1]]
-    with pytest.raises(DataError, match="what reads like a row"):
+    with pytest.raises(DataError, match="what looks like a row"):
         load(write("0.7,red\n7,red\n", "bare.csv"), encoding=encoding)
 
 

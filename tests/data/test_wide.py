@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from kilter._cli.listing import SHOWN, data
+from kilter._cli.options import Columns
 from kilter._progress import SILENT
 from kilter.data import describe, load, split
 from kilter.data.paths import NAMED_IN_MESSAGES
@@ -75,7 +76,7 @@ def test_looks_at_the_whole_frame_do_not_grow_with_the_columns(name, again, look
 @pytest.mark.parametrize("text", ["", "${}"])
 def test_what_is_said_of_a_wide_table_stays_short(text, tmp_path, capsys):
     source = str(table(tmp_path / "wide.csv", MANY, text=text))
-    data(source, target=None, skip_bad=False, columns={}, progress=SILENT)
+    data(source, columns=Columns(), skip_bad=False, progress=SILENT)
     assert len(capsys.readouterr().out.splitlines()) < SHOWN + 4 * NAMED_IN_MESSAGES
 
 

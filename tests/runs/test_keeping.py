@@ -7,6 +7,7 @@ import pytest
 import kilter
 from kilter._engine import fit as engine
 from kilter.errors import DataError
+from kilter.runs.keeping import fingerprint
 from kilter.runs.reading import open_run
 
 X = np.random.default_rng(0).normal(size=(64, 3)).astype("float32")
@@ -64,3 +65,20 @@ def test_each_of_several_calls_has_orders_of_its_own(monkeypatch):
             kilter.fit(made, X, X[:, :1], verbose=0, **options)
     assert seeds[:3] == seeds[3:]
     assert seeds[0] == seeds[2] == 5 != seeds[1]
+
+
+def test_every_object_of_an_array_counts():
+    rows = np.array(["a"] * 3000, object)
+    other = rows.copy()
+    other[1500] = "b"
+    assert fingerprint(rows) != fingerprint(other)
+
+
+@pytest.mark.parametrize("loss", ["mean_squared_error", keras.losses.MeanSquaredError()])
+def test_a_loss_may_be_named_in_another_way(loss, tmp_path):
+    x = np.ones((8, 2), "float32")
+    for epochs, given in ((1, "mse"), (2, loss)):
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)], name="one")
+        model.compile("sgd", given)
+        history = kilter.fit(model, x, x[:, :1], epochs=epochs, run=tmp_path, resume=True, verbose=0)
+    assert history.epoch == [0, 1]

@@ -120,7 +120,7 @@ with joining.together("{free_address()}", 2, 0):
     alone = subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, capture_output=True, text=True)
     assert alone.returncode == 2
     assert "OptionError: Expected 2 processes" in alone.stderr
-    assert "not all of them within 1 seconds" in alone.stderr
+    assert "not all of them connected within 1 seconds" in alone.stderr
 
 
 @pytest.fixture(scope="module")

@@ -228,9 +228,13 @@ BAD_STUDIES = {
 @pytest.mark.parametrize("name", BAD_STUDIES)
 def test_bad_studies_are_refused_before_training(name, monkeypatch):
     monkeypatch.setattr(module, "trained", lambda *_: pytest.fail("it trained"))
-    call, kind, said = BAD_STUDIES[name]
+    refuses(BAD_STUDIES[name])
+
+
+def refuses(case, *arguments):
+    call, kind, said = case
     with pytest.raises(kind) as caught:
-        call()
+        call(*arguments)
     assert isinstance(caught.value, KilterError)
     assert said in str(caught.value)
 
@@ -249,11 +253,7 @@ BAD_SEARCHES = {
 @pytest.mark.parametrize("name", BAD_SEARCHES)
 def test_bad_searches_are_refused_before_training(name, source, monkeypatch):
     monkeypatch.setattr("kilter._studies.search_reuse.trained", lambda *_: pytest.fail("it trained"))
-    call, kind, said = BAD_SEARCHES[name]
-    with pytest.raises(kind) as caught:
-        call(source)
-    assert isinstance(caught.value, KilterError)
-    assert said in str(caught.value)
+    refuses(BAD_SEARCHES[name], source)
 
 
 def test_class_numbers_take_a_column_and_refuse_negatives():

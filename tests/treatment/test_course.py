@@ -16,7 +16,7 @@ from kilter._records import Change, Diagnosis, Finding
 from kilter._treatment.course import Round, Steps, _Course, course
 from kilter._treatment.full_training import AsGiven, Trained
 from kilter._treatment.minimal import Minimal
-from kilter._treatment.plan import RemedySet
+from kilter._treatment.plan import LATE, STRUCTURAL, RemedySet
 from kilter._treatment.remedies import REMEDIES, Remedy
 from kilter._treatment.result import Part, Trials
 from kilter._treatment.scoring import Scoring
@@ -214,9 +214,20 @@ def test_removed_changes_are_put_back_one_by_one_if_full_training_loses(scores: 
     assert {one.remedy for one in found.trials.parts if one.kept} == set(stay) - {"a"}
 
 
-def test_an_output_that_cannot_fit_is_repaired_by_reason_where_rows_are_too_few_for_a_proof():
-    wrong = Finding("output-activation-loss", "severe", ("output",), (), "", ("repair-output",), "")
-    found = Diagnosis((wrong,))
-    assert run(0.9, 0.9, "chosen", "sibling", found=found, rows=30)[0] == ["repair-output"]
-    assert run(0.9, 0.9, "chosen", "sibling", found=found, rows=31)[0] == []
-    assert run(0.9, 0.9, "chosen", "sibling", rows=30)[0] == []  # another finding
+def certain(code: str) -> Diagnosis:
+    return Diagnosis((Finding(code, "severe", ("output",), (), "", ("repair-output",), ""),))
+
+
+@pytest.mark.parametrize("code", [*STRUCTURAL, "vanishing-gradients", "sentinel-values"])
+def test_an_output_that_cannot_fit_is_repaired_without_a_proof_where_rows_are_too_few(code: str):
+    remedies = run(0.9, 0.9, "chosen", "sibling", found=certain(code), rows=30)[0]
+    assert remedies == (["repair-output"] if code in STRUCTURAL else [])
+
+
+@pytest.mark.parametrize("code", [*LATE, "vanishing-gradients"])
+@pytest.mark.parametrize("full", [0.0, 1e12])
+def test_a_certain_repair_that_short_trials_do_not_show_is_decided_by_full_training(code: str, full: float):
+    found, late = certain(code), code in LATE
+    assert run(0.9, None, "chosen", found=found, full=full)[0] == (["repair-output"] if late else [])
+    assert run(0.9, None, "chosen", found=found, full=full, plain=0.5)[0] == []  # it gains nothing in full
+    assert run(0.9, None, found=found, full=full)[0] == CHOSEN  # proven in short trials

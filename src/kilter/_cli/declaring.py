@@ -10,11 +10,11 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import is_dataclass
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any, Final
 
 from kilter._cli.output import opened
-from kilter._system import at_home
+from kilter._system import at_home, sibling_names
 from kilter._text import did_you_mean, printable
 from kilter.errors import DataError
 
@@ -80,24 +80,18 @@ def _require_files(arguments: dict[str, Any]) -> None:
         with suppress(ValueError):  # a zero byte
             if os.path.lexists(path):
                 continue
-        remedy = did_you_mean(path.name, _names_beside(path), "check the name")
+        remedy = did_you_mean(path.name, sibling_names(path), "check the name")
         if name in _RUNS and remedy == "check the name":
             remedy += importlib.import_module("kilter.runs.reading").near_run(path)
         raise DataError(
             expected="a run directory or a model" if name in _RUNS else "a file or folder that exists",
-            received=f"{path}, which does not exist",
+            received=f"{printable(str(one))}, which does not exist",
             remedy=remedy,
         )
 
 
 def _names_a_file(text: str) -> bool:
-    """Whether a text can only be a path: other ones may be names of data or networks, or patterns."""
-    if text.startswith("sqlite:") or glob.has_magic(text):
+    """Whether a text can only be a path, not the name of a data set or network, a URL or a pattern."""
+    if text.startswith("sqlite:") or "://" in text or glob.has_magic(text):
         return False
     return os.sep in text or PurePath(text).suffix != ""
-
-
-def _names_beside(path: Path) -> list[str]:
-    with suppress(OSError, ValueError):
-        return sorted(entry.name for entry in path.parent.iterdir())
-    return []

@@ -183,7 +183,7 @@ def _conclude(result: job.TrainResult, path_only: bool, progress: Display, *, as
 
 
 def _zeros(penalized: Sequence[PenalizedWeights]) -> str:
-    """The effect of the L1 penalty on all weights together, in words."""
+    """The effect of the L1 penalty on all weights together, as text."""
     count = sum(weights.count for weights in penalized)
     zeros = sum(weights.zeros * weights.count for weights in penalized) / count
     near = sum(weights.near_zeros * weights.count for weights in penalized) / count

@@ -34,7 +34,7 @@ def in_how_many(one: Difference) -> str:
 
 
 def proof_in_words(comparison: Comparison) -> str:
-    """The proof of a treatment in words: pairs won, mean difference, p, and the level if it was missed."""
+    """The proof of a treatment as text: pairs won, mean difference, p, and the level if it was missed."""
     one = comparison.differences[0]
     word = "worse" if one.mean < 0 else "better"
     by = f", {word} by {abs(one.mean):.3g} on average" if math.isfinite(one.mean) else ""

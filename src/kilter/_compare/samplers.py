@@ -1,6 +1,6 @@
 """What a search tries next: every combination, random draws, or what Optuna's TPE expects to be good.
 
-A sampler proposes a round of trials and is told their scores in order. It depends on nothing else, so the
+A sampler proposes a round of trials and receives their scores in order. It depends on nothing else, so the
 same search has the same trials on any number of workers, and a continued one repeats what it had proposed.
 """
 

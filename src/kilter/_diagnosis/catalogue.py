@@ -115,8 +115,8 @@ _MODEL: Final = {
     ),
     "rate-decays-early": (
         "learning rate decays too early", ("find-learning-rate",), _BENGIO,
-        "The schedule is below {least:.0%} of its highest rate after {alive:.0%} of the {steps} planned "
-        "steps: the rest changes almost nothing. Let it decay over the whole training.",
+        "The learning rate falls below {least:.0%} of its maximum after {alive:.0%} of the {steps} planned "
+        "steps; the rest changes almost nothing. Let it decay over the whole training.",
     ),
     "stale-compile": (
         "layers frozen or unfrozen after compile()", ("recompile",),

@@ -20,7 +20,8 @@ from kilter._models.optimizers import OptimizerFacts
 from kilter._models.softmax_axes import Misused
 from kilter._models.tracing import fixed_batch_size
 from kilter._records import Finding, Measurements
-from kilter.errors import KilterError
+from kilter._validation import instance_of
+from kilter.errors import KilterError, OptionError
 
 _ANSWERED: Final = 64
 
@@ -194,3 +195,39 @@ def normalized(context: Context, layer: LayerFacts) -> bool:
 
 
 Check = Callable[[Context], list[Finding]]
+
+
+def check_validation(held: Any) -> None:
+    """Raise :class:`OptionError` unless ``held`` is (x, y) or (x, y, sample_weight)."""
+    what = "(x, y) or (x, y, sample_weight)"
+    instance_of("validation_data", held, (tuple, list), what)
+    if len(held) not in (2, 3):
+        raise OptionError(
+            expected=f"validation_data as {what}",
+            received=f"{len(held)} parts",
+            remedy="pass the validation inputs and their targets",
+        )
+
+
+def check_history(history: Any) -> None:
+    """Raise :class:`OptionError` unless ``history`` is None or has a list of numbers for each name."""
+    if history is None:
+        return
+    instance_of("history", history, Mapping, "a mapping from names to a number for each epoch")
+    for name, numbers in history.items():
+        instance_of(f"history[{name!r}]", numbers, (Sequence, np.ndarray), "a list, a number for each epoch")
+
+
+def check_names(x: Any, features: Any) -> None:
+    """Raise :class:`OptionError` unless ``features`` are names, one for each column if ``x`` is a table."""
+    what = "a list of the names of the columns of x"
+    instance_of("features", features, (list, tuple), what)
+    for one in features:
+        instance_of("features", one, str, what)
+    columns = x.shape[1] if features and getattr(x, "ndim", 0) == 2 else len(features)
+    if len(features) != columns:
+        raise OptionError(
+            expected=f"a name for each of the {columns} columns of x",
+            received=f"{len(features)} features",
+            remedy="name every column, or leave features out to number them",
+        )

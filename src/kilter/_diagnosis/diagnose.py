@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import NoneType
 from typing import Any
 
 import jax
@@ -17,7 +18,7 @@ from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.checks import CHECKS
 from kilter._diagnosis.checks.data import found_not_finite
 from kilter._diagnosis.checks.splits import SHIFTS
-from kilter._diagnosis.context import Check, Context, Timing
+from kilter._diagnosis.context import Check, Context, Timing, check_history, check_names, check_validation
 from kilter._diagnosis.outcome import Divided, Outcome, divided, outcome
 from kilter._diagnosis.sequences import read_sequences
 from kilter._diagnosis.severity import is_noise, weighed
@@ -38,7 +39,7 @@ from kilter._models.tracing import fixed_batch_size
 from kilter._models.variables import build, build_forward, check_compiled, fitting
 from kilter._progress import Progress, Verbose, shown
 from kilter._records import Diagnosis, Finding, Measurements, ranked
-from kilter._validation import whole_number
+from kilter._validation import instance_of, whole_number
 from kilter.errors import DataError, KilterError
 from kilter.schedules import Performance
 
@@ -148,6 +149,9 @@ def diagnose(
     :class:`~kilter.errors.OptionError` for negative steps and for options that :func:`kilter.fit` refuses.
     """
     steps = whole_number("steps", steps, 0)
+    check_names(x, features)
+    check_history(history)
+    instance_of("thresholds", thresholds, (Thresholds, NoneType), "kilter.Thresholds")
     spec = TrainingSpec(
         epochs=1 if epochs is None else epochs,
         batch_size=batch_size,
@@ -310,6 +314,7 @@ def checked_training(model: keras.Model, x: Any, y: Any, spec: TrainingSpec) -> 
     check_callbacks(spec.callbacks)
     row_count(x=x, y=y, sample_weight=spec.sample_weight)
     if spec.validation_data is not None:
+        check_validation(spec.validation_data)
         named = ("x of validation_data", "y of validation_data", "their weights")
         held = (*spec.validation_data[:1], *map(targets_of, spec.validation_data[1:]))
         row_count(**dict(zip(named, held, strict=False)))
@@ -317,9 +322,7 @@ def checked_training(model: keras.Model, x: Any, y: Any, spec: TrainingSpec) -> 
     spec = replace(spec, batch_size=fixed_batch_size(model, spec.batch_size) or spec.batch_size)
     if augmentation is not None:
         batch = pick((x, y, spec.sample_weight), slice(spec.batch_size))
-        if (
-            augmentation.mixes
-        ):  # whether targets can be mixed depends on the compiled loss, which must be built
+        if augmentation.mixes:  # whether targets can be mixed depends on the loss, which must be built
             build(model, collect(*jax.tree.map(np.zeros_like, batch)).example(spec.batch_size))
         check_augmentation(model, augmentation, batch)
     row_weights(y, spec)

@@ -31,7 +31,7 @@ class Learnable:
         learnable: True if the targets depend on the inputs (p at most 0.01); False if there is no evidence
             that they do (p above 0.05); None in between, and if it could not be tested.
         p: of the permutation test; NaN without one.
-        tested: what was tested, in words.
+        tested: what was tested, as text.
     """
 
     learnable: bool | None

@@ -42,7 +42,7 @@ class Probed:
         right, middle, wrong: for right, undecided and wrong predictions; None if these are unknown.
         by_columns: whether it is blind to a constant added to a column, as a softmax over the rows is.
         mixes: whether the targets of other rows decide what is best for a row, though alone it is right.
-        bad: a possible prediction for which it is not finite, in words; "" for none.
+        bad: a possible prediction for which it is not finite, as text; "" for none.
     """
 
     value: float

@@ -36,7 +36,7 @@ class TargetFacts:
 
     @property
     def kind(self) -> str:
-        """The targets in words, for messages."""
+        """The targets as text, for messages."""
         if self.one_hot:
             return f"one-hot rows of {self.width} columns"
         if self.shares:

@@ -45,7 +45,9 @@ class Thresholds:
     short_margin: float = sourced(0.12, OWN)
     learnt_least: float = sourced(0.05, OWN)
     rate_share: float = sourced(0.6, "of the gap to the sibling; limit by kilter")
-    few_steps: float = sourced(200, "Adam at 1e-3 moves a weight by at most 0.2 in so many; limit by kilter")
+    few_steps: float = sourced(
+        200, "Adam at 1e-3 moves a weight by at most 0.2 in 200 steps; limit by kilter"
+    )
     update_ratio_sustained: float = sourced(0.05, "50 times the usual 1e-3 (Karpathy, CS231n notes)")
     weight_growth: float = sourced(5.0, OWN)
     stability: float = sourced(2.0, "Cohen et al. 2021: gradient descent is stable below 2")
@@ -151,8 +153,8 @@ class Thresholds:
     relation_share: float = sourced(0.4, OWN)
     window_share: float = sourced(0.2, "windows cut after the split share none; limit by kilter")
     padding: float = sourced(0.3, "a third of the steps after the last token; limit by kilter")
-    padding_most: float = sourced(0.75, "three of four steps tell nothing; limit by kilter")
-    padding_kept: float = sourced(0.1, "Pascanu et al. 2013: what fades is hardly learnt; limit by kilter")
+    padding_most: float = sourced(0.75, "three of four steps carry no information; limit by kilter")
+    padding_kept: float = sourced(0.1, "Pascanu et al. 2013: what fades is hardly learned; limit by kilter")
     padding_average: float = sourced(0.5, "the average is halved; limit by kilter")
     effective_rows: float = sourced(0.05, "Kish 1965: (sum of weights)² / sum of squares; limit by kilter")
     loss_ratio: float = sourced(100.0, "Kendall et al. 2018: equal shares learn best; limit by kilter")

@@ -11,7 +11,7 @@ _KNOWN = ("keras", "kilter")
 
 
 def unchecked(context: Context, *, planned: bool) -> tuple[str, ...]:
-    """What was not looked at, in words; ``planned``: whether the outcome of the training was tried."""
+    """What was not looked at, as text; ``planned``: whether the outcome of the training was tried."""
     return tuple(_gaps(context, planned))
 
 

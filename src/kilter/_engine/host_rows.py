@@ -1,7 +1,7 @@
-"""Rows of a large host array that a program on a CPU reads where they are, and how batches take rows.
+"""Large arrays that a program on a CPU reads in place, and how batches take rows.
 
-JAX takes over memory without a copy only from a 64-byte boundary on, and NumPy's arrays begin between two. So
-the memory from the first boundary on is given to JAX as one flat array, and the first and last row beside it.
+JAX uses host memory without a copy only from a 64-byte boundary on, and most NumPy arrays begin between two.
+So JAX gets the memory from the first boundary on as one flat array, and copies of the first and last row.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class HostRows:
 
     @property
     def dtype(self) -> Any:
-        """That of the rows."""
+        """The dtype of the rows."""
         return self.flat.dtype
 
     @property
     def ndim(self) -> int:
-        """The number of axes, with that of the rows."""
+        """The number of axes, including the first."""
         return len(self.shape)
 
     def take(self, rows: jax.Array) -> jax.Array:
@@ -57,9 +57,9 @@ class HostRows:
 
 
 def in_place(array: Any) -> Any:
-    """The array as :class:`HostRows` where that saves the copy of a large one; else as it is.
+    """A large array as :class:`HostRows`, without a copy; any other one unchanged.
 
-    Copied are what JAX would convert, and rows shorter than the distance between two boundaries.
+    JAX copies arrays that it converts, and those with rows shorter than the distance between two boundaries.
     """
     if jax.default_backend() != "cpu" or not isinstance(array, np.ndarray) or array.nbytes < _LEAST_BYTES:
         return array
@@ -73,7 +73,7 @@ def in_place(array: Any) -> Any:
         or not spare <= width < array.size <= _MOST_ELEMENTS
     ):
         return array
-    # As long wherever the array begins, so that one program serves all of a shape.
+    # The same length at every alignment, so that one program serves all arrays of a shape.
     flat = array.reshape(-1)[skipped : skipped + array.size - spare]
     return HostRows(
         jax.device_put(flat), jnp.int32(skipped), jnp.asarray(array[0]), jnp.asarray(array[-1]), array.shape

@@ -62,13 +62,13 @@ def _find_each_other(coordinator: str | None, processes: int | None, found: tupl
         expected = "Slurm, Open MPI or Kubernetes, whose environment variables name all processes"
         remedy = "start it with srun, mpirun or a Kubernetes job, or pass HOST:PORT, --processes and --rank"
     else:
-        expected = f"{processes} processes that find each other at {coordinator}"
+        expected = f"{processes} processes that connect to {coordinator}"
         remedy = "start every process with the same --coordinator and --processes, and ranks from 0"
     try:
         interruptible(lambda: jax.distributed.initialize(*found, **limits), _WAIT_SECONDS)
     except TimeoutError:
         atexit.register(_leave, BAD_INPUT)  # the connection still waits
-        received = f"not all of them within {_WAIT_SECONDS} seconds"
+        received = f"not all of them connected within {_WAIT_SECONDS} seconds"
         raise OptionError(expected=expected, received=received, remedy=remedy) from None
     except (ValueError, RuntimeError, KeyError) as error:
         raise OptionError(expected=expected, received=first_line(error), remedy=remedy) from error

@@ -17,7 +17,7 @@ from kilter.errors import DataError
 
 _BOLD: Final = re.compile("\x1b\\[[0-9;]*m")
 OWN: Final = str(Path(__file__).parent.parent)
-"""Where kilter's own code lies."""
+"""The folder of kilter's own code."""
 LIBRARIES: Final = (*(sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")), "<frozen")
 """How the paths of other libraries' code begin."""
 # Keras cannot rebuild JAX's errors with a longer text: the chain ends with the error itself.
@@ -211,7 +211,7 @@ CAUSES: Final = (
     ),
     Cause(
         r"__jax_array__",
-        "return tensors, not variables: in a result(), keras.ops.convert_to_tensor(self.count)",
+        "return tensors, not variables: in result(), use keras.ops.convert_to_tensor(self.count)",
         expected=CODE,
     ),
     Cause(

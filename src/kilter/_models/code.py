@@ -13,15 +13,15 @@ import numpy as np
 
 from kilter._models.optimizers import inner_optimizer
 
-# Arguments that say nothing about what a layer computes.
+# Arguments that do not change what a layer computes.
 IGNORED: Final = ("name", "dtype", "trainable", "build_config", "batch_shape", "batch_input_shape")
-_OPTIMIZER: Final = ("learning_rate", "momentum", "clipnorm", "clipvalue", "global_clipnorm", "weight_decay")
 _PLAIN: Final = (str, bool, int, float, type(None))
+_NONE: Final = {"activation": '"linear"', "data_format": '"channels_last"'}  # what None stands for
 _NAMED: Final = 3  # layers that a comment names
 
 
 def value_code(value: Any, prefix: str = "keras") -> str | None:
-    """A value of a configuration as code; None if it cannot be said. ``prefix``: the name of Keras.
+    """A value of a configuration as code; None if it cannot be written. ``prefix``: the name of Keras.
 
     Example:
         >>> value_code({"module": "keras.regularizers", "class_name": "L2", "config": {"l2": 0.01}})
@@ -45,13 +45,17 @@ def value_code(value: Any, prefix: str = "keras") -> str | None:
         return None
     if module == "keras.layers":
         return layer_code(getattr(keras.layers, name), config, prefix)
-    plain = {key: one for key, one in config.items() if isinstance(one, _PLAIN) and one is not None}
-    inner = ", ".join(f"{key}={_literal(one)}" for key, one in plain.items() if key not in IGNORED)
+    parts = {
+        key: value_code(one, prefix) for key, one in config.items() if key not in IGNORED and one is not None
+    }
+    if None in parts.values():
+        return None
+    inner = ", ".join(f"{key}={code}" for key, code in parts.items())
     return f"{prefix}.{module.removeprefix('keras.')}.{name}({inner})"
 
 
 def layer_code(kind: type, config: Mapping[str, Any], prefix: str = "keras") -> str:
-    """The call that makes a layer of this configuration, without arguments that have their default.
+    """The call that makes a layer of this configuration, without default arguments.
 
     Example:
         >>> layer_code(keras.layers.Dense, keras.layers.Dense(3, activation="relu").get_config())
@@ -69,18 +73,21 @@ def _call_code(kind: type, config: Mapping[str, Any], home: str, prefix: str) ->
             continue
         needed = parameter.default is parameter.empty
         code = value_code(config[name], prefix)
-        if code is None or (not needed and code == value_code(parameter.default, prefix)):
+        usual = value_code(parameter.default, prefix)
+        if code is None or (not needed and code in (usual, usual == "None" and _NONE.get(name))):
             continue
         found.append(code if needed and not any("=" in one for one in found) else f"{name}={code}")
     return f"{own}{kind.__name__}({', '.join(found)})"
 
 
 def loss_code(loss: Any, prefix: str = "keras") -> str | None:
-    """A compiled loss, or several, as code; None if it cannot be said."""
+    """A compiled loss, or several, as code; None if it cannot be written."""
     if isinstance(loss, str | None):
         return _literal(loss)
     if isinstance(loss, keras.losses.Loss):
-        return _call_code(type(loss), loss.get_config(), f"{prefix}.losses", prefix)
+        # Huber and others leave out of their configuration what they pass to their function.
+        config = getattr(loss, "_fn_kwargs", {}) | loss.get_config()
+        return _call_code(type(loss), config, f"{prefix}.losses", prefix)
     if isinstance(loss, Mapping):
         named = {key: loss_code(one, prefix) for key, one in loss.items()}
         return None if None in named.values() else _braced(named)
@@ -91,24 +98,21 @@ def loss_code(loss: Any, prefix: str = "keras") -> str | None:
 
 
 def optimizer_code(optimizer: Any, prefix: str = "keras", rate: str | None = None) -> str | None:
-    """An optimiser as code, with the code of another ``rate`` if given; None if it cannot be said."""
+    """An optimiser as code, with other code for the ``rate`` if given; None if it cannot be written."""
     if optimizer is None or not type(optimizer).__module__.startswith("keras."):
         return None
     config: Mapping[str, Any] = optimizer.get_config()
-    defaults = inspect.signature(type(optimizer).__init__).parameters
-    found = []
-    for name in _OPTIMIZER:
+    found = {}
+    for name, parameter in inspect.signature(type(optimizer).__init__).parameters.items():
         value = config.get(name)
-        if value is None or name not in defaults:
-            continue
-        if name == "learning_rate" and rate is not None:
-            found.append(f"{name}={rate}")
-        elif isinstance(value, float | int | np.floating):
-            if name == "learning_rate" or value != defaults[name].default:
-                found.append(f"{name}={float(f'{float(value):.6g}')!r}")
-        elif isinstance(value, dict) and (code := value_code(value, prefix)) is not None:
-            found.append(f"{name}={code}")
-    return f"{prefix}.optimizers.{type(optimizer).__name__}({', '.join(found)})"
+        if name == "learning_rate":
+            found[name] = rate or value_code(value, prefix)
+        elif name not in IGNORED and value is not None and value != parameter.default:
+            found[name] = value_code(value, prefix)
+    if None in found.values():
+        return None
+    inner = ", ".join(f"{name}={code}" for name, code in found.items())
+    return f"{prefix}.optimizers.{type(optimizer).__name__}({inner})"
 
 
 def weights_code(weights: Any) -> str:
@@ -141,7 +145,7 @@ def difference_code(before: keras.Model, after: keras.Model) -> str:
 
 
 def compile_code(model: keras.Model, **changed: str) -> str:
-    """The call of compile() with a model's optimiser and loss, but for what is ``changed``, as code."""
+    """The call of compile() with a model's optimiser and loss, except what is ``changed``."""
     given = model._compile_config.config  # type: ignore[attr-defined]
     optimizer = changed.pop("optimizer", optimizer_code(inner_optimizer(model)) or "model.optimizer")
     values = {"loss": loss_code(given.get("loss")) or "model.loss", **changed}
@@ -195,7 +199,7 @@ def _code_of(layer: Any) -> str:
 def _literal(value: Any) -> str:
     """A plain value as code, text in double quotes, numbers with the digits of float32."""
     if isinstance(value, float):
-        return repr(float(f"{value:.7g}"))
+        return repr(float(f"{value:.7g}")) if np.isfinite(value) else f'float("{value}")'
     return json.dumps(value) if isinstance(value, str) else repr(value)
 
 

@@ -1,4 +1,4 @@
-"""Runs a traced program operation by operation, and shows each of them: what it gets and what it makes."""
+"""Run a traced program operation by operation, and see the inputs and outputs of each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kilter._models.causes import LIBRARIES, OWN
 See = Callable[[Any, Sequence[Any], Sequence[Any]], None]
 """``(equation, given, made)`` with the values of its inputs and outputs."""
 
-# Equations that only call others; loops and branches are looked at as a whole.
+# Equations that only call others; loops and branches count as one operation.
 _CALLS: Final = {
     "jit": "jaxpr",
     "pjit": "jaxpr",
@@ -59,7 +59,7 @@ def line_of(equation: Any) -> str:
     traceback = equation.source_info.traceback
     for frame in () if traceback is None else traceback.frames:
         if frame.file_name.startswith(OWN):
-            return ""  # what called kilter comes after
+            return ""  # the frames after it called kilter
         if not frame.file_name.startswith(LIBRARIES):
             return f"{Path(frame.file_name).name}, line {frame.line_num}"
     return ""

@@ -1,4 +1,4 @@
-"""What a traced program does with the values it gets: infinite derivatives such as √0, one-sided sigmoids."""
+"""What a traced program shows: operations with an infinite derivative, such as √0, and one-sided sigmoids."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _AT_ZERO: Final[dict[str, Callable[..., Any]]] = {
 _POSITIVE: Final = 1
 _HALF: Final = 2
 _ALWAYS: Final = ("sqrt", "abs", "exp", "exp2", "square")
-_IF_ALL: Final = ("add", "add_any", "mul", "div", "concatenate", "min", "select_n")
+_IF_ALL: Final = ("add", "add_any", "mul", "div", "concatenate", "min")
 _MOVING: Final = (
     *("reshape", "broadcast_in_dim", "squeeze", "transpose", "convert_element_type", "copy", "slice"),
     *("stop_gradient", "reduce_sum", "reduce_max", "reduce_min", "expand_dims"),
@@ -86,9 +86,9 @@ def _after(equation: Any, given: Sequence[int]) -> int:
     if name == "logistic":
         return _HALF if given[0] else _POSITIVE
     if name in _MOVING:
-        return (
-            given[0] if given and not name.startswith("reduce") else min(given[:1], default=0) and _POSITIVE
-        )
+        return min(given[0], _POSITIVE) if name.startswith("reduce") else given[0]
+    if name == "select_n":
+        return _POSITIVE if all(given[1:]) else 0  # the first one is the condition
     if name == "integer_pow":
         return _POSITIVE if equation.params["y"] % 2 == 0 or given[0] else 0
     if name == "max":

@@ -194,7 +194,7 @@ def _counted(calls: Sequence[LayerCall]) -> int:
 
 
 def _listed(places: Sequence[Cut]) -> str:
-    """The places in words; the middle of a long list is left out."""
+    """The places as text; the middle of a long list is left out."""
     words = [f"{place.keep} ({place.layer!r})" for place in places]
     if len(words) > _SHOWN:
         words = [*words[: _SHOWN // 2], "…", *words[-_SHOWN // 2 :]]

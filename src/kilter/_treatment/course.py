@@ -16,9 +16,10 @@ from kilter._diagnosis.diagnose import Examined
 from kilter._diagnosis.outcome import skill_of
 from kilter._diagnosis.thresholds import Thresholds
 from kilter._records import Diagnosis
+from kilter._text import as_number
 from kilter._treatment.full_training import AsGiven, Trained, train_in_full
 from kilter._treatment.minimal import UNSEEN, Minimal, in_full, minimal
-from kilter._treatment.plan import shortfall, sibling_of, wanted
+from kilter._treatment.plan import LATE, STRUCTURAL, certain, shortfall, sibling_of, wanted
 from kilter._treatment.proof import proven
 from kilter._treatment.result import Part, Trial, Trials
 from kilter._treatment.scoring import Scoring
@@ -36,8 +37,6 @@ from kilter._treatment.sound_sibling import OPTIMIZER
 from kilter._treatment.subject import Subject
 
 _LEARNT: Final = Thresholds().learnt_least
-# Findings that an output cannot fit its targets, whatever the training.
-STRUCTURAL: Final = ("output-activation-loss", "targets-loss")
 # Remedies that the sibling's optimiser includes.
 OPTIMIZING: Final = (
     "change-optimizer",
@@ -268,19 +267,19 @@ class _Course:
         """
         if not found.trials.proven:
             unchanged = Round(self.unchanged.subject, self.unchanged.trained, found.trials)
-            return self._by_reason(found.trials) or self._by_length(found) or unchanged
+            return self._by_reason(found) or self._by_length(found) or unchanged
         original, tools = self.unchanged.subject, self.tools
         asked = [OPTIMIZER, *(code for code, _ in wanted(self.diagnosis))]
         made = self.steps.minimal(original, found.subject, search, found.trials, tools.remedy_set, asked)
         trials = replace(found.trials, parts=made.parts)
         if not made.dropped:
             return Round(found.subject, found.trained, trials)
-        line = Trial(made.subject.remedies, made.score, 0.0, "short trials: mean of what is left, chosen")
+        line = Trial(made.subject.remedies, made.score, 0.0, "short trials: mean of the rest, chosen")
         if found.trained is None:
             return Round(made.subject, None, replace(trials, tried=_moved(trials.tried, line)))
         trained = self._enough(found.trained, self.steps.train(made.subject, tools), made.parts)
         if trained.subject is not made.subject:
-            line = _trial(trained, "what is left, chosen")
+            line = _trial(trained, "remaining changes, chosen")
         tried = trials.tried if trained is found.trained else _moved(trials.tried, line)
         parts = in_full(made.parts, trained.subject)
         return Round(trained.subject, trained, replace(trials, parts=parts, tried=tried))
@@ -310,43 +309,50 @@ class _Course:
         scoring = self.tools.scoring
         return scoring.better_by(full.score, fewer.score) > scoring.clear + scoring.noise
 
-    def _by_reason(self, trials: Trials) -> Round | None:
-        """The original with an output that can fit the targets, where there are too few rows to prove it.
+    def _by_reason(self, found: Round) -> Round | None:
+        """The original with its structural faults repaired, if full training shows a gain; None otherwise.
 
-        None where there are enough rows, or the output fits.
+        Short ones may end on a plateau. Too few rows to prove anything are not trained on to find out.
         """
-        original, remedy_set = self.unchanged.subject, self.tools.remedy_set
-        wrong = [
-            one for one in self.diagnosis.findings if one.code in STRUCTURAL and one.severity == "severe"
-        ]
-        if not wrong or original.rows > original.policy.search.few_rows:
+        original = self.unchanged.subject
+        few = original.rows <= original.policy.search.few_rows
+        repaired, named = certain(
+            original, self.diagnosis, self.tools.remedy_set, STRUCTURAL if few else LATE
+        )
+        if repaired is None:
             return None
-        treated = remedy_set.give("repair-output", original, wrong[0])
-        if treated is None:
-            return None
-        reason = f"{original.rows} rows prove nothing, but {wrong[0].code} keeps the network from fitting any"
-        return Round(treated, None, replace(trials, reason=reason))
+        if few:
+            reason = f"{original.rows} rows prove nothing, but {named} keeps the network from fitting any"
+            return Round(repaired, None, replace(found.trials, reason=reason))
+        why = f"{named} keeps the network from learning, which short trials do not show"
+        return self._in_full(found, repaired, why)
 
     def _by_length(self, found: Round) -> Round | None:
         """The original, trained longer, if a full training shows that it needs it; None otherwise.
 
-        Short trainings of one length cannot: the same rows and the same seed, twice as long, decide.
+        Short trainings of one length cannot.
         """
         steps = [one for one in found.subject.steps if one.code in UNSEEN]
         longer = self.tools.remedy_set.again(self.unchanged.subject, steps) if steps else None
-        if longer is None or self._stops("the longer training"):
+        return None if longer is None else self._in_full(found, longer, "too few epochs were planned")
+
+    def _in_full(self, found: Round, changed: Subject, why: str) -> Round | None:
+        """The changed subject if its full training gains what matters over the original's; None otherwise.
+
+        Both train on the same rows with the same seed.
+        """
+        if self._stops("the full training that decides"):
             return None
-        only = len(found.subject.steps) == len(steps) and found.trained is not None
-        trained = found.trained if only else self.steps.train(longer, self.tools)
+        known = found.trained is not None and found.subject.remedies == changed.remedies
+        trained = found.trained if known else self.steps.train(changed, self.tools)
         assert trained is not None
         assert self.unchanged.trained is not None
         scoring, before = self.tools.scoring, self.unchanged.trained.score
-        gain = scoring.gain(trained.score, before)
-        if gain <= scoring.policy.least_gain or scoring.better_by(trained.score, before) <= scoring.noise:
+        if not scoring.is_gain(trained.score, before):
             return None
-        gained = f"{scoring.measure} {before:.4g} → {trained.score:.4g}"
-        reason = f"too few epochs were planned; full training runs: {gained}"
-        return Round(longer, trained, replace(found.trials, reason=reason))
+        gained = f"{scoring.measure} {as_number(before)} → {as_number(trained.score)}"
+        trials = replace(found.trials, reason=f"{why}; full training runs: {gained}")
+        return Round(trained.subject, trained, trials)
 
     def _trained(self, best: Round) -> Trained:
         return self.steps.train(best.subject, self.tools) if best.trained is None else best.trained

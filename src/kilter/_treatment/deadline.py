@@ -35,7 +35,7 @@ class Deadline:
         return () if self.seconds is None else (_Stop(self),)
 
     def __str__(self) -> str:
-        """What was left out, in words; "" for nothing."""
+        """What was left out, as text; "" for nothing."""
         done = "" if not self.left_out else f"after {self.seconds:g} seconds (max_seconds), without "
         return done + ", ".join(self.left_out)
 

@@ -130,7 +130,7 @@ class _Removal:
 
 
 def in_full(parts: Sequence[Part], subject: Subject) -> tuple[Part, ...]:
-    """The parts, those that stay in ``subject`` although short training runs lose nothing without them."""
+    """The parts; those that are still in ``subject`` count as kept, whatever the short trials said."""
     stay = [one.code for one in subject.steps]
     back = [not one.kept and one.remedy in stay for one in parts]
     return tuple(

@@ -91,6 +91,16 @@ GROUNDWORK: Final = ("clean-data", "shuffle", "recompile", "unfreeze", "change-b
 # Symptoms of other faults; their first remedy is a search for the rate, hundreds of steps.
 _SYMPTOM: Final = "loss-not-moving"
 _SYMPTOMS: Final = (_SYMPTOM, "falls-short")
+# Findings that an output cannot fit its targets, whatever the training.
+STRUCTURAL: Final = (
+    "output-activation-loss",
+    "targets-loss",
+    "output-softmax-axis",
+    "from-logits",
+    "softmax-many-labels",
+)
+# Findings whose repairs may show late: full training runs decide if short ones prove nothing.
+LATE: Final = (*STRUCTURAL, "sentinel-values", "rare-pixels")
 # Tried beyond the findings' own remedies: the optimiser, frozen layers, the rate, then larger changes.
 FURTHER: Final = (
     "change-optimizer",
@@ -197,6 +207,18 @@ def cumulative(
         if treated is not None:
             sets.append(treated)
     return sets
+
+
+def certain(
+    subject: Subject, diagnosis: Diagnosis, remedy_set: RemedySet, codes: Collection[str]
+) -> tuple[Subject | None, str]:
+    """The subject repaired for its severe findings of these ``codes`` alone, and their names.
+
+    None if there are none, or if no remedy applies.
+    """
+    asked = wanted(Diagnosis(tuple(one for one in diagnosis.findings if one.code in codes)))
+    repaired = cumulative(subject, asked, remedy_set)
+    return (repaired[-1] if repaired else None), ", ".join(dict.fromkeys(one.code for _, one in asked))
 
 
 def further(

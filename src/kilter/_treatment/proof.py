@@ -135,7 +135,7 @@ def effect_of(proof: Comparison, scoring: Scoring) -> Effect:
 
 
 def _worse(proof: Comparison, policy: ScoringPolicy) -> str:
-    """The first of the own measures that got worse by a difference that matters, in words; "" for none."""
+    """The first of the own measures that got worse by a difference that matters, as text; "" for none."""
     before, after = (one.runs for one in proof.candidates)
     known: dict[str, OwnMeasure] = {name: own for run in (*before, *after) for name, own in run.own.items()}
     judged = {name: _judged(proof, name, own.direction) for name, own in known.items()}

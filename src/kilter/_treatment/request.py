@@ -17,10 +17,12 @@ from kilter._models.compiling import compiled_like
 from kilter._models.editing import as_graph
 from kilter._models.optimizers import optimizer_facts
 from kilter._models.tracing import fixed_batch_size
+from kilter._models.variables import build_forward, fitting
 from kilter._treatment.policy import Policy
 from kilter._treatment.remedies import Remedy
+from kilter._treatment.scoring import answers_for
 from kilter._treatment.subject import Subject
-from kilter._validation import number, whole_number
+from kilter._validation import instance_of, number, whole_number
 from kilter.data.splitting import row_keys
 from kilter.errors import OptionError
 
@@ -71,8 +73,20 @@ def check_numbers(pairs: int, budget: float, level: float, max_seconds: float | 
         number("max_seconds", max_seconds, above=0, remedy="leave it out for no limit")
 
 
+def check_metric(subject: Subject, metric: str | None) -> None:
+    """Raise :class:`OptionError` for a metric that fits no output; builds the model if there is a metric."""
+    if metric is None:
+        return
+    with fitting(subject.model, (subject.x, subject.y)):
+        build_forward(subject.model, pick(subject.x, slice(subject.training.batch_size)))
+    answers_for(readable(subject), metric)
+
+
 def kept(model: keras.Model, keep: Collection[str], remedies: Mapping[str, Remedy]) -> frozenset[str]:
     """``keep`` as a set. Raises :class:`OptionError` for a name that is neither a remedy nor a layer."""
+    instance_of("remedies", remedies, Mapping, "a mapping from codes to remedies")
+    for code, one in remedies.items():
+        instance_of(f"remedies[{code!r}]", one, Remedy, "a Remedy")
     names = {name for layer in model._flatten_layers() for name in (layer.name, layer.path)}
     unknown = sorted(set(keep) - names - set(remedies))
     if isinstance(keep, str) or unknown:

@@ -75,7 +75,7 @@ class Part:
 
 
 def said(part: Part) -> str:
-    """A change's own effect in words: what is lost without it, and whether it stayed."""
+    """A change's own effect as text: what is lost without it, and whether it stayed."""
     if math.isnan(part.loss):
         return "short training runs do not show its effect"
     fewer = f"{percent(abs(part.loss))} {'less' if part.loss >= 0 else 'more'} of the way to perfect"
@@ -85,7 +85,7 @@ def said(part: Part) -> str:
 
 
 def failure(candidate: Candidate) -> str:
-    """Why the runs of a candidate have no median score, in words; "" if they have one."""
+    """Why the runs of a candidate have no median score, as text; "" if they have one."""
     if math.isfinite(candidate.median):
         return ""
     if not any(run.history for run in candidate.runs):
@@ -106,9 +106,9 @@ class Trials:
         effect: of the chosen set, in shares of the way from a constant prediction to perfection; None without
             a proof.
         parts: what each of the changes does by itself, where there were several.
-        reason: why changes are made without a proof: there are too few rows for one and the output cannot fit
-            the targets, or the change is more epochs, which full training runs have shown to help; ""
-            otherwise.
+        reason: why changes are made without a proof, "" otherwise: there are too few rows for one and the
+            output cannot fit the targets; or short trials do not show the gain of a certain repair, or of
+            more epochs, and full training runs do.
     """
 
     measure: str
@@ -123,7 +123,7 @@ class Trials:
 
     @property
     def length(self) -> str:
-        """The length of a short trial, in words."""
+        """The length of a short trial, as text."""
         return f"{_count(self.epochs, 'epoch')} on {_count(self.rows, 'row')}"
 
     @property

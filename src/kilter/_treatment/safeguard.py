@@ -114,7 +114,7 @@ def _against(
     policy: ScoringPolicy,
     deciding: Sequence[str],
 ) -> str:
-    """What is worse than in one of the references, in words; "" if nothing is."""
+    """What is worse than in one of the references, as text; "" if nothing is."""
     for reference in references:
         if reference and not found:
             return "the model cannot be evaluated on the validation rows"

@@ -32,6 +32,7 @@ from kilter._treatment.own_measures import (
 )
 from kilter._treatment.policy import Policy, ScoringPolicy
 from kilter._treatment.subject import Subject
+from kilter._validation import instance_of
 from kilter.errors import OptionError
 
 _POLICY: Final = Policy().scoring
@@ -166,6 +167,11 @@ class Scoring:
         )
         return first - second
 
+    def is_gain(self, score: float, other: float) -> bool:
+        """Whether a score shows learning, and is better than ``other`` by what matters, beyond noise."""
+        little = self.gain(score, other) <= self.policy.least_gain
+        return not (little or self.learnt_nothing(score)) and self.better_by(score, other) > self.noise
+
     def score(self, subject: Subject, model: keras.Model) -> float:
         """The score of ``model`` on the subject's validation rows; NaN where an output is not finite."""
         if self.measure == LOSS:
@@ -211,13 +217,9 @@ def scoring_of(subject: Subject, metric: str | None = None) -> Scoring:
 
     ``metric``: the measure that is asked for. Raises :class:`OptionError` if it fits no output.
     """
-    policy, model = subject.policy.scoring, subject.model
-    targets = [np.asarray(one) for one in paired_targets(model, subject.y_val)]
-    answered = own_answers(subject, subject, list(map(_blank, subject.facts[1], targets)))
-    complete = len(answered) == len(subject.facts[1])
-    if metric is not None:
-        answered = _asked(metric, answered)
-        complete = True
+    policy = subject.policy.scoring
+    answered = answers_for(subject, metric)
+    complete = metric is not None or len(answered) == len(subject.facts[1])
     chosen = [(one, _measure_of(one, metric)) for one in answered]
     known = [(one.output, name, one.constant(name, policy)) for one, name in chosen]
     if not complete or not known or any(math.isnan(constant.way) for *_, constant in known):
@@ -230,6 +232,13 @@ def scoring_of(subject: Subject, metric: str | None = None) -> Scoring:
     return replace(made, original=subject, policy=policy, outputs=tuple(known))
 
 
+def answers_for(subject: Subject, metric: str | None) -> list[OwnAnswers]:
+    """The outputs that are judged, all of them without a ``metric``; raises as :func:`scoring_of`."""
+    targets = [np.asarray(one) for one in paired_targets(subject.model, subject.y_val)]
+    answered = own_answers(subject, subject, list(map(_blank, subject.facts[1], targets)))
+    return answered if metric is None else _asked(metric, answered)
+
+
 def _blank(output: OutputFacts, targets: np.ndarray) -> np.ndarray:
     """Outputs of zeros for the rows of these targets."""
     return np.zeros((len(targets), *output.shape[1:]))
@@ -237,6 +246,7 @@ def _blank(output: OutputFacts, targets: np.ndarray) -> np.ndarray:
 
 def _asked(metric: str, answered: Sequence[OwnAnswers]) -> list[OwnAnswers]:
     """The outputs that are judged by the metric: by "rmse" all that have one, by "rmse of price" that one."""
+    instance_of("metric", metric, str, "the name of a measure")
     name, _, output = metric.removeprefix("val_").partition(" of ")
     known = [
         (measure, one)

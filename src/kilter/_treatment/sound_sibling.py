@@ -88,7 +88,7 @@ def _sibling(subject: Subject, keep: Collection[str], codes: Sequence[str]) -> S
 
 
 def _change(context: Context, cleaning: Cleaning, code: str) -> Change | None:
-    """What one part changes, in words; None for nothing."""
+    """What one part changes, as text; None for nothing."""
     if cleaning.front:
         front = [layer_code(type(one), one.get_config()) for one in cleaning.front if one is not None]
         made = ADAPTED if len(cleaning.front) == 1 else "\n".join(front)
@@ -122,7 +122,7 @@ def _change(context: Context, cleaning: Cleaning, code: str) -> Change | None:
 
 
 def _differences(given: dict[str, Any], made: Any) -> tuple[list[str], list[str]]:
-    """The values that a layer's cut changes, in words, before and after."""
+    """The values that a layer's cut changes, as text, before and after."""
     if isinstance(made, list):
         kinds = [type(one).__name__ for one in made if not isinstance(one, dict)]
         return ["none"], [" + ".join(kind for kind in kinds if kind != "Activation")]

@@ -17,6 +17,7 @@ import keras
 
 from kilter._array_types import Arrays, HeldOut
 from kilter._compare.looks import Spending
+from kilter._diagnosis.context import check_names
 from kilter._diagnosis.diagnose import Asked, Examined, examined
 from kilter._engine.augmenting import Augment
 from kilter._engine.measuring import probe
@@ -31,12 +32,13 @@ from kilter._treatment.full_training import AsGiven, train_as_given
 from kilter._treatment.plan import RemedySet
 from kilter._treatment.policy import Policy
 from kilter._treatment.remedies import REMEDIES, Remedy
-from kilter._treatment.request import check_numbers, kept, readable, subject_of
+from kilter._treatment.request import check_metric, check_numbers, kept, readable, subject_of
 from kilter._treatment.result import Evaluation, Treatment, Trials
 from kilter._treatment.safeguard import Returned, safest
 from kilter._treatment.scoring import scoring_of
 from kilter._treatment.search import Tools
 from kilter._treatment.subject import Subject
+from kilter._validation import instance_of
 from kilter.errors import KilterError
 from kilter.schedules import Performance
 
@@ -116,6 +118,8 @@ def treat(
     """
     began = time.perf_counter()  # for the report; nothing depends on it
     policy = Policy() if policy is None else policy
+    instance_of("policy", policy, Policy, "a kilter.Policy")
+    check_names(x, features)
     check_numbers(pairs, budget, policy.search.level, max_seconds)
     deadline = Deadline(max_seconds)
     spec = TrainingSpec(
@@ -132,6 +136,7 @@ def treat(
     )
     asked = replace(subject_of(model, x, y, spec, policy), features=tuple(features))
     remedy_set = RemedySet(remedies, kept(model, keep, remedies))
+    check_metric(asked, metric)
     with shown(verbose) as progress, shared_programs(), _compiled(asked):
         begun = functools.cache(lambda: _begun(asked, metric, remedy_set, budget, progress, deadline))
         # The diagnosis uses the training as it was given, unless callbacks or the time may cut it short.
@@ -177,14 +182,14 @@ def _compiled(subject: Subject) -> contextlib.AbstractContextManager[None]:
 def _best(
     original: Subject, found: Examined, given: AsGiven, tools: Tools, spending: Spending
 ) -> tuple[Round, str]:
-    """The best subject; on noise the original one, with the finding that says so in words, else ""."""
+    """The best subject; on noise the original one, with the finding that says so, else ""."""
     if found.noise and not tools.scoring.learnt_beyond_noise(given.best.score):
         return unchanged(original, given, tools), _noise(found.diagnosis)
     return course(original, found.diagnosis, given, tools, spending, examined=found), ""
 
 
 def _noise(diagnosis: Diagnosis) -> str:
-    """The finding that says that there is nothing to learn, in words."""
+    """The explanation of the finding that there is nothing to learn."""
     return next(one.explanation for one in diagnosis.findings if one.code == "shuffled-labels")
 
 

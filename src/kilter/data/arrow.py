@@ -12,9 +12,8 @@ from kilter._validation import errors_as
 from kilter.data.assembling import About
 from kilter.data.dataset import LoadOptions, Source
 from kilter.data.folders import TEST_NAMES, TRAIN_NAMES, VALIDATION_NAMES
-from kilter.data.frames import frames_source
-from kilter.data.paths import first_named, quote, require_file
-from kilter.data.tables import UNREADABLE
+from kilter.data.frames import frames_source, joined
+from kilter.data.paths import first_named, quote
 from kilter.errors import DataError
 
 ENDINGS: Final = (".feather", ".arrow", ".ipc")
@@ -30,7 +29,7 @@ def recognises(path: Path) -> bool:
 
 def frame(path: Path, options: LoadOptions) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """The table of an Arrow file, in the file or the stream format."""
-    return _frame([path]), ()
+    return joined([path], "Arrow", _one), ()
 
 
 def recognises_folder(path: Path) -> bool:
@@ -53,7 +52,7 @@ def read_folder(path: Path, options: LoadOptions) -> Source:
         folders = {part: path / name for part, name in chosen.items() if name is not None}
         rest = [quote(name) for name in names if path / name not in folders.values()]
         notes = (f"not read: {first_named(rest)}",) if rest else ()
-    frames = {part: _frame(_files(folder)) for part, folder in folders.items()}
+    frames = {part: joined(_files(folder), "Arrow", _one) for part, folder in folders.items()}
     about = About("arrow table", str(path), path.resolve().name, notes=notes)
     return frames_source(frames, options, about, lambda label: _classes(folders["train"], label))
 
@@ -64,7 +63,7 @@ def first_rows(path: Path) -> pl.DataFrame:
     if (path / _PARTS).is_file():
         names = [str(name) for name in _json(path / _PARTS)["splits"]]
         folder = path / next((name for name in names if name.lower() in TRAIN_NAMES), names[0])
-    return _frame(_files(folder)[:1])
+    return joined(_files(folder)[:1], "Arrow", _one)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -89,20 +88,6 @@ def _json(path: Path) -> Any:
         remedy="save the data set again",
     ):
         return json.loads(path.read_text("utf-8"))
-
-
-def _frame(files: list[Path]) -> pl.DataFrame:
-    for file in files:
-        require_file(file)
-    with errors_as(
-        DataError,
-        *UNREADABLE,
-        expected=f"intact Arrow files with the same columns: {first_named(files)}",
-        received="files that cannot be read",
-        remedy="the file is truncated, damaged or of another format: write it again",
-    ):
-        frames = [_one(file) for file in files]
-        return frames[0] if len(frames) == 1 else pl.concat(frames, how="vertical_relaxed")
 
 
 def _one(file: Path) -> pl.DataFrame:

@@ -40,8 +40,8 @@ def with_points(
 ) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """The frame of a file separated by semicolons, with its decimal commas read as such, and notes.
 
-    ``raw`` reads columns as text; only ``columns`` may contain numbers. A column in which some numbers can be
-    read in one way only is read so. In others "1,500" has a decimal comma, unless other columns, or the
+    ``raw`` reads columns as text; only ``columns`` may contain numbers. Numbers that can be read in only one
+    way decide for their column. In others "1,500" has a decimal comma, unless other columns, or the
     ``known`` columns of training, show that commas group thousands.
     """
     series = {one.name: one for one in frame.get_columns()}
@@ -137,7 +137,7 @@ def _read(content: Path | bytes, options: LoadOptions) -> tuple[pl.DataFrame, tu
     """The table, read as in the training of ``options.encoding``, and notes."""
     layout = arranged(content)
     content, separator = _lines(layout.content), layout.separator
-    names = pl.read_csv(content, separator=separator, n_rows=0).columns
+    names = pl.read_csv(content, separator=separator, n_rows=0, glob=False).columns
     require_short_names(names)
     encoding = options.encoding
     known = options.known_columns
@@ -155,6 +155,7 @@ def _read(content: Path | bytes, options: LoadOptions) -> tuple[pl.DataFrame, tu
             separator=separator,
             columns=columns,
             null_values=[one for one in NULL_VALUES if all(one not in values for values in kept.values())],
+            glob=False,
             **types,
         )
 
@@ -238,7 +239,7 @@ def _ambiguous(table: pl.DataFrame, content: Path | bytes, separator: str) -> tu
     names = [one.name for one in table.get_columns() if one.dtype == pl.String and one.null_count()]
     if not names:
         return ()
-    raw = pl.read_csv(content, separator=separator, columns=names, infer_schema=False)
+    raw = pl.read_csv(content, separator=separator, columns=names, infer_schema=False, glob=False)
     found: dict[str, list[str]] = {}
     for one in raw.get_columns():
         empty = one.null_count()

@@ -140,7 +140,9 @@ def _part(
         loose = _files(folder)
         groups = {"": loose} if options.unlabelled else _by_first_words(loose)
         counts = first_named(f"{quote(in_utf8(name))} ({len(one)})" for name, one in groups.items())
-        notes = () if options.unlabelled else (f"the classes are how the file names begin: {counts}",)
+        notes = (
+            () if options.unlabelled else (f"the classes are the first words of the file names: {counts}",)
+        )
     files: list[Path] = []
     labels: list[str] = []
     others: list[str] = []

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from kilter._validation import errors_as
 from kilter.data.assembling import About, Part, assemble
 from kilter.data.dataset import LoadOptions, Source
 from kilter.data.entries import raw_targets
 from kilter.data.folders import begins_as_picture
 from kilter.data.images import FILE, Encoded, Size, content_of, decode_images
 from kilter.data.labels import combined_labels_note, if_usable, label_name, lost_labels
-from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, quote
+from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, quote, require_file
 from kilter.data.picture_paths import Pictures
-from kilter.data.tables import choose_target, table_source
+from kilter.data.tables import UNREADABLE, choose_target, table_source
 from kilter.errors import DataError
 
 _IMAGE_NAMES = ("image", "img", "picture", "x")
@@ -62,6 +64,21 @@ def frames_source(
     source = assemble(part, test, options, about, validation)
     combined = combined_labels_note(source.train.classes) if options.for_training else ()
     return replace(source, notes=source.notes + combined)
+
+
+def joined(files: Sequence[Path], kind: str, read: Callable[[Path], pl.DataFrame]) -> pl.DataFrame:
+    """The rows of files with the same columns; raises DataError if one is missing or cannot be read."""
+    for file in files:
+        require_file(file)
+    with errors_as(
+        DataError,
+        *UNREADABLE,
+        expected=f"intact {kind} files with the same columns: {first_named(files)}",
+        received="files that cannot be read",
+        remedy="the file is truncated, damaged or of another format: download or write it again",
+    ):
+        frames = [read(file) for file in files]
+        return frames[0] if len(frames) == 1 else pl.concat(frames, how="vertical_relaxed")
 
 
 def columns_of_images(frame: pl.DataFrame) -> list[str]:

@@ -1,4 +1,4 @@
-"""Whether the first line of a text file names the columns, or is a row."""
+"""Whether the first line of a text file is a header or a row."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class MissingHeader:
 
 
 def missing_header(frame: pl.DataFrame, path: object, options: LoadOptions) -> MissingHeader | None:
-    """Names for the columns if the first line, which names those of the frame, is a row; else None.
+    """Column names for a file whose first line, which polars took for the header, is a row; else None.
 
     The columns are column_1, column_2 and so on, as in training, where the target may be absent now. Raises
     DataError for a row in a file whose columns had names in training, and for whole numbers, which could be
@@ -57,29 +57,29 @@ def missing_header(frame: pl.DataFrame, path: object, options: LoadOptions) -> M
     if known or not clear:
         raise DataError(
             expected=f"column names in the first line of {path}",
-            received=f"{'what reads like a row' if numbers < len(names) else 'only numbers'} "
+            received=f"{'what looks like a row' if numbers < len(names) else 'only numbers'} "
             f"({first_named(names)})",
-            remedy="add a line with the names of the columns at the top",
+            remedy="add a header line with the column names",
         )
     given = tuple(f"column_{place}" for place in range(1, len(names) + 1))
     note = (
-        f"no line names the columns: the first one ({first_named(names)}) is a row, and the columns are "
+        f"the file has no header: its first line ({first_named(names)}) is a row, so the columns are "
         f"called {quote(given[0])} to {quote(given[-1])}"
     )
     return MissingHeader(given, (note,))
 
 
 def notes_on_names(frame: pl.DataFrame) -> tuple[str, ...]:
-    """Sentences on names that are numbers, and on columns of one name, which polars tells apart."""
+    """Notes on numbers as names, and on repeated names, which polars makes distinct."""
     names = [_REPEATED.sub("", name) for name in frame.columns]
     again = [quote(name) for name in frame.columns if _REPEATED.sub("", name) not in ("", name)]
     numbers = any(map(_is_number, names))
     return (
         *(
-            (f"several columns have one name; the further ones are called {first_named(again)}",)
+            (f"several columns have the same name; the later ones are renamed {first_named(again)}",)
             * bool(again)
         ),
-        *((f"the first line names the columns, some by numbers: {first_named(names)}",) * numbers),
+        *((f"the header has numbers as column names: {first_named(names)}",) * numbers),
     )
 
 
@@ -88,10 +88,10 @@ def _place(name: str) -> int:
 
 
 def _is_row(frame: pl.DataFrame, names: list[str]) -> bool:
-    """Whether the names could be a row.
+    """Whether the first line could be a row.
 
-    They are names if there is text above a column of numbers, or if they count from 0 or 1. Otherwise they
-    are a row if there is a fraction or a negative number, if all are numbers, or if every field could be a
+    It is a header if there is text above a column of numbers, or if the names count from 0 or 1. Otherwise
+    it is a row if there is a fraction or a negative number, if all are numbers, or if every field could be a
     value of its column.
     """
     frame = frame.with_columns(typed(plain_text(one)) for one in frame.get_columns() if is_text(one))
@@ -130,4 +130,4 @@ def _is_number(text: str) -> bool:
         float(text)
     except ValueError:
         return False
-    return True
+    return "_" not in text  # which Python allows between digits

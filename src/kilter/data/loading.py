@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from kilter._system import at_home
+from kilter._system import at_home, sibling_names
 from kilter._validation import errors_as
 from kilter.data import (
     arrow,
@@ -32,7 +32,7 @@ from kilter.data.encoding import Column, TableEncoding
 from kilter.data.file_kinds import conversion, ending_by_content, is_text
 from kilter.data.frames import columns_of_images, frames_source
 from kilter.data.named import NAMED_SETS, read_named
-from kilter.data.paths import nearest_name, quote, sibling_names
+from kilter.data.paths import nearest_name, quote
 from kilter.data.precision import Shift
 from kilter.data.tables import UNREADABLE
 from kilter.errors import DataError, OptionError
@@ -336,18 +336,20 @@ def _format_of(source: str | Path) -> Format:
         DataError,
         *(OSError, ValueError),  # no permission, a name too long, a zero byte in it
         expected="a readable file or folder",
-        received=quote(str(path)),
+        received=quote(str(source)),
         remedy="check the path and its permissions",
     ):
-        chosen, exists = _known_format(source), path.exists()
+        # The empty text, such as that of a shell variable without a value, is no name of the current folder.
+        chosen, exists = (_known_format(source), path.exists()) if str(source) else (None, False)
     if chosen is not None:
         return chosen
     if not exists:
         near = nearest_name(path.name, [*NAMED_SETS, *sibling_names(path)])
+        remedy = "download it, and name the file" if "://" in str(source) else f"check the name{near}"
         raise DataError(
             expected=f"a file, a folder, or one of the names {', '.join(NAMED_SETS)}",
-            received=f"{quote(str(path))}, which does not exist",
-            remedy=f"check the name{near}",
+            received=f"{quote(str(source))}, which does not exist",
+            remedy=remedy,
         )
     raise DataError(
         expected=f"one of: {'; '.join(known.looks_like for known in FORMATS)}",

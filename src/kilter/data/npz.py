@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -62,8 +63,8 @@ def _stems(folder: Path) -> list[str]:
 
 
 def _places(keys: Iterable[str]) -> dict[tuple[str, str], str]:
-    """The keys by the part ("" for all rows) and the role, "x" or "y", that their names say."""
-    found: dict[tuple[str, str], str] = {}
+    """The keys by the part ("" for all rows) and the role, "x" or "y"; of several, the usual name."""
+    found: dict[tuple[str, str], tuple[int, str]] = {}
     for key in keys:
         words = re.sub(r"^([xy])(?=[a-z]{2})|(?<=[a-z]{2})([xy])$", r"\1 \2", key.lower())
         rest = [word for word in re.split(r"[^a-z]+", words) if word]
@@ -71,8 +72,9 @@ def _places(keys: Iterable[str]) -> dict[tuple[str, str], str]:
         rest = [one for one in rest if one not in (*TRAIN_NAMES, *VALIDATION_NAMES, *TEST_NAMES)]
         role = next((role for role, names in _ROLES.items() if len(rest) == 1 and rest[0] in names), "")
         if role:
-            found.setdefault((part, role), key)
-    return found
+            place = part, role
+            found[place] = min(found.get(place, (len(_ROLES[role]), "")), (_ROLES[role].index(rest[0]), key))
+    return {place: key for place, (_, key) in found.items()}
 
 
 def _read_arrays(
@@ -99,7 +101,9 @@ def _read_arrays(
             received=f"the arrays {first_named(map(quote, keys)) or 'none'}",
             remedy=remedy,
         )
-    return assemble(train, part("test"), options, about, part("validation"))
+    others = [key for key in keys if key not in places.values()]
+    notes = (f"not read: {first_named(map(quote, others))}",) if others else ()
+    return assemble(train, part("test"), options, replace(about, notes=notes), part("validation"))
 
 
 def _of_file(path: Path) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Formatted numbers: "1,000", "1.234,5", "10%", "12 kg", "$5", "1.2M", "(5)" and "12:30".
 
 Thousands may be grouped by commas, points, blanks or apostrophes. Whether comma or point is the decimal mark
-is decided for a whole column, by those of its numbers that can be read in one way only. Units are dropped.
+is decided for a whole column, by its numbers that can be read in only one way. Units are dropped.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def _only_member(archive: zipfile.ZipFile, path: Path) -> IO[bytes]:
         raise DataError(
             expected=f"one file in {path}",
             received=f"{len(names)}: {first_named(map(quote, names))}" if names else "none",
-            remedy="unpack it, and name its folder, or the file to read",
+            remedy="unpack it and pass the folder or one of the files",
         )
     return archive.open(names[0])
 

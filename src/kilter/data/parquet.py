@@ -9,15 +9,12 @@ from typing import Any, Final
 
 import polars as pl
 
-from kilter._validation import errors_as
 from kilter.data.assembling import About
 from kilter.data.dataset import LoadOptions, Source
 from kilter.data.folders import TEST_NAMES, TRAIN_NAMES, VALIDATION_NAMES
-from kilter.data.frames import frames_source
+from kilter.data.frames import frames_source, joined
 from kilter.data.parquet_pages import require_sound_headers
-from kilter.data.paths import first_named, require_file, require_room
-from kilter.data.tables import UNREADABLE
-from kilter.errors import DataError
+from kilter.data.paths import first_named, require_room
 
 # Of a value in memory; of text, a list or a struct the place of each value.
 _PLACE: Final = 16
@@ -40,7 +37,7 @@ def recognises(path: Path) -> bool:
 def read(path: Path, options: LoadOptions) -> Source:
     """Read a file, or a folder of shards whose names begin with train, val or test."""
     shards, notes = _shards(path)
-    frames = {part: _frame(files) for part, files in shards.items()}
+    frames = {part: joined(files, "Parquet", _one) for part, files in shards.items()}
     about = About("parquet table", str(path), path.stem, notes=notes)
     first = shards["train"][0]
     return frames_source(frames, options, about, lambda label: _declared_classes(first, label))
@@ -48,12 +45,12 @@ def read(path: Path, options: LoadOptions) -> Source:
 
 def first_rows(path: Path) -> pl.DataFrame:
     """A few rows of the first file of the training part."""
-    return pl.read_parquet(_shards(path)[0]["train"][0], n_rows=16)
+    return pl.read_parquet(_shards(path)[0]["train"][0], n_rows=16, glob=False)
 
 
 def frame(path: Path, options: LoadOptions) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """The table of one file."""
-    return _frame([path]), ()
+    return joined([path], "Parquet", _one), ()
 
 
 def _shards(path: Path) -> tuple[dict[str, list[Path]], tuple[str, ...]]:
@@ -70,27 +67,17 @@ def _shards(path: Path) -> tuple[dict[str, list[Path]], tuple[str, ...]]:
     return {part: found for part, found in parts.items() if found}, notes
 
 
-def _frame(files: list[Path]) -> pl.DataFrame:
-    for file in files:
-        require_file(file)
-    with errors_as(
-        DataError,
-        *UNREADABLE,
-        expected=f"intact Parquet files with the same columns: {first_named(files)}",
-        received="files that cannot be read",
-        remedy="the file is truncated, damaged or of another format: download or write it again",
-    ):
-        for file in files:
-            unpacked = require_sound_headers(file)
-            require_room(max(unpacked, _in_rows(file)), file)
-        frames = [pl.read_parquet(file, hive_partitioning=False) for file in files]
-        return frames[0] if len(frames) == 1 else pl.concat(frames, how="vertical_relaxed")
+def _one(file: Path) -> pl.DataFrame:
+    unpacked = require_sound_headers(file)
+    require_room(max(unpacked, _in_rows(file)), file)
+    return pl.read_parquet(file, hive_partitioning=False, glob=False)
 
 
 def _in_rows(file: Path) -> int:
     """About the bytes of the rows in memory; of texts and lists, which have any length, their places."""
-    types = map(type, pl.Schema(pl.read_parquet_schema(file)).dtypes())
-    rows = pl.scan_parquet(file, hive_partitioning=False).select(pl.len()).collect().item()
+    table = pl.scan_parquet(file, hive_partitioning=False, glob=False)
+    types = map(type, table.collect_schema().dtypes())
+    rows = table.select(pl.len()).collect().item()
     return math.ceil(rows * sum(_BYTES.get(one, _PLACE) for one in types))
 
 

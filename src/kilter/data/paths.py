@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kilter._system import require_memory
+from kilter._system import require_memory, sibling_names
 from kilter._validation import errors_as
 from kilter.errors import DataError
 
@@ -63,14 +63,6 @@ def in_utf8(name: str) -> str:
         ('caf\\\\xe9', 'café')
     """
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def sibling_names(path: Path) -> list[str]:
-    """Names in the parent folder of ``path``; [] if there is no such folder."""
-    try:
-        return sorted(entry.name for entry in path.parent.iterdir())
-    except (OSError, ValueError):
-        return []
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str:

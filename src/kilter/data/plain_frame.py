@@ -22,11 +22,9 @@ _BETWEEN_TEXTS: Final = ";"
 _MICROSECONDS_AN_HOUR: Final = 3_600_000_000
 _NUMBER: Final = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 # "[0.1, 2]", "POINT (4.9 52.4)", and eight numbers or more without brackets.
-_NUMBERS: Final = re.compile(
-    rf"(?:\p{{L}}+ ?)?\[\s*{_NUMBER}(?:[\s,;]+{_NUMBER})+\s*\]|"
-    rf"(?:\p{{L}}+ ?)?\(\s*{_NUMBER}(?:[,;]?\s+{_NUMBER})+\s*\)|{_NUMBER}(?:[\s,;]+{_NUMBER}){{7,}}".replace(
-        r"\p{L}", "[A-Za-z]"
-    )
+_NUMBERS: Final = (
+    rf"^\s*(?:(?:[A-Za-z]+ ?)?\[\s*{_NUMBER}(?:[\s,;]+{_NUMBER})+\s*\]|"
+    rf"(?:[A-Za-z]+ ?)?\(\s*{_NUMBER}(?:[,;]?\s+{_NUMBER})+\s*\)|{_NUMBER}(?:[\s,;]+{_NUMBER}){{7,}})\s*$"
 )
 _LOOKED_AT: Final = 20
 _NO_NAME: Final = re.compile(r"|_duplicated_\d+|__UNNAMED__\d+|Unnamed: \d+|column_\d+")
@@ -35,7 +33,7 @@ _NO_NAME: Final = re.compile(r"|_duplicated_\d+|__UNNAMED__\d+|Unnamed: \d+|colu
 def plain(frame: pl.DataFrame, target: str | None = None) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """The frame with a column for each field of objects and each entry of lists, and notes.
 
-    Lists have to be of numbers and of one length, also as text but in the ``target``, or of texts, which are
+    Lists, also as text except in the ``target``, must be of numbers and of one length, or of texts, which are
     joined. Durations and times of the
     day become hours. Columns without a name and without values are left out. Raises DataError for an entry of
     more than 16 MiB.
@@ -86,11 +84,13 @@ def _require_short_entries(series: pl.Series) -> None:
 
 
 def _listed(series: pl.Series) -> pl.Series:
-    """A column of texts of several numbers, as many in each, as one of lists; any other one as it is."""
+    """A column of texts with the same count of numbers as one of lists; any other one unchanged."""
     if series.dtype != pl.String:
         return series
-    first = series.head(_LOOKED_AT).drop_nulls().str.strip_chars()
-    if not len(first) or not all(map(_NUMBERS.fullmatch, first)):
+    known = series.drop_nulls()
+    if not len(known) or not all(
+        part.str.contains(_NUMBERS).all() for part in (known.head(_LOOKED_AT), known)
+    ):
         return series
     found = series.str.extract_all(_NUMBER)
     counts = found.list.len().drop_nulls()

@@ -48,10 +48,9 @@ def _without_headers(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]
     count = frame.height - kept.height
     if not count:
         return frame, ()
-    were = "row that repeats" if count == 1 else "rows that repeat"
     return (
         kept.with_columns(typed(one) for one in kept.get_columns()),
-        (f"{count} {were} the names of the columns left out",),
+        (f"{count} repeated header line{'s' * (count > 1)} left out",),
     )
 
 

@@ -94,7 +94,7 @@ def read_folder(path: Path, options: LoadOptions, reader_of: Callable[[Path], Re
         if target in absent:
             del read[part]
             names = first_named(quote(str(one.relative_to(path))) for one in parts[part])
-            said[part] = (f"{names} has no column {quote(target)}: it is for kilter predict",)
+            said[part] = (f"{names} has no column {quote(target)}, so it is left for kilter predict",)
     notes = [note for part in ("train", "validation", "test") for note in said.get(part, ())]
     notes += [f"not read: {first_named(rest)}"] if rest else []
     about = About("table folder", str(path), path.resolve().name, notes=tuple(notes))
@@ -104,7 +104,11 @@ def read_folder(path: Path, options: LoadOptions, reader_of: Callable[[Path], Re
 def first_rows(path: Path) -> pl.DataFrame:
     """A few rows of the first table of a folder, if its kind may contain images."""
     first = next(filter(_is_table, _below(path)))
-    return pl.read_parquet(first, n_rows=16) if first.suffix.lower() == ".parquet" else pl.DataFrame()
+    return (
+        pl.read_parquet(first, n_rows=16, glob=False)
+        if first.suffix.lower() == ".parquet"
+        else pl.DataFrame()
+    )
 
 
 def _below(folder: Path, depth: int = 0) -> Iterator[Path]:
@@ -147,9 +151,12 @@ def _one_table(
                 expected=f"the same columns in all {len(files)} files of {path.parent}",
                 received=f"column {first_named(map(quote, sorted(absent)))} in only one of {files[0].name} "
                 f"and {path.name}",
-                remedy=f"make the columns alike, or name one file, such as {files[0]}",
+                remedy=f"give all files the same columns, or name one of them, such as {files[0]}",
             )
     whole = pl.concat([frame.select(frames[0].columns) for frame in frames], how="vertical_relaxed")
     if len(files) == 1:
         return whole, tuple(notes)
-    return whole, (f"{len(files)} files are one table: {first_named(path.name for path in files)}", *notes)
+    return whole, (
+        f"{len(files)} files read as one table: {first_named(path.name for path in files)}",
+        *notes,
+    )

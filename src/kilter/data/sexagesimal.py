@@ -27,7 +27,7 @@ _CLOCKS = (
 _MINUTES = r"^([-+]?)()()(\d+)\s?m(?:in(?:utes?|s)?)?()()$"  # beside entries such as "1h 30m"
 # Sign, degrees, minutes, seconds, side of the equator or of Greenwich; with a sign of degrees or a side.
 _ANGLE = (
-    r"^([-+\u{2212}]?)(\d{1,3}(?:\.\d+)?)\s*[°º]\s*(?:(\d{1,2}(?:\.\d+)?)\s*['′’]\s*)?"
+    r"^([-+]?)(\d{1,3}(?:\.\d+)?)\s*[°º]\s*(?:(\d{1,2}(?:\.\d+)?)\s*['′’]\s*)?"
     r"(?:(\d{1,2}(?:\.\d+)?)\s*(?:[\"″”]|''))?\s*([NSEWnsew]?)$"
 )
 
@@ -45,13 +45,14 @@ def unit_of(text: pl.Series) -> str:
 
 def numbers_in(text: pl.Series, unit: str) -> pl.Series:
     """The hours or degrees of the texts; null for others."""
+    text = text.str.replace("\u2212", "-", literal=True)
     return _hours(text) if unit == "hours" else _degrees(text)
 
 
 def _degrees(text: pl.Series) -> pl.Series:
     """Degrees of texts such as "51°30'26"N" and "12.5° W"; south and west are negative."""
     if not text.str.contains("[°º]").any():
-        return pl.Series(text.name, [None], pl.Float64).extend_constant(None, len(text))[1:]
+        return pl.Series(text.name, [None] * len(text), pl.Float64)
     sign, *numbers, side = text.str.extract_groups(_ANGLE).struct.unnest().get_columns()
     degrees, minutes, seconds = (part.cast(pl.Float64, strict=False) for part in numbers)
     turned = side.str.to_uppercase().is_in(["S", "W"]) | (sign == "-")
@@ -61,7 +62,7 @@ def _degrees(text: pl.Series) -> pl.Series:
 
 def _hours(text: pl.Series) -> pl.Series:
     """Hours of texts such as "12:30", "00:58:15", "2 days 01:30:00", "6:15 PM", "1h 30m"; null for others."""
-    found = pl.Series(text.name, [None], pl.Float64).extend_constant(None, len(text))[1:]
+    found = pl.Series(text.name, [None] * len(text), pl.Float64)
     clocks = [clock for clock in _CLOCKS if text.str.contains(clock).any()]
     ages = text.str.extract_groups(_AGE).struct.unnest()
     units = ages["2"].str.to_lowercase()

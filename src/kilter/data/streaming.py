@@ -109,7 +109,7 @@ def _table(path: Path, target: str | None) -> tuple[Any, np.ndarray]:
         received="one that cannot be read",
         remedy="write it again",
     ):
-        scan: pl.LazyFrame = pl.scan_csv(path) if is_csv else pl.scan_parquet(files)
+        scan: pl.LazyFrame = pl.scan_csv(path, glob=False) if is_csv else pl.scan_parquet(files, glob=False)
         schema = scan.collect_schema()
         target = target or list(schema)[-1]
         if target not in schema:

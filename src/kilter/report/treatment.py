@@ -91,7 +91,7 @@ def _content(treatment: Treatment) -> dict[str, Any]:
 
 
 def _told(measure: str, value: float) -> str:
-    """A score in words; of a model that cannot be trained there is none."""
+    """A score as text; of a model that cannot be trained there is none."""
     return words.measure(measure, value) if math.isfinite(value) else as_number(value)
 
 

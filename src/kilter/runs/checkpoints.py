@@ -65,7 +65,7 @@ class Checkpoint:
 
     @property
     def where(self) -> str:
-        """The moment in words, counted from 1."""
+        """The moment as text, counted from 1."""
         return f"epoch {self.epoch + 1}" + ("" if self.step is None else f", batch {self.step}")
 
 

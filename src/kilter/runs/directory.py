@@ -167,7 +167,7 @@ def _require_clock() -> None:
     now = datetime.now(UTC)
     if now.year < 1980:
         raise RunError(
-            expected="a clock that is set: model.keras is an archive, whose times begin in 1980",
+            expected="a clock set to 1980 or later: model.keras is a ZIP archive, which has no earlier times",
             received=f"{now:%Y-%m-%d}",
             remedy="set the date and time of this machine",
         )

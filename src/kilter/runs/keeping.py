@@ -1,7 +1,6 @@
 """``kilter.fit(run=...)``: a run directory of a training run that has no recipe, and how it is resumed.
 
-``call.json`` has what decides about the numbers of the training: the seed, the options, and SHA-256 sums of
-the data.
+``call.json`` records what determines the result: the seed, the options, and SHA-256 sums of the data.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -44,7 +44,7 @@ _PIECES: Final = 1024
 Train = Callable[[list[keras.callbacks.Callback], int, Start | None, int], History]
 
 
-# The arguments that decide about the numbers and that JSON can hold, and those that are data.
+# Arguments that change the numbers: those that JSON can hold, and those that are data.
 _OPTIONS: Final = (
     *("batch_size", "shuffle", "validation_split", "class_weight", "steps_per_epoch", "validation_steps"),
 )
@@ -89,14 +89,20 @@ class Call:
 
 
 def _named(losses: Any) -> Any:
-    """The names of losses, in their dict or list."""
-    return keras.tree.map_structure(
-        lambda one: one if isinstance(one, str) else getattr(one, "__name__", type(one).__name__), losses
-    )
+    """The names of losses, in their dict or list: one name for "mse", the function and the class."""
+
+    def name(loss: Any) -> str:
+        if isinstance(loss, str):
+            with suppress(ValueError):  # Keras reports an unknown name
+                loss = keras.losses.get(loss)
+        text = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", text).lower()
+
+    return keras.tree.map_structure(name, losses)
 
 
 def fingerprint(data: Any) -> str:
-    """SHA-256 of the arrays in ``data``; of what is no array, only what it is."""
+    """SHA-256 of the arrays in ``data``; other objects count by their type alone."""
     digest = hashlib.sha256()
     for leaf in keras.tree.flatten(data):
         is_array = hasattr(leaf, "__array__") or isinstance(leaf, list | int | float)
@@ -106,7 +112,7 @@ def fingerprint(data: Any) -> str:
         array = np.asarray(leaf)
         digest.update(f"{array.dtype}{array.shape}".encode())
         for piece in _pieces(array):
-            digest.update(str(piece).encode() if array.dtype == object else bytes_of(piece))
+            digest.update(repr(piece.tolist()).encode() if array.dtype == object else bytes_of(piece))
     return digest.hexdigest()
 
 
@@ -194,23 +200,23 @@ def _resumed(model: keras.Model, run: Run, call: Call, train: Train) -> History:
         beside=call.callbacks,
         restored=lambda recorder: _restore(recorder, checkpoint, call_rate),
     )
-    told = [*call.callbacks, recorder]
-    trained = _kept(model, run, recorder, lambda: train(told, first, start, int(before["seed"])))
+    callbacks = [*call.callbacks, recorder]
+    trained = _kept(model, run, recorder, lambda: train(callbacks, first, start, int(before["seed"])))
     return _with_earlier(trained, run, first)
 
 
 def _restore(recorder: Recorder, checkpoint: Checkpoint | None, call_rate: float | None) -> None:
-    """When training begins, and the model is built: its state, and the counts of the callbacks.
+    """Restore the built model and the callbacks' counts when training begins.
 
-    ``call_rate``: the learning rate of the call, if it is not that of the run's first call.
+    ``call_rate``: the learning rate of this call, if it differs from that of the run's first call.
     """
     if checkpoint is None or recorder.model is None:
         return
     restore(recorder.model, checkpoint)
     rate = learning_rate(recorder.model)
     if call_rate not in (None, rate):
-        text = f"the run continues with its learning rate of {rate:.3g}; that of the call, {call_rate:.3g}, "
-        warnings.warn(f"{text}would begin with a new run", RunWarning, stacklevel=2)
+        text = f"the run continues with its own learning rate, {rate:.3g}; the one in this call, "
+        warnings.warn(f"{text}{call_rate:.3g}, applies only to a new run", RunWarning, stacklevel=2)
     restore_states(recorder.beside, checkpoint.scalars.get("callbacks", []))
     recorder.save_model()
 

@@ -146,7 +146,7 @@ class Result:
     """result.json: how a run ended, and the metrics of its best weights.
 
     `best_epoch` counts from 0; None if no epoch had a finite monitored value. `evaluations`: of the parts
-    ``validation`` and ``test``. `reason`: why it ended, in words. `l1_zeros`: the effect of an L1 penalty.
+    ``validation`` and ``test``. `reason`: why it ended, as text. `l1_zeros`: the effect of an L1 penalty.
     """
 
     status: Status

@@ -13,7 +13,7 @@ from kilter.errors import OptionError
 
 @dataclass(frozen=True)
 class Rule:
-    """What a number must be, in words and as a test of a finite number."""
+    """What a number must be, as text and as a test of a finite number."""
 
     words: str
     fits: Callable[[float], bool]

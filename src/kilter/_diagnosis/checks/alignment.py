@@ -80,7 +80,7 @@ class Misplaced:
 
     @property
     def words(self) -> str:
-        """What must be done, in words."""
+        """What must be done, as text."""
         words = [] if self.turn == AS_THEY_ARE else [self.turn]
         rows, columns = self.shift
         words += [f"moved by {rows} rows and {columns} columns"] if self.is_moved else []
@@ -177,7 +177,7 @@ def best_fit(features: np.ndarray, masks: np.ndarray) -> tuple[str, tuple[int, i
 
 
 def turned_back(context: Context, part: Context, held: np.ndarray, inside: float) -> tuple[str, float] | None:
-    """What was done to validation images, in words, and the skill of simple learners after undoing it."""
+    """What was done to validation images, as text, and the skill of simple learners after undoing it."""
     images = [np.asarray(leaf) for leaf in jax.tree.leaves(context.x_val)]
     if len(images) != 1 or images[0].ndim != 4:
         return None

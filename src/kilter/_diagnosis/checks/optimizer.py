@@ -132,7 +132,7 @@ def check_batch(context: Context) -> list[Finding]:
     more = context.epochs * math.ceil(context.rows / USUAL_BATCH)
     if steps >= limits.few_steps or more < 4 * steps:
         return []
-    evidence = [seen(limits, "few_steps", "updates of the weights in all", steps)]
+    evidence = [seen(limits, "few_steps", "weight updates in total", steps)]
     batch = min(context.batch_size, context.rows)
     words: dict[str, Any] = {"batch": batch, "steps": steps, "usual": USUAL_BATCH, "more": more}
     return [finding("batch-too-large", "warning", ["training"], evidence, **words)]

@@ -97,12 +97,16 @@ def _findings(
 
 
 def _remedies(code: str, output: OutputFacts, targets: TargetFacts | None) -> tuple[str, ...] | None:
-    """For pictures out of the output's range: scale masks, or stretch the output; else the usual ones."""
-    if code != "targets-loss" or targets is None or output.loss is None or len(output.shape) < 3:
+    """For targets out of the output's range: scale two values, or stretch a picture; else the usual ones."""
+    if code != "targets-loss" or targets is None or output.loss is None:
+        return None
+    two = output.targets is not None and len(np.unique(output.targets)) == 2
+    pictures = len(output.shape) >= 3
+    if output.loss.name in BINARY and targets.high > 1 and (pictures or two):
+        return ("rescale-targets", "repair-output")
+    if not pictures:
         return None
     low, high = _RANGES.get(output.activation or "", (-float("inf"), float("inf")))
-    if output.loss.name in BINARY and targets.high > 1:
-        return ("rescale-targets", "repair-output")
     outside = targets.low < low or targets.high > high
     return ("stretch-output", "repair-output") if output.loss.name in SQUARES and outside else None
 
@@ -206,8 +210,8 @@ def unfit_loss(name: str, targets: np.ndarray) -> str:
     if name == "mean_absolute_percentage_error":
         weights = np.sort(1 / np.maximum(np.abs(values), 1e-7))[::-1]
         share = float(weights[: len(values) // 100].sum() / weights.sum())
-        told = f"the 1 % of targets closest to 0 have {share:.0%} of the weight"
-        return f"The percentage error divides by the target: {told}" if share > _DOMINATED else ""
+        small = f"the 1 % of targets closest to 0 have {share:.0%} of the weight"
+        return f"The percentage error divides by the target: {small}" if share > _DOMINATED else ""
     below = float((values < 0).mean())
     expects = "takes negative targets as 0" if name.startswith("mean") else "expects counts of 0 or more"
     return f"{name} {expects}; {below:.1%} of the targets are negative" if below else ""

@@ -93,7 +93,7 @@ def _finding(context: Context, code: str, where: list[str], padding: Padding, sh
     limits, kept = context.thresholds, _kept(context.sequences)
     faded = code == "padding-unmasked" and (kept < limits.padding_kept or share > limits.padding_most)
     if faded:
-        name = "gradient by the content over that by the padding"
+        name = "gradient of the content over that of the padding"
         evidence.append(seen(limits, "padding_kept", name, kept))
     severity: Severity = "severe" if faded else "warning"
     return finding(code, severity, where, evidence, share=share, value=padding.value)

@@ -145,7 +145,7 @@ def check_field(context: Context) -> list[Finding]:
             ]
             words = {
                 "seen": "1 pixel",
-                "detail": "their pool forgets where each was, so shapes cannot be told apart",
+                "detail": "the pooling after them discards positions, so shapes cannot be distinguished",
             }
             found.append(finding("receptive-field", "warning", [source.path], evidence, **words))
     return found

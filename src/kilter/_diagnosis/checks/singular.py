@@ -37,13 +37,13 @@ def check_singular(context: Context) -> list[Finding]:
     found = _found(context)
     if found is None:
         return []
-    evidence = [Evidence("zeros that it gets", found.count, 0, f"of {found.size} numbers")]
+    evidence = [Evidence("zeros among its inputs", found.count, 0, f"of {found.size} numbers")]
     words = {"name": found.name, "place": f" ({found.line})" if found.line else "", "count": found.count}
     return [finding("infinite-derivative", "severe", ["loss"], evidence, **words)]
 
 
 def check_one_sided(context: Context) -> list[Finding]:
-    """A sigmoid of a value that is never negative, such as a distance: no row can be answered with 0."""
+    """A sigmoid of a value that is never negative, such as a distance: the output cannot be 0."""
     if context.probe is None or all(one.activation not in _MAY_BE for one in context.outputs):
         return []
     try:
@@ -58,13 +58,13 @@ def check_one_sided(context: Context) -> list[Finding]:
     known = [last_two(context.layers, one)[1] is not None for one in context.outputs]
     if len(sides) != len(known):
         return []
-    evidence = [Evidence("least possible answer", 0.5, 0.0, "a sigmoid of numbers of either sign")]
-    why = "No answer is below 0.5, so that no row can be answered with 0. Let a Dense(1) come between"
+    evidence = [Evidence("lowest possible output", 0.5, 0.0, "a sigmoid of values of either sign")]
+    why = "The output never falls below 0.5, so it cannot predict 0. Put a Dense(1) between them"
     words = {"first": "a value that is never negative, such as a distance,", "last": "sigmoid", "why": why}
     return [
         finding("activation-before-softmax", "severe", [one.where], evidence, ("shift-logits",), **words)
-        for one, half, told in zip(context.outputs, sides, known, strict=True)
-        if half and not told
+        for one, half, reported in zip(context.outputs, sides, known, strict=True)
+        if half and not reported
     ]
 
 

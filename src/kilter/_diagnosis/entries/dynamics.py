@@ -23,15 +23,15 @@ TRAINING: Final[dict[str, Text]] = {
     "infinite-derivative": (
         "gradient of 0 is infinite", ("separate-pairs",),
         "Griewank & Walther 2008, Evaluating derivatives, chapter 14",
-        "The {name}{place} gets 0 for {count} of its numbers. Its derivative there is infinite, so the "
+        "The {name}{place} receives 0 in {count} of its inputs. Its derivative there is infinite, so the "
         "gradient becomes NaN although the loss is finite. Add 1e-7 to its argument, or use "
         "keras.ops.maximum(x, 1e-7).",
     ),
     "batch-too-large": (
         "batches too large: too few steps", ("change-batch-size",),
         "McCandlish et al. 2018, An empirical model of large-batch training",
-        "Batches of {batch} rows leave {steps} updates in all; batches of {usual} give {more}. "
-        "Beyond a few hundred rows a larger batch hardly makes a step better.",
+        "Batches of {batch} rows allow only {steps} updates in total; batches of {usual} give {more}. "
+        "Beyond a few hundred rows, a larger batch hardly improves a step.",
     ),
     "edge-of-stability": (
         "learning rate at the edge of stability", ("find-learning-rate",),

@@ -57,7 +57,7 @@ def separate_pairs(subject: Subject, finding: Finding) -> Subject | None:
     change = Change(
         remedy="separate-pairs",
         where=("data",),
-        before="pairs of two equal rows, whose distance of 0 has no gradient",
+        before="pairs of equal rows, whose distance of 0 has no gradient",
         after=f"{offset:g} added to the second row, by a layer in the model",
     )
     return operated(subject, change, {}, front=[None, layer])

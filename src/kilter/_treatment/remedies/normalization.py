@@ -56,7 +56,9 @@ def in_whole_batches(subject: Subject, change: Change) -> Change:
     if not 0 < rest < subject.policy.remedies.least_norm_batch:
         return change
     whole = subject.rows - rest
-    after = f"{change.after}; train on x[:{whole}], as a last batch of {rest} rows would disturb it"
+    after = (
+        f"{change.after}; train on x[:{whole}]: a last batch of {rest} rows is too small for its statistics"
+    )
     rows = f"x_train, y_train = x_train[:{whole}], y_train[:{whole}]"
     return replace(change, after=after, snippet=f"{change.snippet}\n{rows}")
 

@@ -201,7 +201,7 @@ def stretch_output(subject: Subject, finding: Finding) -> Subject | None:
 
 
 def rescale_targets(subject: Subject, finding: Finding) -> Subject | None:
-    """Masks of two values, such as 0 and 255, become 0 and 1; the model then predicts shares.
+    """Targets of two values, such as 0 and 255, become 0 and 1; the model then predicts shares.
 
     None for other targets, which keep their units.
     """
@@ -218,14 +218,15 @@ def rescale_targets(subject: Subject, finding: Finding) -> Subject | None:
     def scaled(y: Any) -> Any:
         return jax.tree.map(lambda one: (np.asarray(one) == values[1]).astype("float32"), y)
 
+    noun = "masks" if targets.ndim > 2 else "targets"
     held = subject.training.validation_data
     if held is not None:
         held = (held[0], scaled(held[1]), *held[2:])
     change = Change(
         remedy="rescale-targets",
         where=("targets",),
-        before=f"masks of {values[0]:g} and {values[1]:g}",
-        after="masks of 0 and 1",
+        before=f"{noun} of {values[0]:g} and {values[1]:g}",
+        after=f"{noun} of 0 and 1",
         snippet=f"y_train = (y_train == {values[1]:g}).astype('float32')",
     )
     return subject.changed(change, y=scaled(subject.y), training={"validation_data": held})
