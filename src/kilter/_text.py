@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import functools
+import inspect
 import math
 import re
-import sys
+
 import unicodedata
 import warnings
 from collections.abc import Iterable, Mapping
@@ -58,8 +59,8 @@ def did_you_mean(name: object, known: Iterable[object], otherwise: str, *, cutof
 
 def warn(text: str) -> None:
     """Warn, and point at the line outside kilter that called it."""
-    frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "kilter":
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "kilter":
         frame, level = frame.f_back, level + 1
     warnings.warn(text, stacklevel=level)
 
