@@ -7,7 +7,6 @@ import functools
 import inspect
 import math
 import re
-
 import unicodedata
 import warnings
 from collections.abc import Iterable, Mapping
