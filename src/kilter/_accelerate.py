@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from types import MethodType
 from typing import Any, Final, TypeVar
@@ -17,6 +16,7 @@ from kilter._engine.overrides import loop_called_by_model
 from kilter._engine.stable_losses import from_logits
 from kilter._fit import fit
 from kilter._models.variables import values_survive
+from kilter._text import warn
 from kilter.errors import KilterError, ModelError
 
 AnyModel = TypeVar("AnyModel", bound=keras.Model)
@@ -249,8 +249,7 @@ def _predict(
 
 
 def _warn(name: str, error: KilterError) -> None:
-    warnings.warn(
+    warn(
         f"model.{name} runs on Keras's own loop, not on kilter's engine: expected {error.expected}; received "
-        f"{error.received}.",
-        stacklevel=5,
+        f"{error.received}."
     )

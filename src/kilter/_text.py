@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import inspect
 import math
 import re
 import unicodedata
@@ -55,10 +56,18 @@ def did_you_mean(name: object, known: Iterable[object], otherwise: str, *, cutof
     return f"did you mean {near[0]!r}?" if near else otherwise
 
 
+def warn(text: str) -> None:
+    """Warn, and point at the line outside kilter that called it."""
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "kilter":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, stacklevel=level)
+
+
 @functools.cache
 def warn_once(text: str) -> None:
-    """Warn with this text once in a process, regardless of the warning filters."""
-    warnings.warn(text, stacklevel=3)
+    """:func:`warn` with this text once in a process, regardless of the warning filters."""
+    warn(text)
 
 
 def duration(seconds: float) -> str:

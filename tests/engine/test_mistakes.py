@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+import kilter
 from kilter._engine.arrays import collect
 from kilter._engine.checks import check_targets
 from kilter._engine.fit import fit
@@ -151,6 +152,14 @@ def trained(make: Callable[[], keras.Model], x: Any = X, y: Any = Y, **options: 
 # Name: the call, and what the message must have, in this order.
 MISTAKES: dict[str, Mistake] = {
     "unknown loss": (trained(lambda: model("msee")), ("loss identifier: msee", "did you mean 'mse'?")),
+    "half a name": (trained(lambda: softmax("sparse_crossentropy")), (f"did you mean {SPARSE!r}?",)),
+    "unknown loss, diagnosed": (
+        lambda: kilter.diagnose(model("msee"), X, Y, verbose=0),
+        ("loss identifier: msee", "did you mean 'mse'?"),
+    ),
+    "numbers as objects": (trained(model, y=Y.astype(object)), ("numbers in y", 'astype("float32")')),
+    "lists of lists": (trained(model, x=X.tolist()), ("single numbers", "np.asarray(x)")),
+    "one row": (lambda: predict(model(), X[0], verbose=0), ("shape (rows, 4)", "x[None]")),
     "metrics as the third argument": (
         trained(lambda: model(loss_weights=["accuracy"])),
         ("numbers as loss_weights, the third argument", "['accuracy']", "metrics=[...]"),
@@ -358,6 +367,12 @@ def test_the_error_is_also_of_the_kind_that_keras_raises_and_pickles():
     again = pickle.loads(pickle.dumps(caught.value))  # noqa: S301
     assert str(again) == str(caught.value)
     assert again.said == "key 43"
+
+
+def test_a_warning_points_at_the_call():
+    with pytest.warns(UserWarning, match="4 NaN") as caught:
+        kilter.fit(model(), np.where(np.arange(32)[:, None] == 3, np.nan, X), Y, verbose=0)
+    assert [one.filename for one in caught] == [__file__]
 
 
 @pytest.mark.parametrize("names", [("value", "kind"), ("kind", "value")])

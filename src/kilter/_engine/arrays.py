@@ -8,7 +8,6 @@ of the memory, and are cast in the step.
 from __future__ import annotations
 
 import numbers
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +21,7 @@ import numpy as np
 from kilter._engine.sparse import is_sparse, rows_of, with_sparse_rows
 from kilter._models.arrays import plain_array
 from kilter._models.keras_internals import data_adapter_utils
+from kilter._text import warn
 from kilter._validation import number, whole_number
 from kilter.data.precision import SUBTRACT, loss_note, lossy_columns
 from kilter.errors import DataError, OptionError
@@ -60,10 +60,9 @@ class FiniteCheck:
             )
         if name not in self.found:
             self.found[name] = found
-            warnings.warn(
+            warn(
                 f"{name} has {found}. What is computed from them becomes NaN, unless model or loss masks "
-                'them: fill or drop these rows. check="strict" makes this an error.',
-                stacklevel=5,
+                'them: fill or drop these rows. check="strict" makes this an error.'
             )
 
 
@@ -237,12 +236,11 @@ def _warn_of_weights(labels: np.ndarray, class_weight: Mapping[int, float]) -> N
     classes = set(range(labels.shape[1])) if is_one_hot else set(np.unique(labels).tolist())
     strangers = [key for key in class_weight if key not in classes]
     if strangers:
-        warnings.warn(f"class_weight has keys that are no class of y: {strangers}", stacklevel=5)
+        warn(f"class_weight has keys that are no class of y: {strangers}")
     negative = {key: value for key, value in class_weight.items() if value < 0}
     if negative:
-        warnings.warn(
-            f"class_weight has negative weights: {negative}. Training would increase the loss of these rows.",
-            stacklevel=5,
+        warn(
+            f"class_weight has negative weights: {negative}. Training would increase the loss of these rows."
         )
 
 
@@ -282,8 +280,8 @@ def _lengths(name: str, value: Any) -> list[int]:
     if scalars:
         raise DataError(
             expected=f"{name} with rows along the first axis",
-            received=f"{name} with an array of shape ()",
-            remedy=f"pass arrays of at least one dimension as {name}",
+            received=f"{name} with single numbers where arrays are due",
+            remedy=f"convert lists first: np.asarray({name}); a list stands for several inputs or outputs",
         )
     return [int(leaf.shape[0]) for leaf in leaves]
 
@@ -324,7 +322,7 @@ def warn_of_losses(x: Any) -> None:
         array = leaf if isinstance(leaf, np.ndarray) else None
         columns = () if array is None else lossy_columns(array)
         for loss in loss_note("input column", columns, SUBTRACT):
-            warnings.warn(loss, stacklevel=4)
+            warn(loss)
 
 
 def _check_range(host: Any) -> None:

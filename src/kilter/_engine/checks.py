@@ -42,7 +42,9 @@ def check_inputs(model: keras.Model, rows: Rows) -> None:
         raise DataError(
             expected=f"x of shape {_shown(declared)}, as model {model.name!r} takes it",
             received=f"x of shape {_shown(given)}",
-            remedy="reshape the data, or build the model with keras.Input of the shape of one row"
+            remedy="for one row, pass x[None]"
+            if given == [shape[1:] for shape in declared]
+            else "reshape the data, or build the model with keras.Input of the shape of one row"
             + (" and optional=True where None may be passed" if None in given else ""),
         )
     for tensor, array in zip(tensors, arrays, strict=True):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -23,6 +22,7 @@ from kilter._engine.arrays import FiniteCheck, Rows, collect, on_device
 from kilter._engine.devices import placement
 from kilter._engine.host_rows import in_place
 from kilter._engine.sparse import SparseRows
+from kilter._text import warn
 from kilter.data.stored import KEPT_BLOCKS, StoredRows
 
 # Rows of at least this many bytes go to the device after their programs are compiled.
@@ -147,10 +147,9 @@ def _permuted(drawn: np.random.Generator, count: int, block_rows: int | None) ->
 
 def warn_of_end(found: int, asked: int) -> None:
     """Warn that an epoch has fewer batches than requested, as Keras does."""
-    warnings.warn(
+    warn(
         f"The data ended after {found} of {asked} batches, and so did the epoch: "
-        "provide more batches, or pass fewer steps.",
-        stacklevel=3,
+        "provide more batches, or pass fewer steps."
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Literal
@@ -37,6 +36,7 @@ from kilter._engine.session import Session
 from kilter._engine.sparse import with_sparse_rows
 from kilter._models.variables import build, is_built
 from kilter._progress import Verbose
+from kilter._text import warn
 from kilter._validation import whole_number
 from kilter.data.augmentation import Augmentation
 from kilter.errors import OptionError, about
@@ -289,7 +289,7 @@ def limited_steps(steps: int | None) -> int | None:
 def _limited(name: str, value: Any, most: int | None) -> Any:
     if not most or (value is not None and value <= most):
         return value
-    warnings.warn(f"Limiting {name} to {most}", stacklevel=4)  # Keras's words
+    warn(f"Limiting {name} to {most}")  # Keras's words
     return most
 
 

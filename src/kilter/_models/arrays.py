@@ -22,12 +22,17 @@ def plain_array(leaf: Any, name: str = "") -> Any:
         raise DataError(
             expected=f"numbers in {name}" if name else "numbers",
             received=f"an array of dtype {array.dtype}",
-            remedy="encode the values as numbers first: np.unique(values, return_inverse=True)[1] numbers "
-            "classes",
+            remedy=_to_numbers(array),
         )
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     return array.astype(np.float64) if array.dtype == np.longdouble and array.itemsize > 8 else array
+
+
+def _to_numbers(array: Any) -> str:
+    if array.dtype == object and all(isinstance(one, int | float | np.number) for one in array.flat):
+        return 'these objects are numbers: convert them with .astype("float32")'
+    return "encode the values as numbers first: np.unique(values, return_inverse=True)[1] numbers classes"
 
 
 def some_rows(x: Any, rows: int, seed: int) -> Any:

@@ -70,7 +70,9 @@ class Cause:
 
 def _near(name: str, names: list[str]) -> str:
     known = {one.lower(): one for one in (*names, "mse", "mae", "accuracy")}
-    found = [known[one] for one in difflib.get_close_matches(name.lower(), known, 1)]
+    words = set(name.lower().split("_"))
+    full = [one for one in known if len(words) > 1 and words <= set(one.split("_"))]
+    found = [known[one] for one in full or difflib.get_close_matches(name.lower(), known, 1)]
     return f": did you mean {found[0]!r}? Or" if found else ", or"
 
 

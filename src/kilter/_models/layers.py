@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from keras import layers as kinds
 
+from kilter._models.causes import explained
 from kilter._models.keras_internals import (
     BaseConv,
     BaseConvTranspose,
@@ -281,7 +282,10 @@ def loss_facts(loss: Any) -> LossFacts | None:
 
 def compiled_losses(model: keras.Model, outputs: int) -> list[LossFacts | None]:
     """The facts of the loss of each output; None if it cannot be found."""
-    return [loss_facts(one) for one in given_losses(model, outputs)]
+    try:
+        return [loss_facts(one) for one in given_losses(model, outputs)]
+    except ValueError as problem:  # a name that Keras does not know
+        raise explained(problem, model, None) from problem
 
 
 def given_losses(model: keras.Model, outputs: int) -> list[Any]:
