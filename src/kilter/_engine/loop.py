@@ -38,6 +38,7 @@ from kilter._engine.step import Logs, Step, test_step, train_step
 from kilter._models.keras_internals import pythonify_logs
 from kilter._models.variables import State, assign, copied, fitting, is_lent, push
 from kilter._xla.compilation import give_back
+from kilter._xla.rewrite import rewriting
 from kilter.data.augmentation import Augmentation
 
 CHUNK_SECONDS = 2.0
@@ -190,7 +191,9 @@ class Runner:
             return eager_steps(self.step())
         kept = Kept.of(placement(), arguments[0])
         checked = looks_for_nan()  # JAX then keeps what a program takes, to run it again
-        with fitting(self.model, arguments[1]):
+        # Transposing the kernels takes longer than a single step that only reads them.
+        single = self.reads and len(block.order) == 1
+        with fitting(self.model, arguments[1]), rewriting(not single):
             program = self._programs.get(
                 self._key(block) if kept is None else kept.named(self._key(block), block.split),
                 owners(self.model, *self.dependencies),
