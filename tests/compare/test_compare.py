@@ -211,8 +211,8 @@ import functools, polars, time
 from kilter._compare.workers import Workers
 polars.DataFrame({"a": [1]}).lazy().filter(polars.col("a") > 0).collect()
 with Workers([None]) as workers:
-    print("ready", flush=True)
-    list(workers.results([functools.partial(time.sleep, 60)]))
+    for _ in workers.results([functools.partial(time.sleep, seconds) for seconds in (0, 60)]):
+        print("ready", flush=True)  # the worker has started, and the wait for the second task follows
 """
     command = [sys.executable, "-c", program]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
