@@ -9,6 +9,7 @@ import pytest
 
 from kilter._engine.feed import Order
 from kilter._engine.fit import fit
+from kilter._engine.inference import evaluate
 from kilter._engine.program_cache import shelf
 
 from .cases import BATCH, classifier, difference, rows, same_bits
@@ -173,3 +174,11 @@ def test_an_identity_that_is_used_again_is_not_taken_for_the_owner_that_went():
     kept.programs = {key._replace(owners=(id(come),), read=kept.reading((come,))): held}
     assert kept.get("one", (gone,), lambda: lambda x: x + 1, arguments) is not first
     assert float(kept.get("one", (come,), lambda: lambda x: x + 2, arguments)(*arguments)) == 3.0
+
+
+@pytest.mark.parametrize(("count", "rewritten"), [(1, False), (16, False), (48, True)])
+def test_a_single_batch_is_evaluated_as_traced(count, rewritten):
+    x, y = rows(count)
+    model = classifier("sgd")
+    evaluate(model, x, y, batch_size=16, verbose=0)
+    assert {key.rewritten for key in shelf(model).programs} == {rewritten}

@@ -70,7 +70,7 @@ def missing_header(frame: pl.DataFrame, path: object, options: LoadOptions) -> M
 
 
 def notes_on_names(frame: pl.DataFrame) -> tuple[str, ...]:
-    """Notes on numbers as names, and on repeated names, which polars makes distinct."""
+    """Notes on numeric column names, and on repeated names, which polars renames."""
     names = [_REPEATED.sub("", name) for name in frame.columns]
     again = [quote(name) for name in frame.columns if _REPEATED.sub("", name) not in ("", name)]
     numbers = any(map(_is_number, names))
