@@ -1,19 +1,25 @@
-"""The arguments and options that several commands share.
-
-A command whose parameter is one of the dataclasses here has each field as an option.
-"""
+"""How a command is declared, and the arguments and options that several commands share."""
 
 from __future__ import annotations
 
+import glob
+import importlib
+import inspect
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any
+import os
+import re
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, is_dataclass
+from pathlib import Path, PurePath
+from typing import Annotated, Any, ClassVar, Final
 
 import typer
 
-from kilter.errors import OptionError
+from kilter._cli.output import opened
+from kilter._system import at_home, sibling_names
+from kilter._text import did_you_mean, printable
+from kilter.errors import DataError, OptionError
 
 Source = Annotated[
     str,
@@ -30,7 +36,6 @@ ScriptArguments = Annotated[
     list[str] | None,
     typer.Argument(metavar="[-- ARGUMENTS]", help="Arguments of your script.", show_default=False),
 ]
-Data = Annotated[str, typer.Argument(metavar="DATA", help="A file, a folder or a named data set.")]
 RunsFolder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of run directories.")]
 ReuseData = Annotated[
     str,
@@ -54,7 +59,7 @@ Devices = Annotated[
         "--devices", metavar="all|N", help="Devices (GPUs) to use; each gets a share of every batch."
     ),
 ]
-Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Parent folder of the run directory.")]
+Parent = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Parent folder of the run directory.")]
 Name = Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name of the run.")]
 AllowCode = Annotated[
     bool, typer.Option("--allow-code", help="Allow code in model files whose author you trust.")
@@ -239,3 +244,86 @@ def _column_and_kind(text: str) -> tuple[str, str]:
 def devices_from(text: str | None) -> int | str | None:
     """The value of --devices: a number, or the text, which the engine checks."""
     return int(text) if text is not None and text.isdecimal() else text
+
+
+_RUNS: Final = ("model", "run")
+_READ: Final = ("source", "data", *_RUNS, "check")  # arguments that name what is read
+LOADING: Final = "Loading JAX and Keras"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A command: its fields are its arguments and options, those of a field that is a dataclass too.
+
+    The function of its name in ``kilter._cli.<module>`` does the work. It gets the command, and the progress,
+    which first shows ``stage`` formatted with the arguments; nothing if that is "".
+    """
+
+    module: ClassVar[str]
+    stage: ClassVar[str] = LOADING
+
+    def execute(self) -> None:
+        """Do the command's work."""
+        arguments = vars(self)
+        quiet = not self.stage or arguments.get("quiet", False) or arguments.get("path_only", False)
+        _require_files(arguments)
+        first = printable(self.stage.format_map(arguments))
+        with opened(first, quiet=quiet, as_json=arguments.get("as_json", False)) as progress:
+            work = importlib.import_module(f"kilter._cli.{self.module}")
+            getattr(work, command_name(type(self)).replace("-", "_"))(self, progress)
+
+
+def command_name(command: type[Command]) -> str:
+    """The name that users type, such as "find-lr" for ``FindLr``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", command.__name__).lower()
+
+
+def with_options(command: type[Command]) -> Callable[..., None]:
+    """A function with each field of a command as an option, which typer reads."""
+    signature = inspect.signature(command, eval_str=True)
+    own: list[inspect.Parameter] = []
+    groups: dict[str, tuple[type, list[str]]] = {}
+    for name, parameter in signature.parameters.items():
+        if is_dataclass(group := parameter.annotation) and isinstance(group, type):
+            fields = inspect.signature(group, eval_str=True).parameters
+            groups[name] = group, list(fields)
+            own += fields.values()
+        else:
+            own.append(parameter)
+
+    def run(**arguments: Any) -> None:
+        for name, (group, fields) in groups.items():
+            arguments[name] = group(**{field: arguments.pop(field) for field in fields})
+        command(**arguments).execute()
+
+    named = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
+    run.__doc__ = command.__doc__
+    run.__signature__ = signature.replace(parameters=named)  # type: ignore[attr-defined]
+    return run
+
+
+def _require_files(arguments: dict[str, Any]) -> None:
+    """Raise DataError for files and folders that do not exist, before JAX is loaded for them."""
+    given = [(name, arguments.get(name)) for name in _READ]
+    for name, one in [*given, *(("recipes", one) for one in arguments.get("recipes") or ())]:
+        if one is None or (isinstance(one, str) and not _names_a_file(one)):
+            continue
+        path = at_home(one)
+        with suppress(ValueError):  # a zero byte
+            if os.path.lexists(path):
+                continue
+        remedy = did_you_mean(path.name, sibling_names(path), "check the name")
+        if name in _RUNS and remedy == "check the name":
+            remedy += importlib.import_module("kilter.runs.reading").near_run(path)
+        raise DataError(
+            expected="a run directory or a model" if name in _RUNS else "a file or folder that exists",
+            received=f"{printable(str(one))}, which does not exist",
+            remedy=remedy,
+        )
+
+
+def _names_a_file(text: str) -> bool:
+    """Whether a text can only be a path, not the name of a data set or network, a URL or a pattern."""
+    if text.startswith("sqlite:") or "://" in text or glob.has_magic(text):
+        return False
+    return os.sep in text or PurePath(text).suffix != ""

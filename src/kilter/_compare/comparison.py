@@ -11,8 +11,15 @@ from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
-from kilter._compare.looks import can_decide, too_few_pairs
-from kilter._compare.statistics import bootstrap_interval, comparable, holm, paired_differences, sign_flip_p
+from kilter._compare.statistics import (
+    bootstrap_interval,
+    can_decide,
+    comparable,
+    holm,
+    paired_differences,
+    sign_flip_p,
+    too_few_pairs,
+)
 from kilter._plotting import Figure, drawn
 from kilter._validation import one_of
 from kilter.runs.best_epoch import direction_of

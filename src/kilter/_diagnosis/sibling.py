@@ -22,7 +22,6 @@ from kilter._diagnosis.checks.endings import check_many_labels
 from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, SPARSE, SQUARES, complaints
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.targets import target_facts
-from kilter._models.compiling import compiled_like
 from kilter._models.copying import FOREIGN_ERRORS, Cut, copy_model, copy_written, is_graph
 from kilter._models.editing import as_graph, can_be_cut, cut, open_layers
 from kilter._models.layers import (
@@ -36,6 +35,7 @@ from kilter._models.layers import (
     OutputFacts,
     output_names,
 )
+from kilter._models.optimizers import compiled_like
 from kilter._models.variables import draw_weights
 from kilter.data.scaling import moments
 from kilter.nn.pairing import PAIRINGS, pairing_of

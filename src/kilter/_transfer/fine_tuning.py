@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import keras
@@ -51,12 +52,9 @@ class StagedHistory(History):
 
     def plot(self) -> Figure:
         """Each logged number against the epoch, with a line where a stage begins."""
-        starts = {self.epoch[at] - 0.5: f"stage {self.stages[at] + 1}" for at in _beginnings(self.stages)}
+        steps = zip(self.epoch[1:], pairwise(self.stages), strict=True)
+        starts = {epoch - 0.5: f"stage {now + 1}" for epoch, (before, now) in steps if now != before}
         return drawn("history", self, stages=starts)
-
-
-def _beginnings(stages: Sequence[int]) -> list[int]:
-    return [place for place in range(1, len(stages)) if stages[place] != stages[place - 1]]
 
 
 Compile = Callable[[keras.optimizers.Optimizer], None]
@@ -165,8 +163,12 @@ def train_in_phases(
             continue
         if phase.begin >= initial_epoch and start is None:
             enter(model, phase, compile_for)
-        stopping = _stopping(phase.stage)
-        batches = _batches(data[0], batch_size)
+        patience: Any = phase.stage.patience
+        stopping = [
+            keras.callbacks.EarlyStopping("val_loss", patience=epochs, restore_best_weights=True)
+            for epochs in ([] if patience is None else [patience])
+        ]
+        batches = -(-row_count(x=data[0]) // batch_size) if is_array(data[0]) else None
         found = fit(
             model,
             *data,
@@ -189,17 +191,6 @@ def enter(model: keras.Model, phase: Phase, compile_for: Compile) -> None:
     """Freeze and unfreeze layers for ``phase``, and compile the model with a fresh optimiser."""
     train_only(model, phase.trained)
     compile_for(phase.optimizer(model))
-
-
-def _stopping(stage: Stage) -> list[keras.callbacks.EarlyStopping]:
-    if stage.patience is None:
-        return []
-    return [keras.callbacks.EarlyStopping("val_loss", patience=stage.patience, restore_best_weights=True)]
-
-
-def _batches(x: Any, batch_size: int) -> int | None:
-    """The batches of an epoch; None for an iterable."""
-    return -(-row_count(x=x) // batch_size) if is_array(x) else None
 
 
 def _compiler(model: keras.Model, y: Any, loss: Any, metrics: Any) -> Compile:

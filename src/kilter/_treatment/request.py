@@ -13,9 +13,8 @@ from kilter._compare.statistics import least_pairs, smallest_p
 from kilter._diagnosis.diagnose import check_rows, checked_training, targets_of
 from kilter._engine.arrays import pick, row_count
 from kilter._engine.training_spec import TrainingSpec
-from kilter._models.compiling import compiled_like
 from kilter._models.editing import as_graph
-from kilter._models.optimizers import optimizer_facts
+from kilter._models.optimizers import compiled_like, optimizer_facts
 from kilter._models.tracing import fixed_batch_size
 from kilter._models.variables import build_forward, fitting
 from kilter._treatment.policy import Policy

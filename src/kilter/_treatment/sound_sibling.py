@@ -21,9 +21,9 @@ from kilter._diagnosis.sibling import (
     sound_optimizer,
 )
 from kilter._models.code import compile_code, layer_code, listed, loss_code, weights_code
-from kilter._models.compiling import compiled_like
 from kilter._models.copying import FOREIGN_ERRORS
 from kilter._models.editing import can_be_cut
+from kilter._models.optimizers import compiled_like
 from kilter._models.variables import draw_weights
 from kilter._records import Change
 from kilter._treatment.own_measures import kind_of

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kilter._studies.reuse_study import ReuseStudy
     from kilter._studies.search_reuse import ReuseSearch
     from kilter._tuning.clip_threshold import FoundClip
-    from kilter._tuning.rate_curve import FoundRate
+    from kilter._tuning.find_lr import FoundRate
     from kilter.nn.depth import DepthRecord
 
 _BLUE: Final = "#2a6fc9"

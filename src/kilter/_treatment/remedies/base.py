@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kilter._models.compiling import compiled_like
 from kilter._models.editing import Cut, cut, open_layers
 from kilter._models.layers import LayerFacts
+from kilter._models.optimizers import compiled_like
 from kilter._records import Change, Finding
 from kilter._treatment.subject import Subject
 from kilter.errors import ModelError

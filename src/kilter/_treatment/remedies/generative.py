@@ -9,10 +9,10 @@ import keras
 import numpy as np
 
 from kilter._diagnosis.checks.generative import explained, kl_weight
-from kilter._models.compiling import compiled_like
 from kilter._models.copying import fresh_name
 from kilter._models.editing import can_be_cut
 from kilter._models.layers import loss_weights
+from kilter._models.optimizers import compiled_like
 from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import operated, remedies
 from kilter._treatment.subject import Subject

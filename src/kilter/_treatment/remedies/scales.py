@@ -12,7 +12,6 @@ from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, SPARSE, SQUARES
 from kilter._diagnosis.checks.scales import untrained_loss
 from kilter._diagnosis.targets import target_facts
 from kilter._diagnosis.values import sentinels, without_sentinels
-from kilter._models.compiling import compiled_like
 from kilter._models.copying import fresh_name
 from kilter._models.editing import Cut, can_be_cut, cut, open_layers
 from kilter._models.layers import (
@@ -24,6 +23,7 @@ from kilter._models.layers import (
     loss_weights,
     output_names,
 )
+from kilter._models.optimizers import compiled_like
 from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import operated, remedies, replaceable
 from kilter._treatment.remedies.inputs import statistics

@@ -13,7 +13,7 @@ from kilter._diagnosis.targets import labels
 from kilter._diagnosis.thresholds import Thresholds
 from kilter._engine.training_spec import EarlyStopping
 from kilter._models.code import compile_code
-from kilter._models.compiling import compiled_like
+from kilter._models.optimizers import compiled_like
 from kilter._models.tracing import fixed_batch_size
 from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import remedies

@@ -9,7 +9,7 @@ import jax
 import keras
 
 from kilter.schedules.base import Schedule, decaying
-from kilter.schedules.settings import POSITIVE, SHARE, STAIRCASE, ScheduleKind, Setting, from_rate
+from kilter.schedules.registry import POSITIVE, SHARE, STAIRCASE, ScheduleKind, Setting, from_rate
 
 
 @keras.saving.register_keras_serializable(package="kilter")

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import keras
 
 from kilter.errors import OptionError
-from kilter.schedules import settings as rules
+from kilter.schedules import registry as rules
 from kilter.schedules.base import Schedule
-from kilter.schedules.settings import ScheduleKind, Setting, check, from_rate, holding
+from kilter.schedules.registry import ScheduleKind, Setting, check, from_rate, holding
 
 
 @keras.saving.register_keras_serializable(package="kilter")

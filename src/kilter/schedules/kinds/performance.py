@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from kilter._validation import one_of
-from kilter.schedules.settings import NOT_NEGATIVE, POSITIVE_WHOLE, SHARE, WHOLE, ScheduleKind, Setting, check
+from kilter.schedules.registry import NOT_NEGATIVE, POSITIVE_WHOLE, SHARE, WHOLE, ScheduleKind, Setting, check
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ import keras
 
 from kilter.errors import OptionError
 from kilter.schedules.base import Schedule
-from kilter.schedules.settings import POSITIVE, ScheduleKind, Setting, check, holding
+from kilter.schedules.registry import POSITIVE, ScheduleKind, Setting, check, holding
 
 
 @keras.saving.register_keras_serializable(package="kilter")
