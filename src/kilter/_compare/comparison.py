@@ -20,7 +20,7 @@ from kilter._compare.statistics import (
     sign_flip_p,
     too_few_pairs,
 )
-from kilter._plotting import Figure, drawn
+from kilter._records import Figure, drawn
 from kilter._validation import one_of
 from kilter.runs.best_epoch import direction_of
 from kilter.runs.reading import RunRecords

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kilter._array_types import Labels, Probabilities
-from kilter._plotting import Figure, drawn
+from kilter._records import Figure, drawn
 from kilter._validation import whole_number
 from kilter.errors import DataError
 

@@ -16,7 +16,7 @@ from kilter._engine.fit import prepare
 from kilter._engine.loop import evaluate_feed, testing
 from kilter._models.copying import copy_model
 from kilter._models.variables import assign, values_kept
-from kilter._plotting import Figure, drawn
+from kilter._records import Figure, drawn
 from kilter._validation import one_of
 from kilter.errors import ModelError, OptionError
 

@@ -18,8 +18,8 @@ from kilter._compare.comparison import Candidate, Comparison, PairedRun, judge, 
 from kilter._compare.statistics import planned_pairs
 from kilter._engine.arrays import collect
 from kilter._engine.checks import check_inputs
-from kilter._plotting import Figure, drawn
 from kilter._progress import Verbose, shown
+from kilter._records import Figure, drawn
 from kilter._studies.encoders import Build, Plan, Pretraining, Way, ready, small_encoder, trained
 from kilter._transfer.reusing import reuse
 from kilter._transfer.stages import Stage

@@ -18,8 +18,8 @@ from kilter._compare.statistics import planned_pairs
 from kilter._engine.arrays import collect
 from kilter._engine.checks import check_inputs
 from kilter._models.variables import draw_weights
-from kilter._plotting import Figure, drawn
 from kilter._progress import Verbose, shown
+from kilter._records import Figure, drawn
 from kilter._studies.encoders import Plan, trained
 from kilter._studies.reuse_study import class_numbers
 from kilter._transfer.cutting import cuts, find_cut

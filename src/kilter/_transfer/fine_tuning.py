@@ -17,8 +17,8 @@ from kilter._engine.cuts import Start
 from kilter._engine.fit import fit
 from kilter._engine.history import History
 from kilter._engine.objective_for import last_activation, objective_for
-from kilter._plotting import Figure, drawn
 from kilter._progress import Verbose
+from kilter._records import Figure, drawn
 from kilter._transfer.depth import train_only
 from kilter._transfer.stages import Phase, Stage, default_stages, phases_of
 from kilter.data import Dataset

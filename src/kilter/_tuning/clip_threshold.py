@@ -16,8 +16,8 @@ from kilter._engine.arrays import check_batch_size, is_array, row_count
 from kilter._engine.augmenting import Augment, as_augmentation
 from kilter._engine.step import Batch, global_norm, gradients
 from kilter._models.variables import State
-from kilter._plotting import Figure, drawn
 from kilter._progress import QUICK, Verbose, shown
+from kilter._records import Figure, drawn
 from kilter._tuning.find_lr import LEAST_STEPS, divergence
 from kilter._tuning.trial import TrialStep, run_trial, step_with_loss, trial_feed, with_augmentation
 from kilter._validation import number, whole_number

@@ -22,8 +22,8 @@ from kilter._engine.padding import padded
 from kilter._engine.step import Batch
 from kilter._models.optimizers import inner_optimizer, optimizer_slot, slot_index
 from kilter._models.variables import State
-from kilter._plotting import Figure, drawn
 from kilter._progress import QUICK, Verbose, shown
+from kilter._records import Figure, drawn
 from kilter._tuning.trial import (
     TrialStep,
     fresh_metrics,

@@ -49,8 +49,16 @@ def _one_hot(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
     return keras.ops.one_hot(keras.ops.cast(y_true, "int32"), y_pred.shape[-1], dtype=y_pred.dtype), y_pred
 
 
+class _OfClassNumbers(LossFunctionWrapper):
+    """A loss of class numbers, which Keras recreates from its name, reduction and options."""
+
+    def get_config(self) -> dict[str, Any]:
+        """The configuration from which Keras recreates the loss."""
+        return {"name": self.name, "reduction": self.reduction, **self._fn_kwargs}
+
+
 @keras.saving.register_keras_serializable(package="kilter")
-class SmoothedSparseCategoricalCrossentropy(LossFunctionWrapper):
+class SmoothedSparseCategoricalCrossentropy(_OfClassNumbers):
     """Keras's ``CategoricalCrossentropy(label_smoothing=...)`` for labels that are class numbers.
 
     Its minimum is the entropy of the smoothed label, not 0, so do not compare losses with different
@@ -89,13 +97,9 @@ class SmoothedSparseCategoricalCrossentropy(LossFunctionWrapper):
             from_logits=from_logits,
         )
 
-    def get_config(self) -> dict[str, Any]:
-        """The configuration from which Keras recreates the loss."""
-        return {"name": self.name, "reduction": self.reduction, **self._fn_kwargs}
-
 
 @keras.saving.register_keras_serializable(package="kilter")
-class SparseCategoricalFocalCrossentropy(LossFunctionWrapper):
+class SparseCategoricalFocalCrossentropy(_OfClassNumbers):
     """Keras's ``CategoricalFocalCrossentropy`` for labels that are class numbers, such as masks.
 
     Right and sure answers count little, rare classes as ``alpha`` says (Lin et al. 2017).
@@ -131,13 +135,9 @@ class SparseCategoricalFocalCrossentropy(LossFunctionWrapper):
             from_logits=from_logits,
         )
 
-    def get_config(self) -> dict[str, Any]:
-        """The configuration from which Keras recreates the loss."""
-        return {"name": self.name, "reduction": self.reduction, **self._fn_kwargs}
-
 
 @keras.saving.register_keras_serializable(package="kilter")
-class SparseDice(LossFunctionWrapper):
+class SparseDice(_OfClassNumbers):
     """1 - Dice, the mean over the classes, for masks of class numbers: how far answers and masks overlap.
 
     Each class counts alike, however few pixels it has. It is computed over a whole batch, so that weights of
@@ -162,7 +162,3 @@ class SparseDice(LossFunctionWrapper):
             name=name,
             dtype=dtype,
         )
-
-    def get_config(self) -> dict[str, Any]:
-        """The configuration from which Keras recreates the loss."""
-        return {"name": self.name, "reduction": self.reduction}

@@ -13,11 +13,13 @@ from kilter._engine.inference import evaluate
 from kilter._models.arrays import some_rows
 from kilter._validation import one_of
 from kilter.errors import DataError, OptionError
-from kilter.pretrain.pretext import PretextModel, Training, TrainingKeywords
 from kilter.pretrain.running import (
     MEASURED_ROWS,
     Encoder,
+    PretextModel,
     Pretrained,
+    Training,
+    TrainingKeywords,
     choice_notes,
     reconstruction_figures,
     reconstruction_notes,

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from kilter._array_types import Rate, Step
-from kilter._plotting import Figure, drawn
+from kilter._records import Figure, drawn
 from kilter.schedules.registry import POSITIVE, POSITIVE_WHOLE, Rule, check, holding
 
 MOST_POINTS: Final = 2000  # of a curve in a plot: more than the width of a screen

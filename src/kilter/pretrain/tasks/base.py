@@ -16,8 +16,7 @@ from kilter.data.augmentation import Augmentation
 from kilter.errors import DataError, OptionError
 from kilter.nn.blocks import Seeds
 from kilter.pretrain.decoder import as_model
-from kilter.pretrain.pretext import Judged, Task
-from kilter.pretrain.running import Subject
+from kilter.pretrain.running import Judged, Subject, Task
 from kilter.recipe import pretrain as recipe
 
 

@@ -26,8 +26,7 @@ from kilter.data.augmentation import (
 from kilter.errors import OptionError
 from kilter.nn.blocks import Seeds
 from kilter.pretrain.decoder import as_model
-from kilter.pretrain.pretext import Judged
-from kilter.pretrain.running import Subject
+from kilter.pretrain.running import Judged, Subject
 from kilter.pretrain.targets import value_range
 from kilter.pretrain.tasks.base import Options, Setting, classified, flat, image_shape
 

@@ -12,8 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kilter._validation import whole_number
-from kilter.pretrain.pretext import Judged
-from kilter.pretrain.running import Subject
+from kilter.pretrain.running import Judged, Subject
 from kilter.pretrain.tasks.base import Options, Setting, check_divides, classified, image_shape, linear_head
 
 PERMUTATIONS: Final = 30

@@ -8,8 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from kilter.pretrain.pretext import Judged
-from kilter.pretrain.running import Subject
+from kilter.pretrain.running import Judged, Subject
 from kilter.pretrain.tasks.base import Options, Setting, linear_head
 
 

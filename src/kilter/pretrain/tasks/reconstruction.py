@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 import jax
 import jax.numpy as jnp
 
-from kilter.pretrain.pretext import Judged
+from kilter.pretrain.running import Judged
 from kilter.pretrain.targets import Targets
 
 Corruption = Literal["gaussian", "masking"]

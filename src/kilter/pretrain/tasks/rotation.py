@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from kilter.errors import DataError
-from kilter.pretrain.pretext import Judged
-from kilter.pretrain.running import Subject
+from kilter.pretrain.running import Judged, Subject
 from kilter.pretrain.tasks.base import Options, Setting, classified, image_shape, linear_head
 
 QUARTERS = 4
