@@ -12,7 +12,32 @@ from typing import Annotated
 import typer
 
 from kilter._cli import options
-from kilter._cli.options import Command
+from kilter._cli.options import Command, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running(Command):
+    """A command that may run the code of a model, and shows its progress."""
+
+    allow_code: options.AllowCode = False
+    quiet: options.Quiet = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reporting(Command):
+    """The same with a result that can be JSON."""
+
+    allow_code: options.AllowCode = False
+    as_json: options.AsJson = False
+    quiet: options.Quiet = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording(Command):
+    """A command that trains into a run directory."""
+
+    allow_code: options.AllowCode = False
+    path_only: options.PathOnly = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +52,7 @@ class Train(Command):
     runs: options.Parent = Path("runs")
     name: options.Name = None
     epochs: options.Epochs = None
-    folds: Annotated[
-        int | None, typer.Option("--folds", metavar="N", help="Cross-validate with N folds.")
-    ] = None
+    folds: Annotated[int | None, option("--folds", "N", "Cross-validate with N folds.")] = None
     seed: options.Seed = None
     metric: options.Metric = None
     devices: options.Devices = None
@@ -40,7 +63,7 @@ class Train(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Transfer(Command):
+class Transfer(Recording):
     """Reuse a trained model's lower layers for new data.
 
     Trains a new head first, then all layers at a tenth of the learning rate."""
@@ -56,31 +79,25 @@ class Transfer(Command):
     data: options.ReuseData
     keep: Annotated[
         str | None,
-        typer.Option(
-            "--keep",
-            metavar="LAYERS",
-            help="Number of layers, or name of the last one; default -1: all but the output.",
+        option(
+            "--keep", "LAYERS", "Number of layers, or name of the last one; default -1: all but the output."
         ),
     ] = None
     weights: Annotated[
-        str | None,
-        typer.Option("--weights", metavar="FILE", help="Weights of a network of keras.applications."),
+        str | None, option("--weights", "FILE", "Weights of a network of keras.applications.")
     ] = None
     head_epochs: Annotated[
-        int | None,
-        typer.Option("--head-epochs", metavar="N", help="Epochs that train only the head; default 5."),
+        int | None, option("--head-epochs", "N", "Epochs that train only the head; default 5.")
     ] = None
     overrides: options.Overrides
     runs: options.Parent = Path("runs")
     name: options.Name = None
     epochs: options.Epochs = None
     seed: options.Seed = None
-    allow_code: options.AllowCode = False
-    path_only: options.PathOnly = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pretrain(Command):
+class Pretrain(Reporting):
     """Pretrain an encoder without labels.
 
     The task makes its targets from the rows. Reuse the encoder when labels are few."""
@@ -88,32 +105,24 @@ class Pretrain(Command):
     module = "reuse"
     source: options.Source
     out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="FILE", help="The .keras file to write; default: a new encoder.keras."),
+        Path | None, option("--out", "FILE", "The .keras file to write; default: a new encoder.keras.")
     ] = None
     task: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--task",
-            metavar="TASK",
-            help="autoencoder, rotation, masked-patch, jigsaw, pairs, contrastive or gan; see the docs.",
+            "TASK",
+            "autoencoder, rotation, masked-patch, jigsaw, pairs, contrastive or gan; see the docs.",
         ),
     ] = None
     overrides: options.Overrides
     epochs: options.Epochs = None
-    seed: Annotated[
-        int | None, typer.Option("--seed", metavar="N", help="Seed for weights, shuffling and the task.")
-    ] = None
-    curve: Annotated[
-        Path | None, typer.Option("--curve", metavar="FILE", help="Plot the history in this .html file.")
-    ] = None
-    allow_code: options.AllowCode = False
-    as_json: options.AsJson = False
-    quiet: options.Quiet = False
+    seed: Annotated[int | None, option("--seed", "N", "Seed for weights, shuffling and the task.")] = None
+    curve: Annotated[Path | None, option("--curve", "FILE", "Plot the history in this .html file.")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Diagnose(Command):
+class Diagnose(Reporting):
     """Check a model and its data for problems before training.
 
     Tries one pass and the first steps on a copy. Exit code 1 for severe findings."""
@@ -125,18 +134,12 @@ class Diagnose(Command):
     model: options.SavedModel = None
     epochs: options.Epochs = None
     steps: Annotated[
-        int,
-        typer.Option(
-            "--steps", metavar="N", max=1_000_000, help="Training steps to run on a copy; 0 for none."
-        ),
+        int, option("--steps", "N", "Training steps to run on a copy; 0 for none.", max=1_000_000)
     ] = 64
-    allow_code: options.AllowCode = False
-    as_json: options.AsJson = False
-    quiet: options.Quiet = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class Treat(Command):
+class Treat(Reporting):
     """Fix a network that does not learn, and prove it.
 
     Tries changes in short trials, trains with the best, and tests the result against the original."""
@@ -147,26 +150,18 @@ class Treat(Command):
     overrides: options.Overrides
     model: options.SavedModel = None
     out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", metavar="DIR", help="New folder for the result; default: treated, treated-2, …"
-        ),
+        Path | None, option("--out", "DIR", "New folder for the result; default: treated, treated-2, …")
     ] = None
     epochs: options.Epochs = None
     keep: Annotated[
         list[str] | None,
-        typer.Option(
-            "--keep", metavar="REMEDY|LAYER", help="Remedy not to use, or layer not to change; repeatable."
-        ),
+        option("--keep", "REMEDY|LAYER", "Remedy not to use, or layer not to change; repeatable."),
     ] = None
     metric: options.Metric = None
-    allow_code: options.AllowCode = False
-    as_json: options.AsJson = False
-    quiet: options.Quiet = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class FindLr(Command):
+class FindLr(Running):
     """Find the learning rate to train with.
 
     Raises it over a few hundred steps and suggests one from the loss curve."""
@@ -174,19 +169,14 @@ class FindLr(Command):
     module = "rates"
     source: options.Source
     overrides: options.Overrides
-    seeds: Annotated[
-        int, typer.Option("--seeds", metavar="N", max=1000, help="Number of searches; the median is used.")
-    ] = 1
+    seeds: Annotated[int, option("--seeds", "N", "Number of searches; the median is used.", max=1000)] = 1
     out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="FILE", help="Write the curve: a plot (.html) or numbers (.json)."),
+        Path | None, option("--out", "FILE", "Write the curve: a plot (.html) or numbers (.json).")
     ] = None
-    allow_code: options.AllowCode = False
-    quiet: options.Quiet = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class Schedule(Command):
+class Schedule(Running):
     """Show a recipe's learning rates before training.
 
     Learning rate and momentum at the first and last step of each epoch; nothing is trained."""
@@ -194,15 +184,11 @@ class Schedule(Command):
     module = "rates"
     source: options.Source
     overrides: options.Overrides
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Plot the curves in this .html file.")
-    ] = None
-    allow_code: options.AllowCode = False
-    quiet: options.Quiet = False
+    out: Annotated[Path | None, option("--out", "FILE", "Plot the curves in this .html file.")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(Command):
+class Evaluate(Reporting):
     """Evaluate a trained model on data.
 
     Prints loss and metrics; without data, for the run's own validation and test rows."""
@@ -214,13 +200,10 @@ class Evaluate(Command):
     ] = None
     target: options.TrueValues = None
     devices: options.Devices = None
-    allow_code: options.AllowCode = False
-    as_json: options.AsJson = False
-    quiet: options.Quiet = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predict(Command):
+class Predict(Running):
     """Predict a class or numbers for each row.
 
     Beside the ids, file names or numbers of the rows; with the probability of each class, or with --mc the
@@ -234,49 +217,33 @@ class Predict(Command):
     ]
     target: options.TrueValues = None
     out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", metavar="FILE", help="Write a .csv, .npz or .parquet file; default: CSV on stdout."
-        ),
+        Path | None, option("--out", "FILE", "Write a .csv, .npz or .parquet file; default: CSV on stdout.")
     ] = None
     with_inputs: Annotated[
         bool, typer.Option("--with-inputs", help="Include all input columns in the output.")
     ] = False
     samples: Annotated[
         int | None,
-        typer.Option(
-            "--mc",
-            metavar="SAMPLES",
-            min=1,
-            max=1_000_000,
-            help="Average this many predictions with dropout on.",
-        ),
+        option("--mc", "SAMPLES", "Average this many predictions with dropout on.", min=1, max=1_000_000),
     ] = None
-    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Seed for --mc; default 0.")] = None
+    seed: Annotated[int | None, option("--seed", "N", "Seed for --mc; default 0.")] = None
     devices: options.Devices = None
-    allow_code: options.AllowCode = False
-    quiet: options.Quiet = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class FoldBn(Command):
+class FoldBn(Running):
     """Fold batch normalisations into adjacent layers.
 
     Same predictions, fewer operations; checked on data before the file is written."""
 
     module = "predicting"
     model: options.Model
-    check: Annotated[
-        str,
-        typer.Option("--check", metavar="DATA", help="Rows to compare the outputs on; labels are optional."),
-    ]
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The .keras file to write.")]
+    check: Annotated[str, option("--check", "DATA", "Rows to compare the outputs on; labels are optional.")]
+    out: Annotated[Path, option("--out", "FILE", "The .keras file to write.")]
     target: options.TrueValues = None
     timings: Annotated[
-        int, typer.Option("--timings", metavar="N", max=10_000, help="Time both models N times, alternating.")
+        int, option("--timings", "N", "Time both models N times, alternating.", max=10_000)
     ] = 0
-    allow_code: options.AllowCode = False
-    quiet: options.Quiet = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,7 +263,7 @@ class Data(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compare(Command):
+class Compare(Reporting):
     """Compare recipes on paired seeds.
 
     Trains each with the same seeds on the same rows. Exact tests say which differences are proven."""
@@ -308,17 +275,13 @@ class Compare(Command):
         typer.Argument(metavar="RECIPE.TOML|FOLDER", help="Recipes; the first one is the baseline."),
     ]
     settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key in all recipes; repeatable."),
+        list[str] | None, option("--set", "SECTION.KEY=VALUE", "Override a key in all recipes; repeatable.")
     ] = None
     pairing: options.Pairing
-    allow_code: options.AllowCode = False
-    as_json: options.AsJson = False
-    quiet: options.Quiet = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sweep(Command):
+class Sweep(Reporting):
     """Try values of a recipe's keys.
 
     --vary compares every combination with the unchanged recipe on paired seeds; exact tests say which gains
@@ -328,19 +291,15 @@ class Sweep(Command):
     stage = "Reading recipes"
     source: options.Source
     ranges: Annotated[
-        list[str] | None,
-        typer.Option("--vary", metavar="SECTION.KEY=[A, B, ...]", help="Values to try; repeat to combine."),
+        list[str] | None, option("--vary", "SECTION.KEY=[A, B, ...]", "Values to try; repeat to combine.")
     ] = None
     search: options.Search
     overrides: options.Overrides
     pairing: options.Pairing
-    allow_code: options.AllowCode = False
-    as_json: options.AsJson = False
-    quiet: options.Quiet = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resume(Command):
+class Resume(Recording):
     """Continue an interrupted run.
 
     Starts from the newest checkpoint; the result is the same as without the interruption. With --epochs, a
@@ -351,23 +310,17 @@ class Resume(Command):
     epochs: options.Epochs = None
     devices: options.Devices = None
     distribution: options.Distribution
-    allow_code: options.AllowCode = False
-    path_only: options.PathOnly = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class Replay(Command):
+class Replay(Running):
     """Repeat the step that broke a training run.
 
     Names the layer and the operation that produced the first non-finite number."""
 
     module = "training"
     run: options.Run
-    step: Annotated[
-        int | None, typer.Option("--step", metavar="N", help="The recorded step; default: the last one.")
-    ] = None
-    allow_code: options.AllowCode = False
-    quiet: options.Quiet = False
+    step: Annotated[int | None, option("--step", "N", "The recorded step; default: the last one.")] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,12 @@ from kilter._system import at_home, sibling_names
 from kilter._text import did_you_mean, printable
 from kilter.errors import DataError, OptionError
 
+
+def option(name: str, metavar: str, explanation: str, **limits: Any) -> Any:
+    """An option ``--name METAVAR`` for typer."""
+    return typer.Option(name, metavar=metavar, help=explanation, **limits)
+
+
 Source = Annotated[
     str,
     typer.Argument(metavar="RECIPE.TOML|DATA", help="A recipe, or data: a file, folder or named data set."),
@@ -46,21 +52,15 @@ Model = Annotated[
     Path, typer.Argument(metavar="RUN|MODEL.KERAS", help="A run directory, or a model saved by Keras.")
 ]
 SavedModel = Annotated[
-    Path | None,
-    typer.Option("--model", metavar="FILE.KERAS", help="A compiled model saved by Keras, for the data."),
+    Path | None, option("--model", "FILE.KERAS", "A compiled model saved by Keras, for the data.")
 ]
-TrueValues = Annotated[
-    str | None, typer.Option("--target", metavar="COLUMN", help="The column with the true values, if any.")
-]
-Epochs = Annotated[int | None, typer.Option("--epochs", metavar="N", help="Maximum number of epochs.")]
+TrueValues = Annotated[str | None, option("--target", "COLUMN", "The column with the true values, if any.")]
+Epochs = Annotated[int | None, option("--epochs", "N", "Maximum number of epochs.")]
 Devices = Annotated[
-    str | None,
-    typer.Option(
-        "--devices", metavar="all|N", help="Devices (GPUs) to use; each gets a share of every batch."
-    ),
+    str | None, option("--devices", "all|N", "Devices (GPUs) to use; each gets a share of every batch.")
 ]
-Parent = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Parent folder of the run directory.")]
-Name = Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name of the run.")]
+Parent = Annotated[Path, option("--runs", "DIR", "Parent folder of the run directory.")]
+Name = Annotated[str | None, option("--name", "NAME", "Name of the run.")]
 AllowCode = Annotated[
     bool, typer.Option("--allow-code", help="Allow code in model files whose author you trust.")
 ]
@@ -69,15 +69,9 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Print no progress.")]
 PathOnly = Annotated[bool, typer.Option("--quiet", help="Print only the run directory.")]
 Metric = Annotated[
     str | None,
-    typer.Option(
-        "--metric",
-        metavar="NAME",
-        help="Measure to compare by, such as roc_auc; default: depends on the data.",
-    ),
+    option("--metric", "NAME", "Measure to compare by, such as roc_auc; default: depends on the data."),
 ]
-Seed = Annotated[
-    int | None, typer.Option("--seed", metavar="N", help="Seed for weights, shuffling, dropout and splits.")
-]
+Seed = Annotated[int | None, option("--seed", "N", "Seed for weights, shuffling, dropout and splits.")]
 
 
 @dataclass(frozen=True)
@@ -85,28 +79,19 @@ class Columns:
     """Which columns of a table are used, and how."""
 
     target: Annotated[
-        str | None,
-        typer.Option("--target", metavar="COLUMN", help="The column to predict, if the data is a table."),
+        str | None, option("--target", "COLUMN", "The column to predict, if the data is a table.")
     ] = None
     ignore: Annotated[
-        list[str] | None,
-        typer.Option("--ignore", metavar="COLUMN", help="Do not use this column; repeatable."),
+        list[str] | None, option("--ignore", "COLUMN", "Do not use this column; repeatable.")
     ] = None
-    only: Annotated[
-        list[str] | None,
-        typer.Option("--only", metavar="COLUMN", help="Use only this column; repeatable."),
-    ] = None
+    only: Annotated[list[str] | None, option("--only", "COLUMN", "Use only this column; repeatable.")] = None
     kinds: Annotated[
         list[str] | None,
-        typer.Option(
-            "--as", metavar="COLUMN=KIND", help="Type: number, category, date, text or ignore; repeatable."
-        ),
+        option("--as", "COLUMN=KIND", "Type: number, category, date, text or ignore; repeatable."),
     ] = None
     missing: Annotated[
         list[str] | None,
-        typer.Option(
-            "--missing", metavar="[COLUMN=]ENTRY", help="Entry that means missing, such as -999; repeatable."
-        ),
+        option("--missing", "[COLUMN=]ENTRY", "Entry that means missing, such as -999; repeatable."),
     ] = None
 
     @property
@@ -120,8 +105,7 @@ class Overrides(Columns):
     """The options that override keys of a recipe."""
 
     settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a recipe key; repeatable."),
+        list[str] | None, option("--set", "SECTION.KEY=VALUE", "Override a recipe key; repeatable.")
     ] = None
 
     @property
@@ -150,30 +134,20 @@ class Pairing:
     """How candidates are compared, and on what machines."""
 
     pairs: Annotated[
-        int | None,
-        typer.Option(
-            "--pairs", metavar="N", max=10_000, help="Runs per recipe; default 6, or more if needed."
-        ),
+        int | None, option("--pairs", "N", "Runs per recipe; default 6, or more if needed.", max=10_000)
     ] = None
     metric: Metric = None
     seed: Annotated[
         int | None,
-        typer.Option(
-            "--seed",
-            metavar="N",
-            help="Seed of the first pair and of the split, or of all trials; default 0.",
-        ),
+        option("--seed", "N", "Seed of the first pair and of the split, or of all trials; default 0."),
     ] = None
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="DIR", help="Folder for the runs; finished ones are reused."),
-    ] = None
-    workers: Annotated[
-        int | None, typer.Option("--workers", metavar="N", help="Parallel processes; default: one per core.")
-    ] = None
-    ray: Annotated[
-        str | None, typer.Option("--ray", metavar="ADDRESS", help="Train on the nodes of this Ray cluster.")
-    ] = None
+    out: Annotated[Path | None, option("--out", "DIR", "Folder for the runs; finished ones are reused.")] = (
+        None
+    )
+    workers: Annotated[int | None, option("--workers", "N", "Parallel processes; default: one per core.")] = (
+        None
+    )
+    ray: Annotated[str | None, option("--ray", "ADDRESS", "Train on the nodes of this Ray cluster.")] = None
 
     def arguments(self) -> dict[str, Any]:
         """The arguments of :func:`kilter.compare`."""
@@ -186,21 +160,17 @@ class Search:
 
     over: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
             "--over",
-            metavar="SECTION.KEY=VALUES",
-            help="Values, or { low = 1e-4, high = 0.1, log = true }, to search for the best.",
+            "SECTION.KEY=VALUES",
+            "Values, or { low = 1e-4, high = 0.1, log = true }, to search for the best.",
         ),
     ] = None
     trials: Annotated[
-        int | None,
-        typer.Option(
-            "--trials", metavar="N", help="With --over: how many to try; default 20, or a whole grid."
-        ),
+        int | None, option("--trials", "N", "With --over: how many to try; default 20, or a whole grid.")
     ] = None
     sampler: Annotated[
-        str | None,
-        typer.Option("--sampler", metavar="grid|random|tpe", help="With --over: what to try next."),
+        str | None, option("--sampler", "grid|random|tpe", "With --over: what to try next.")
     ] = None
 
 
@@ -210,19 +180,12 @@ class Distribution:
 
     coordinator: Annotated[
         str | None,
-        typer.Option(
-            "--coordinator",
-            metavar="HOST:PORT|auto",
-            help="Distributed training: address of process 0, or auto.",
-        ),
+        option("--coordinator", "HOST:PORT|auto", "Distributed training: address of process 0, or auto."),
     ] = None
     processes: Annotated[
-        int | None,
-        typer.Option("--processes", metavar="N", min=1, help="Number of processes that train together."),
+        int | None, option("--processes", "N", "Number of processes that train together.", min=1)
     ] = None
-    rank: Annotated[
-        int | None, typer.Option("--rank", metavar="R", min=0, help="Rank of this process, from 0.")
-    ] = None
+    rank: Annotated[int | None, option("--rank", "R", "Rank of this process, from 0.", min=0)] = None
 
 
 def _toml(value: Any) -> str:
@@ -283,7 +246,9 @@ def with_options(command: type[Command]) -> Callable[..., None]:
     signature = inspect.signature(command, eval_str=True)
     own: list[inspect.Parameter] = []
     groups: dict[str, tuple[type, list[str]]] = {}
-    for name, parameter in signature.parameters.items():
+    # Those that it inherits are listed last.
+    parameters = sorted(signature.parameters.items(), key=lambda one: one[0] not in command.__annotations__)
+    for name, parameter in parameters:
         if is_dataclass(group := parameter.annotation) and isinstance(group, type):
             fields = inspect.signature(group, eval_str=True).parameters
             groups[name] = group, list(fields)
