@@ -212,8 +212,7 @@ class Predict(Running):
     module = "predicting"
     model: options.Model
     data: Annotated[
-        str,
-        typer.Argument(metavar="DATA", help="A file, a folder or a named data set; labels are optional."),
+        str, typer.Argument(metavar="DATA", help="A file, a folder or a named data set; labels are optional.")
     ]
     target: options.TrueValues = None
     out: Annotated[

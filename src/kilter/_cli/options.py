@@ -197,9 +197,7 @@ def _column_and_kind(text: str) -> tuple[str, str]:
     column, equals, kind = text.rpartition("=")
     if not equals or not column:
         raise OptionError(
-            expected="--as COLUMN=KIND",
-            received=f"--as {text}",
-            remedy="write for example --as zip=category",
+            expected="--as COLUMN=KIND", received=f"--as {text}", remedy="write for example --as zip=category"
         )
     return column, kind
 

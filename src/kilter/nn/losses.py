@@ -151,10 +151,7 @@ class SparseDice(_OfClassNumbers):
     """
 
     def __init__(
-        self,
-        reduction: str | None = "sum_over_batch_size",
-        name: str = "sparse_dice",
-        dtype: Any = None,
+        self, reduction: str | None = "sum_over_batch_size", name: str = "sparse_dice", dtype: Any = None
     ) -> None:
         super().__init__(
             sparse_dice,
