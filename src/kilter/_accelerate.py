@@ -1,7 +1,5 @@
 """``kilter.accelerate`` and ``kilter.engine``: Keras's own methods run on kilter's engine."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import inspect

@@ -1,7 +1,5 @@
 """``KilterClassifier`` and ``KilterRegressor``: networks as scikit-learn estimators."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal, Self

@@ -1,7 +1,5 @@
 """``kilter.fit``: the engine's fit, with findings and an optional run directory."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal

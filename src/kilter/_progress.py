@@ -4,8 +4,6 @@ Long-running code gets a :class:`Progress` and reports each stage to it. The dis
 test, or a program with its own window, passes a listener instead.
 """
 
-from __future__ import annotations
-
 import contextlib
 import shutil
 import sys

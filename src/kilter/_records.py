@@ -5,13 +5,11 @@ measurement (numbers from a training) → finding (a problem, with evidence) →
 goes through :func:`drawn`.
 """
 
-from __future__ import annotations
-
 import importlib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
@@ -125,7 +123,7 @@ class Diagnosis:
         """The codes of the findings in order, of one severity or of all."""
         return tuple(one.code for one in self.findings if severity in (None, one.severity))
 
-    def raised(self) -> Diagnosis:
+    def raised(self) -> Self:
         """The diagnosis with warnings as severe findings."""
         return Diagnosis(tuple(map(_raised, self.findings)), self.unchecked)
 

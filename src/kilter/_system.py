@@ -1,7 +1,5 @@
 """The machine around kilter: the home folder, checksums of files, free memory, and signals to stop."""
 
-from __future__ import annotations
-
 import hashlib
 import signal
 from pathlib import Path

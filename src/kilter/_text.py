@@ -1,7 +1,5 @@
 """Words that the command line, the report and error messages share."""
 
-from __future__ import annotations
-
 import difflib
 import functools
 import inspect

@@ -3,8 +3,6 @@
 The work is done in other modules, which load when a command runs.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated

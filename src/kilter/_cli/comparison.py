@@ -1,7 +1,5 @@
 """``kilter compare`` and ``kilter sweep``: recipes on paired seeds, or a search, and what is printed."""
 
-from __future__ import annotations
-
 import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence

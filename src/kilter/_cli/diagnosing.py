@@ -1,7 +1,5 @@
 """``kilter diagnose``, and the subject of it and of ``kilter treat``: a recipe, or a model with data."""
 
-from __future__ import annotations
-
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence

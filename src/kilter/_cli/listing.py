@@ -1,7 +1,5 @@
 """``kilter runs``, ``kilter report`` and ``kilter data``, without Keras or JAX."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final

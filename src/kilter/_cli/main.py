@@ -1,7 +1,5 @@
 """``kilter``: the entry point, and the list of commands."""
 
-from __future__ import annotations
-
 import errno
 import inspect
 import io

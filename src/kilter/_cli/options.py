@@ -1,7 +1,5 @@
 """How a command is declared, and the arguments and options that several commands share."""
 
-from __future__ import annotations
-
 import glob
 import importlib
 import inspect

@@ -1,7 +1,5 @@
 """``kilter evaluate``, ``kilter predict`` and ``kilter fold-bn``: commands for a trained model."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path

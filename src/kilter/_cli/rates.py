@@ -1,7 +1,5 @@
 """``kilter find-lr`` and ``kilter schedule``: a recipe's learning rates."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Final
 

@@ -1,7 +1,5 @@
 """``kilter transfer`` and ``kilter pretrain``: layers that are trained once and reused."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Final
 

@@ -3,8 +3,6 @@
 Runs in a process of its own, which :mod:`kilter._cli.scripts` starts.
 """
 
-from __future__ import annotations
-
 import inspect
 import itertools
 import runpy

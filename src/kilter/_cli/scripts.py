@@ -1,7 +1,5 @@
 """``kilter diagnose`` and ``kilter treat`` on a user's script, which runs in a separate process."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

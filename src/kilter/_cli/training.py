@@ -1,7 +1,5 @@
 """``kilter train`` and ``kilter resume``."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping, Sequence

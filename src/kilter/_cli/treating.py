@@ -1,7 +1,5 @@
 """``kilter treat``: fix a network that does not learn, prove the changes, and train it."""
 
-from __future__ import annotations
-
 import math
 import sys
 from pathlib import Path

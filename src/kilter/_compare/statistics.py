@@ -4,8 +4,6 @@ Differences are positive if the candidate is better than the baseline. A diverge
 score, so the difference is -inf (the candidate diverged), +inf (the baseline did) or 0 (both did).
 """
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Sequence

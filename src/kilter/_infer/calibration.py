@@ -1,7 +1,5 @@
 """Calibration of a classifier: whether predictions are right as often as their probabilities say."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Plans which batch normalisation is folded into which layer, and computes the new weights."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Folds batch normalisation into adjacent layers: the same outputs at inference, faster."""
 
-from __future__ import annotations
-
 import statistics
 import time
 from dataclasses import dataclass

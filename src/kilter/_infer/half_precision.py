@@ -1,7 +1,5 @@
 """Half-precision copies of models."""
 
-from __future__ import annotations
-
 from typing import Any, Final, Literal, get_args
 
 import keras

@@ -1,7 +1,5 @@
 """What the outputs of a model mean, and their entropy."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 

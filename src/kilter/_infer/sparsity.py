@@ -1,7 +1,5 @@
 """Pruning by magnitude: how many small weights a trained network can lose."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, get_args

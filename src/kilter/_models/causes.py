@@ -1,7 +1,5 @@
 """Frequent errors of Keras and JAX while a model is traced: what each one means and how to fix it."""
 
-from __future__ import annotations
-
 import difflib
 import re
 import sysconfig

@@ -1,7 +1,5 @@
 """Keras objects as the code that makes them, and what differs between two models."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import re

@@ -4,8 +4,6 @@ Rebuilding from the configuration, as Keras does, fails for functions that are n
 globals of a lambda, and does not say which inner layer of the copy belongs to which of the original.
 """
 
-from __future__ import annotations
-
 import copy
 import types
 from collections import OrderedDict

@@ -1,7 +1,5 @@
 """Sequential and Functional models as graphs: their calls, and copies with layers replaced or left out."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

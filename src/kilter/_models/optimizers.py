@@ -1,7 +1,5 @@
 """Reading a compiled optimiser: its slots and its hyperparameters, inside a loss-scaling wrapper too."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 

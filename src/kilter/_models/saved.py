@@ -1,7 +1,5 @@
 """Models in .keras files, without running code that they may contain."""
 
-from __future__ import annotations
-
 import json
 import math
 import zipfile

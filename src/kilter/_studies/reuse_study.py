@@ -1,7 +1,5 @@
 """``kilter.reuse_study``: does reuse beat training from scratch, and with how many labels?"""
 
-from __future__ import annotations
-
 import itertools
 import statistics
 import time

@@ -1,7 +1,5 @@
 """``kilter.search_reuse``: how many layers of a trained model should be reused?"""
 
-from __future__ import annotations
-
 import itertools
 import statistics
 from collections.abc import Callable, Sequence

@@ -4,8 +4,6 @@ A cut goes through one array: everything above depends on the inputs only throug
 weights are counted, except normalisations and learned slopes, which belong to the layer before them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

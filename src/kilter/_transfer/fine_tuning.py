@@ -1,7 +1,5 @@
 """``kilter.fine_tune``: stages of training, each with its own layers and rates."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """``kilter.reuse``: a new model from the lower layers of a trained one."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final

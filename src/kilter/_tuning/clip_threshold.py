@@ -1,7 +1,5 @@
 """``clip_threshold``: where to clip gradients, measured over a trial of training."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -49,7 +47,7 @@ class FoundClip:
         return {"norms": self.norms.tolist(), "threshold": self.threshold, "percentile": self.percentile}
 
     @staticmethod
-    def from_dict(fields: Mapping[str, Any]) -> FoundClip:
+    def from_dict(fields: Mapping[str, Any]) -> "FoundClip":
         """The record from :meth:`to_dict`; KeyError or ValueError for other mappings."""
         return FoundClip(
             norms=np.asarray(fields["norms"], float),

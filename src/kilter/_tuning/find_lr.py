@@ -1,7 +1,5 @@
 """``find_lr``: the learning-rate range test."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -89,7 +87,7 @@ class FoundRate:
         }
 
     @staticmethod
-    def from_dict(fields: Mapping[str, Any]) -> FoundRate:
+    def from_dict(fields: Mapping[str, Any]) -> "FoundRate":
         """The record from :meth:`to_dict`, in which infinities may be text; else TypeError or ValueError."""
         arrays = ("lrs", "losses", "smoothed", "curves")
         read: Any = {

@@ -3,8 +3,6 @@
 Names load on first use (PEP 562), so that recipes check their options without Keras.
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import TYPE_CHECKING, Any
 

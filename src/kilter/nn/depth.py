@@ -1,7 +1,5 @@
 """Mean and deviation of the signal, layer by layer: as measured in one forward pass, and as predicted."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

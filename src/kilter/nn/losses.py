@@ -1,7 +1,5 @@
 """Losses of class numbers that Keras has for one-hot labels only: label smoothing, focal, Dice."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """How many weights an L1 penalty has made zero, or nearly zero."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Final
 

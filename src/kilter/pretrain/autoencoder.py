@@ -1,7 +1,5 @@
 """``kilter.pretrain.autoencoder``: an encoder trained to keep what is needed to reconstruct its rows."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

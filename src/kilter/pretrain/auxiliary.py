@@ -1,7 +1,5 @@
 """``kilter.pretrain.auxiliary``: an encoder trained on a task with targets made from the rows."""
 
-from __future__ import annotations
-
 from typing import Any, Unpack
 
 import keras

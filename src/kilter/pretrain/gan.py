@@ -1,7 +1,5 @@
 """``kilter.pretrain.gan``: a generator and a discriminator trained against each other."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

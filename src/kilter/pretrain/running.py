@@ -4,8 +4,6 @@ Inside the compiled step, a task turns each batch into an input (a corrupted, ro
 known target. Random draws come from a seed generator of the model.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ Colours are names of the page's CSS variables (``--train``), which the page repl
 mode. Text is escaped here, because plotly interprets tags in labels.
 """
 
-from __future__ import annotations
-
 import html
 import json
 import math
@@ -94,7 +92,7 @@ def _clip_search(fields: Mapping[str, Any]) -> Chart:
     return _from_figure("Clipping threshold", note, found.plot())
 
 
-def _from_figure(title: str, note: str, figure: Figure) -> Chart:
+def _from_figure(title: str, note: str, figure: "Figure") -> Chart:
     """The figure without its template, because the page has its own."""
     content = json.loads(str(figure.to_json()))
     layout = {name: content["layout"][name] for name in ("xaxis", "yaxis")}

@@ -1,7 +1,5 @@
 """The page of a comparison: verdicts, scores, learning curves and differences."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Any

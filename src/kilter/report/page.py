@@ -1,7 +1,5 @@
 """The page of a run: ``report.html``, self-contained and made from the files of the run alone."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The page of a treatment: what was found, what was changed, how certain the gain is, before and after."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Any, Final

@@ -1,10 +1,8 @@
 """The base of all schedules: a pure function of the step that Keras can save and that can be plotted."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +45,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         return asdict(self)
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Schedule:
+    def from_config(cls, config: dict[str, Any]) -> Self:
         """The schedule for a ``config`` from ``get_config``; JSON has turned its tuples into lists."""
         fields: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in config.items()

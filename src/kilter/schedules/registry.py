@@ -3,8 +3,6 @@
 The names are known without Keras and JAX; a schedule's file loads when it is used.
 """
 
-from __future__ import annotations
-
 import importlib
 import math
 from collections.abc import Callable

@@ -3,8 +3,6 @@
 A task is a file here and its name in ``recipe/pretrain.py``.
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import Any, Final, NamedTuple, get_args
 

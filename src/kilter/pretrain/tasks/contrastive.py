@@ -1,7 +1,5 @@
 """Task "contrastive": which of the batch's views shows the same image (SimCLR)?"""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Final
 

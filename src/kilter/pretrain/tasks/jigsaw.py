@@ -1,7 +1,5 @@
 """Task "jigsaw": by which permutation were an image's tiles shuffled?"""
 
-from __future__ import annotations
-
 import itertools
 import math
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Task "masked-patch": what is under the masked squares of an image?"""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

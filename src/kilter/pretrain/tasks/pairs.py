@@ -1,7 +1,5 @@
 """Task "pairs": do two rows belong to the same group?"""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

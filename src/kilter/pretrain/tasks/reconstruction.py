@@ -1,7 +1,5 @@
 """The autoencoder's task: reconstruct rows, possibly from a corrupted copy and with sparse codes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 

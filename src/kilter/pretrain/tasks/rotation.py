@@ -1,7 +1,5 @@
 """Task "rotation": by how many quarter turns was an image rotated?"""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

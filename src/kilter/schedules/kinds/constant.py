@@ -1,7 +1,5 @@
 """A constant learning rate: the optimiser's own."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from kilter.schedules.registry import ScheduleKind

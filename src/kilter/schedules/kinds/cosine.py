@@ -1,7 +1,5 @@
 """Cosine schedule with an optional linear warm-up (Loshchilov & Hutter 2017, one period)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Exponential schedule: the rate is multiplied by a factor in every period."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """1cycle: the learning rate goes up and down again while the momentum goes down and up (Smith 2018)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Piecewise constant schedule: the rate changes at given times."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

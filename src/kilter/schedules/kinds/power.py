@@ -1,7 +1,5 @@
 """Power schedule: the rate falls quickly at first, then ever more slowly."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
