@@ -74,10 +74,17 @@ def test_every_object_of_an_array_counts():
     assert fingerprint(rows) != fingerprint(other)
 
 
-@pytest.mark.parametrize("loss", ["mean_squared_error", keras.losses.MeanSquaredError()])
-def test_a_loss_may_be_named_in_another_way(loss, tmp_path):
+@pytest.mark.parametrize(
+    ("loss", "again"),
+    [
+        ("mse", "mean_squared_error"),
+        ("mse", keras.losses.MeanSquaredError()),
+        (keras.losses.KLDivergence(), "kl_divergence"),
+    ],
+)
+def test_a_loss_may_be_named_in_another_way(loss, again, tmp_path):
     x = np.ones((8, 2), "float32")
-    for epochs, given in ((1, "mse"), (2, loss)):
+    for epochs, given in ((1, loss), (2, again)):
         model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)], name="one")
         model.compile("sgd", given)
         history = kilter.fit(model, x, x[:, :1], epochs=epochs, run=tmp_path, resume=True, verbose=0)
