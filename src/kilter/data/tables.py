@@ -6,7 +6,7 @@ import lzma
 import zipfile
 import zlib
 from dataclasses import replace
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import polars as pl
@@ -55,6 +55,7 @@ UNREADABLE = (
 )
 # Names of the default target, in order of preference, in any case.
 TARGET_NAMES = ("target", "label", "class", "y")
+_BLOCK_ROWS: Final = 4096
 
 
 def table_source(
@@ -348,16 +349,22 @@ def _labels(
 
 def _features(encoding: TableEncoding, values: dict[str, Values], kept: np.ndarray) -> np.ndarray:
     """float32 ``[kept rows, features]`` in the order of the encoding."""
-    x = np.zeros((int(kept.sum()), len(encoding.features)), np.float32)
-    position = 0
-    for column in encoding.columns:
-        chosen = values[column.name].values[kept]
-        width = len(column.features)
-        if chosen.ndim == 1:
-            seen = np.flatnonzero(chosen >= 0)
-            x[seen, position + chosen[seen]] = 1.0
-        else:
-            with np.errstate(over="ignore"):  # overflow becomes infinity, which assemble() reports
-                x[:, position : position + width] = chosen
-        position += width
+    ends = np.cumsum([len(column.features) for column in encoding.columns])
+    columns = [values[column.name].values for column in encoding.columns]
+    if not kept.all():
+        columns = [one[kept] for one in columns]
+    # In blocks that stay in the processor's cache, and not by np.zeros, whose memory has small pages: a third
+    # of the time.
+    x = np.empty((int(kept.sum()), len(encoding.features)), np.float32)
+    for start in range(0, len(x), _BLOCK_ROWS):
+        block = x[start : start + _BLOCK_ROWS]
+        block[:] = 0
+        for column, end, found in zip(encoding.columns, ends, columns, strict=True):
+            first, chosen = end - len(column.features), found[start : start + _BLOCK_ROWS]
+            if chosen.ndim == 1:
+                seen = np.flatnonzero(chosen >= 0)
+                block[seen, first + chosen[seen]] = 1.0
+            else:
+                with np.errstate(over="ignore"):  # overflow becomes infinity, which assemble() reports
+                    block[:, first:end] = chosen
     return x
