@@ -67,6 +67,14 @@ def compared(
     return rows
 
 
+def share_right(found: Predictions, parts: Sequence[Dataset]) -> float | None:
+    """The accuracy of answers that are classes; None for numbers and data without labels."""
+    labels = [part.y for part in parts if part.y is not None]
+    if len(labels) < len(parts) or found.probabilities is None:
+        return None
+    return float(np.mean(np.array(found.classes)[np.concatenate(labels)] == found.answers))
+
+
 def evaluate(
     model: Path,
     data: str | None,
@@ -143,6 +151,12 @@ def predict(
     else:
         write_with(out, lambda temporary: WRITERS[out.suffix](found, table, temporary))
         say(f"{len(outputs)} row{'s' * (len(outputs) != 1)}: {out}")
+    right = share_right(found, parts)
+    if right is not None:
+        say(
+            f"accuracy {number(right)} on the labels in these data; all measures: kilter evaluate",
+            err=out is None,
+        )
     if comparison:  # apart from the table of predictions
         say_table(COMPARED, comparison, right=range(1, len(COMPARED)), err=out is None)
 

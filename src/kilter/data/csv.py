@@ -190,7 +190,7 @@ def _parsed(
     table = table.with_columns(_codes(free, lambda columns: read(columns, infer_schema=False), content))
     table = _without_nulls_but(table, kept) if kept else table
     if separator != ";":
-        return table, () if known else _ambiguous(table, content, separator)
+        return (table, ()) if known else _with_codes(table, content, separator, options.target)
     target = options.target or (encoding and encoding.target)
     used = {*(column.name for column in known), target} if known else present
     numeric = [name for name in names if name in used and name not in texts]
@@ -226,10 +226,11 @@ def _kept_values(names: list[str], options: LoadOptions) -> dict[str, set[str]]:
     kept = {
         name: set(given) & set(NULL_VALUES) for name, given in signs_by_column(options.values, names).items()
     }
-    for column in options.known_columns:
-        found = {*column.categories, *column.rare} & set(NULL_VALUES)
-        if found:
-            kept[column.name] = kept.get(column.name, set()) | found
+    known = {column.name: {*column.categories, *column.rare} for column in options.known_columns}
+    if options.encoding is not None:
+        known[options.encoding.target] = set(options.encoding.classes)
+    for name, entries in known.items():
+        kept[name] = kept.get(name, set()) | (entries & set(NULL_VALUES))
     return {name: values for name, values in kept.items() if values}
 
 
@@ -243,22 +244,32 @@ def _without_nulls_but(table: pl.DataFrame, kept: dict[str, set[str]]) -> pl.Dat
     )
 
 
-def _ambiguous(table: pl.DataFrame, content: Path | bytes, separator: str) -> tuple[str, ...]:
-    """A sentence for each null value beside empty fields in a column of text: it may be a value."""
+def _with_codes(
+    table: pl.DataFrame, content: Path | bytes, separator: str, target: str | None
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """The table with NA as a value among other codes of two capital letters, such as countries; and notes.
+
+    A note names each null value beside empty fields in a column of text, or in the target: it may be a value.
+    """
     names = [one.name for one in table.get_columns() if one.dtype == pl.String and one.null_count()]
     if not names:
-        return ()
+        return table, ()
     raw = pl.read_csv(content, separator=separator, columns=names, infer_schema=False, glob=False)
     found: dict[str, list[str]] = {}
+    codes: list[pl.Series] = []
     for one in raw.get_columns():
         empty = one.null_count()
+        different = table[one.name].drop_nulls().unique()
+        if not empty and len(different) > 1 and different.str.contains(r"^[A-Z]{2}$").all():
+            codes += [one] if (one.is_in([*different, "NA"])).all() else []
+            continue
         for entry in NULL_VALUES:
             count = int((one == entry).sum())
-            if count and empty and not mostly_numbers(one):
+            if count and (empty or one.name == target) and not mostly_numbers(one):
                 found.setdefault(entry, []).append(
                     f"{quote(one.name)} ({count} rows, and {empty} empty ones)"
                 )
-    return tuple(
+    return table.with_columns(codes), tuple(
         f"{entry} counts as missing in column {first_named(places)}; if it is a value: "
         f"--set 'data.values=[\"{entry}\"]' (in Python values=)"
         for entry, places in found.items()

@@ -103,9 +103,9 @@ def raw_targets(series: pl.Series) -> tuple[np.ndarray, np.ndarray]:
         whole = _narrowed(series)
         whole = whole if isinstance(whole.dtype, _WHOLE) else whole.cast(pl.Float64)
         return whole.fill_null(0).to_numpy(), missing
-    if is_number(series):
-        values, _ = as_numbers(series)
-        return values, ~np.isfinite(values)
+    if is_number(series) or isinstance(series.dtype, pl.Array):
+        values = series.to_numpy() if isinstance(series.dtype, pl.Array) else as_numbers(series)[0]
+        return values, ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
     if is_text(series):
         text = plain_text(series)
         missing = text.is_null().to_numpy()

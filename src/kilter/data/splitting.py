@@ -44,7 +44,7 @@ def draw_rows(rows: int, count: int, seed: int) -> np.ndarray:
 
 
 def _smallest(keys: np.ndarray, count: int) -> np.ndarray:
-    """Positions (ascending) of the smallest keys, of equal ones the first; sorting takes four times as long."""
+    """Positions (ascending) of the smallest keys, of equal ones the first, without sorting them all."""
     if not 0 < count < len(keys):
         return np.arange(len(keys))[:count]
     limit = np.partition(keys, count - 1)[count - 1]

@@ -73,6 +73,11 @@ def table_source(
     others = (None if one is None else plain(one, options.known_target)[0] for one in (test, validation))
     test, validation = others
     about = replace(about, notes=about.notes + shaped)
+    frame, test, validation = (
+        None if one is None else _with_joint_target(one, options.known_target)
+        for one in (frame, test, validation)
+    )
+    assert frame is not None
     if options.seen is not None:
         options.seen(frame)
     if frame.height == 0:
@@ -97,6 +102,16 @@ def table_source(
         for name, one in (("test", test), ("validation", validation))
     )
     return assemble(train_part, next(held_out), options, about, next(held_out))
+
+
+def _with_joint_target(frame: pl.DataFrame, target: str | None) -> pl.DataFrame:
+    """The frame with its targets as one column of arrays if ``target`` names several: "height,weight"."""
+    names = [name.strip() for name in (target or "").split(",")]
+    if len(names) < 2 or target in frame.columns or not set(names) <= set(frame.columns):
+        return frame
+    numbers = [pl.Series(name, as_numbers(frame[name], targets=True)[0].astype(float)) for name in names]
+    joint = pl.Series(target, np.column_stack(numbers), dtype=pl.Array(pl.Float64, len(names)))
+    return frame.drop(names).with_columns(joint)
 
 
 def choose_target(
@@ -206,8 +221,9 @@ def _fit_target(series: pl.Series, options: LoadOptions) -> tuple[Task, tuple[st
         require_repeated(targets[~missing], classes, series.name)
         notes += combined_labels_note(classes)
     else:
-        notes = _reading_notes([series]) + target_suspicions(series)
-        if len(series) > 1 and np.ptp(targets[~missing]) == 0:
+        single = targets.ndim == 1
+        notes = _reading_notes([series]) + (target_suspicions(series) if single else ())
+        if single and len(series) > 1 and np.ptp(targets[~missing]) == 0:
             notes += (f"the target is {targets[~missing][0]:g} in every row, so there is nothing to learn",)
     return task, classes, notes + (task_note(targets[~missing], task) if options.task == "auto" else ())
 
