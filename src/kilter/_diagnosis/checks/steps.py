@@ -22,12 +22,15 @@ def check_read(context: Context) -> list[Finding]:
     if reading is None or not np.isfinite(reading.by_step).all() or not reading.by_step.any():
         return []
     read, content = reading.by_step > 0, reading.content
-    ignoring = _only_padding(context, reading)
+    faded = reading.by_step[read].min() < _FADED * reading.by_step.max()
+    recurrent = any(isinstance(one.layer, RECURRENT) for one in context.layers)
+    # A gradient that fades through long padding underflows before it comes to the content: that is no mask.
+    ignoring = 0.0 if faded and recurrent else _only_padding(context, reading)
     if ignoring > context.thresholds.padding_read:
         name = "share of the padded rows in which only the padding is read"
         evidence = [seen(context.thresholds, "padding_read", name, ignoring)]
         return [finding("inverted-mask", "severe", ["data"], evidence, share=ignoring)]
-    if reading.by_step[read].min() < _FADED * reading.by_step.max():
+    if faded:
         return []  # it fades out: further steps may be read, but their gradient underflows
     steps: np.ndarray = np.asarray(read.any(axis=0))
     unread = float((~steps & content.any(axis=0)).sum() / len(steps))
