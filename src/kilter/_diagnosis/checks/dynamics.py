@@ -49,11 +49,11 @@ def check_still(context: Context) -> list[Finding]:
     """Kernels that get a gradient and stay what they were: no update, or one that a constraint undoes."""
     found, limits = _readings(context), context.thresholds
     places = {} if found is None else {path: index for index, path in enumerate(found.layers)}
-    kernels = [one for one in context.weighted if one.path in places and one.layer.trainable_variables]
+    kernels = [one for one in context.weighted if one.path in places and one.layer.trainable]
     if found is None or not kernels:
         return []
     moved = [np.nanmax(found.values["update_ratio"][:, places[one.path]], initial=0.0) for one in kernels]
-    norms = [np.nanmin(found.values["weight_gradient_norm"][:, places[one.path]]) for one in kernels]
+    norms = [np.min(found.values["weight_gradient_norm"][:, places[one.path]]) for one in kernels]
     pairs = zip(kernels, moved, norms, strict=True)
     still = [one.path for one, most, norm in pairs if most == 0 and norm > limits.gradient_least]
     if not still:
