@@ -125,11 +125,19 @@ def check_time(context: Context) -> list[Finding]:
         detail = f"It is {far / near:.3g} times as large at the first steps as at the last"
         return [finding("exploding-through-time", "warning", layers, evidence, detail=detail)]
     horizon = int(np.flatnonzero(known >= _FAR * known.max()).max()) + 1
-    if horizon >= limits.time_horizon and (horizon >= len(known) / 5 or len(known) < limits.long_sequence):
+    if horizon >= len(known):
         return []
     evidence = [seen(limits, "time_horizon", "steps back from which a gradient arrives", horizon)]
-    far = horizon < limits.time_horizon or len(known) >= limits.long_sequence
-    severity: Severity = "warning" if far else "note"
+    by_step = np.median(np.where(reading.content, reading.by_step, 0.0), axis=0)
+    gain = gain_of_steps(context, by_step >= _FAR * by_step.max())
+    lost = bool(gain > limits.order_gain)
+    if np.isfinite(gain):
+        evidence.append(seen(limits, "order_gain", "skill of trees that is lost without the others", gain))
+    elif len(known) >= limits.long_sequence:
+        lost = horizon < len(known) / 5
+    if not lost and horizon >= limits.time_horizon:
+        return []
+    severity: Severity = "warning" if lost or not np.isfinite(gain) else "note"
     return [finding("vanishing-through-time", severity, layers, evidence, horizon=horizon, steps=len(known))]
 
 
