@@ -146,7 +146,10 @@ def _root(found: list[Finding], context: Context, *, rate: bool) -> Finding | No
 
 def _explained(one: Finding, root: Finding) -> Finding:
     """A consequence names the root; a rate is one too, where the root is something else than a rate."""
-    rate = one.code in ("rate-too-high", "rate-too-low") and root.code not in roots.OWN_RATES
+    rate = one.code in ("rate-too-high", "rate-too-low") and root.code not in (
+        *roots.OWN_RATES,
+        "falls-short",
+    )
     if (one.code in roots.CONSEQUENCES or rate) and one.code != root.code:
         return replace(_at_most_warning(one), explained_by=root.code)
     return one

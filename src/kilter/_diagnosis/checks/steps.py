@@ -100,28 +100,17 @@ def check_time(context: Context) -> list[Finding]:
     profile = through_time(reading)
     known = profile[~np.isnan(profile)]
     if not np.isfinite(reading.by_step).all():
-        evidence = [
-            Evidence("steps with a gradient that is not finite", int((~np.isfinite(reading.by_step)).sum()))
-        ]
-        return [
-            finding(
-                "exploding-through-time",
-                "severe",
-                layers,
-                evidence,
-                detail="The gradient by the first steps is NaN or infinite",
-            )
-        ]
+        count = int((~np.isfinite(reading.by_step)).sum())
+        evidence = [Evidence("steps with a gradient that is not finite", count)]
+        detail = "The gradient by the first steps is NaN or infinite"
+        return [finding("exploding-through-time", "severe", layers, evidence, detail=detail)]
     if len(known) < limits.time_steps or known.max() <= 0:
         return []
-    near, far = (
-        float(np.median(known[: max(1, len(known) // 8)])),
-        float(np.median(known[-max(1, len(known) // 8) :])),
-    )
+    few = max(1, len(known) // 8)
+    near, far = float(np.median(known[:few])), float(np.median(known[-few:]))
     if near > 0 and far / near > limits.time_growth:
-        evidence = [
-            seen(limits, "time_growth", "gradient by the first steps over that by the last", far / near)
-        ]
+        name = "gradient by the first steps over that by the last"
+        evidence = [seen(limits, "time_growth", name, far / near)]
         detail = f"It is {far / near:.3g} times as large at the first steps as at the last"
         return [finding("exploding-through-time", "warning", layers, evidence, detail=detail)]
     horizon = int(np.flatnonzero(known >= _FAR * known.max()).max()) + 1
