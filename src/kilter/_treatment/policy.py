@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
-from kilter._engine.program_cache import QUICK_STEPS, QUICK_WEIGHTS
+from kilter._engine.program_cache import MANY_BATCHES, QUICK_STEPS, QUICK_WEIGHTS
 
 BY_HAND: Final = "chosen by hand"
 
@@ -52,7 +52,7 @@ class SearchPolicy:
         "a shorter full training shares the program of the trials: compiling its own costs more",
     )
     many_batches: int = _number(
-        16, "batches an epoch", "from this number on, the last partial batch may be left out"
+        MANY_BATCHES, "batches an epoch", "from this number on, the last partial batch may be left out"
     )
     quick_parameters: int = _number(
         QUICK_WEIGHTS, "weights", "in larger networks, XLA's optimisations save more time than they cost",

@@ -71,6 +71,9 @@ def _meaning(context: Context, name: str, seen: Probed) -> Iterator[Finding]:
         detail += "(n, n)), so that the mean is the best answer. Give both the same shape"
         evidence = [Evidence("rows that decide one row's loss", ROWS, 1)]
         yield finding("loss-axis", "severe", ["loss"], evidence, name=name, detail=detail)
+    elif seen.exchanged:
+        evidence = [Evidence("loss for one prediction", seen.value)]
+        yield finding("loss-arguments", "severe", ["loss"], evidence, name=name)
     elif _is_reversed(seen) and not _compares(context):
         assert seen.right is not None
         assert seen.wrong is not None

@@ -37,6 +37,11 @@ MODEL: Final[dict[str, Text]] = {
         "{where} run {when}: {detail}. Write call(self, inputs, training=False), and pass "
         "training=training to each of them.",
     ),
+    "dropout-at-output": (
+        "dropout on the predictions", ("ease-regularization",), "Srivastava et al. 2014, Dropout, section 4",
+        "{where} changes the predictions themselves at random while the model trains, and no weight can make "
+        "up for that. Put it before the last layer with weights.",
+    ),
     "foreign-optimizer": (
         "optimiser of another model", ("recompile",), _OPTIMIZERS,
         "The optimiser was built for the {count} weights of another model and knows none of this model's. "
@@ -57,6 +62,11 @@ PROBE: Final[dict[str, Text]] = {
         "sign of the loss is wrong", (), f"{_BOOK}, section 8.1",
         "{name}: the loss is {right:.4g} for right predictions and {wrong:.4g} for wrong ones. "
         "Minimising it makes the predictions wrong. Negate it.",
+    ),
+    "loss-arguments": (
+        "targets and predictions exchanged in the loss", (), "Keras, keras.io/api/losses",
+        "{name}: the loss is linear in the predictions and curved in the targets, as if one were taken for "
+        "the other. Keras calls it with (y_true, y_pred).",
     ),
     "loss-axis": (
         "loss over the wrong axis", (), f"{_BOOK}, section 6.2.2",

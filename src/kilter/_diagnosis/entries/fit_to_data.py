@@ -11,6 +11,12 @@ _LECUN: Final = "LeCun et al. 1998, Efficient backprop, section 4.3"
 
 # fmt: off
 MODEL: Final[dict[str, Text]] = {
+    "narrow-layer": (
+        "layer too narrow for the classes", (),
+        "Bishop 1995, Neural networks for pattern recognition, section 4.1",
+        "{where} leaves {units} number{plural} a row, from which {classes} classes must be told. Give it "
+        "more units.",
+    ),
     "activation-before-softmax": (
         "activation before the output's own activation", ("remove-first-activation", "shift-logits"),
         f"{_BOOK}, section 6.2.2",
