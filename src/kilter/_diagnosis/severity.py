@@ -86,6 +86,8 @@ _STRUCTURAL: Final = (
     "receptive-field",
     "batch-norm-one-image",
     "sentinel-values",
+    "ids-as-quantities",
+    "pairs-not-apart",
     "drowned-output",
     "padding-unmasked",
     "channels-order",
