@@ -181,8 +181,8 @@ def compared(
     """A check for every measure that both have; those that decide may lose no more than what matters.
 
     If the ``given`` model has learnt nothing of an output, its compiled metrics are left out: a constant
-    answer may have a perfect recall. If the ``other`` has, the other outputs share its layers with it, and may
-    lose a small part of what it gains.
+    answer may have a perfect recall. If the ``other`` has, the other outputs share its layers with it, and
+    may lose a small part of what it gains.
     """
     theirs = {one.name: one for one in other}
     idle = {one.output for one in given if one.learnt is False} - {one.output for one in given if one.learnt}

@@ -95,11 +95,8 @@ def id_columns(
     found = []
     for place, array in enumerate(inputs):
         readers = [one.layer for one in layers if place in one.enters]
-        if (
-            array.ndim != 2
-            or array.dtype.kind not in "fiu"
-            or any(isinstance(one, LOOKUPS) for one in readers)
-        ):
+        table = array.ndim == 2 and array.dtype.kind in "fiu"
+        if not table or any(isinstance(one, LOOKUPS) for one in readers):
             continue
         for column, values in enumerate(array[:_SAMPLE, :_MOST_COLUMNS].T):
             gap = _beyond_quantity(values, ranks) if are_repeated(values) else 0.0
