@@ -23,7 +23,7 @@ def check_losses(context: Context) -> list[Finding]:
     losses = given_losses(context.model, len(context.outputs))
     found = []
     for place, (given, output) in enumerate(zip(losses, context.outputs, strict=True)):
-        if given is None or output.loss is None or not _is_own(output.loss):
+        if given is None or output.loss is None or not is_own(output.loss):
             continue
         answers = context.answers if output.activation is None else None
         seen = probed(given, output, None if answers is None else answers[place])
@@ -32,7 +32,8 @@ def check_losses(context: Context) -> list[Finding]:
     return found
 
 
-def _is_own(loss: LossFacts) -> bool:
+def is_own(loss: LossFacts) -> bool:
+    """Whether a loss is custom, or one of Keras over a custom axis."""
     return loss.name is None or loss.options.get("axis") not in _AXES
 
 
