@@ -12,6 +12,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 
 import typer
@@ -170,6 +171,10 @@ def _as_three_parts(error: Any) -> tuple[str, str, str]:
     command = error.ctx.command_path if error.ctx is not None else "kilter"
     remedy = f"see `{command} --help`"
     option = getattr(error, "param", None)
+    if option is not None and option.metavar == "RUN":
+        from kilter.runs.reading import near_run
+
+        remedy += near_run(Path("runs"))
     problems = getattr(error.__cause__, "errors", None)  # of pydantic's error on a value
     if problems is not None and option is not None:
         problem = problems()[0]

@@ -66,6 +66,14 @@ def compared(
     return rows
 
 
+def share_right(found: Predictions, parts: Sequence[Dataset]) -> float | None:
+    """The accuracy of answers that are classes; None for numbers and data without labels."""
+    labels = [part.y for part in parts if part.y is not None]
+    if len(labels) < len(parts) or found.probabilities is None:
+        return None
+    return float(np.mean(np.array(found.classes)[np.concatenate(labels)] == found.answers))
+
+
 def evaluate(asked: Evaluate, progress: Display) -> None:
     """Print loss and measures of a trained model, part by part of the data."""
     trained = open_trained(asked.model, allow_code=asked.allow_code)
@@ -124,6 +132,12 @@ def predict(asked: Predict, progress: Display) -> None:
     else:
         write_with(out, lambda temporary: WRITERS[out.suffix](found, table, temporary))
         say(f"{counted(len(outputs), 'row')}: {out}")
+    right = share_right(found, parts)
+    if right is not None:
+        say(
+            f"accuracy {number(right)} on the labels in these data; all measures: kilter evaluate",
+            err=asked.out is None,
+        )
     if comparison:  # apart from the table of predictions
         say_table(COMPARED, comparison, right=range(1, len(COMPARED)), err=asked.out is None)
 

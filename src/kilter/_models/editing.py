@@ -20,6 +20,14 @@ from kilter._models.tracing import LayerCall
 from kilter._models.variables import assign_copies
 
 
+def configuration(layer: Any) -> dict[str, Any] | None:
+    """A layer's configuration, of plain values; None where it has none."""
+    try:
+        return dict(layer.get_config())
+    except FOREIGN_ERRORS:
+        return None
+
+
 def can_be_cut(model: keras.Model) -> bool:
     """Whether layers of ``model`` can be replaced: it is Sequential or Functional, and built."""
     return is_graph(model) and bool(model.built and getattr(model, "inputs", None))
