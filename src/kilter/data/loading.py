@@ -80,15 +80,17 @@ def _never(path: Path) -> bool:
     return False
 
 
+def _read_file(path: Path, options: LoadOptions) -> Source:
+    return _format_of(path).read(path, options)
+
+
 # In order of precedence: any other folder is an image folder.
 FORMATS = (
     Format(
         "standard input",
         "- for standard input",
         _never,
-        lambda text, options: standard_input.read(
-            text, options, lambda path, how: _format_of(path).read(path, how)
-        ),
+        lambda text, options: standard_input.read(text, options, _read_file),
         is_table=True,
         names=standard_input.recognises,
     ),
@@ -96,9 +98,7 @@ FORMATS = (
         "zip member",
         "FILE.zip?table=NAME for one file of an archive",
         _never,
-        lambda text, options: packed.read_member(
-            text, options, lambda path, how: _format_of(path).read(path, how)
-        ),
+        lambda text, options: packed.read_member(text, options, _read_file),
         is_table=True,
         names=packed.names_member,
     ),

@@ -80,7 +80,7 @@ def _only_member(archive: zipfile.ZipFile, path: Path) -> IO[bytes]:
         raise DataError(
             expected=f"one file in {path}",
             received=f"{len(names)}: {first_named(map(quote, names))}" if names else "none",
-            remedy=f"name one: {quote(f'{path}{_TABLE}{names[0]}')}" if names else "pack a table into it",
+            remedy=f"name one: '{path}{_TABLE}{names[0]}'" if names else "pack a table into it",
         )
     return archive.open(names[0])
 
