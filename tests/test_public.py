@@ -35,7 +35,7 @@ PUBLIC = {
     "kilter.nn": """
         DepthRecord Gain LayerScaling LayerSignal LsuvRecord Moments PAIRINGS Pairing PenalizedWeights
         PositionEmbedding RReLU
-        SmoothedSparseCategoricalCrossentropy SparseCategoricalFocalCrossentropy SparseDice VarianceScaling
+        Contrastive SmoothedSparseCategoricalCrossentropy SparseCategoricalFocalCrossentropy SparseDice VarianceScaling
         activation_moments cnn is_paired l1_zeros lsuv mlp pairing pairing_of variance_gain
         variance_through_depth""",
     "kilter.pretrain": "Gan Pretrained autoencoder auxiliary gan",

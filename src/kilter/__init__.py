@@ -3,8 +3,6 @@
 Names load on first use (PEP 562), so that ``kilter --help`` does not import JAX.
 """
 
-from __future__ import annotations
-
 import importlib
 import os
 from typing import Any

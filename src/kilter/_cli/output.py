@@ -1,7 +1,5 @@
 """How commands print, show progress and check the files they write. Loads neither JAX nor Keras."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import json

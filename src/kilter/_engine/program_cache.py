@@ -193,6 +193,7 @@ def shared_programs() -> Generator[None]:
 
 QUICK_WEIGHTS: Final = 50_000
 QUICK_STEPS: Final = 4_000
+MANY_BATCHES: Final = 16  # an epoch, for which short runs leave the last, partial one out
 _decided: ContextVar[bool] = ContextVar("kilter_compilation_decided", default=False)
 
 

@@ -3,8 +3,6 @@
 Imports neither Keras nor JAX, so that recipes are checked quickly.
 """
 
-from __future__ import annotations
-
 from typing import Any, Final
 
 from kilter._validation import number, one_of

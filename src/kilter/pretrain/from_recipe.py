@@ -1,7 +1,5 @@
 """Pretraining from a recipe: the model of ``[model]`` without its output, on the task of ``[pretrain]``."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any

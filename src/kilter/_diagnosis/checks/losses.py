@@ -23,7 +23,7 @@ def check_losses(context: Context) -> list[Finding]:
     losses = given_losses(context.model, len(context.outputs))
     found = []
     for place, (given, output) in enumerate(zip(losses, context.outputs, strict=True)):
-        if given is None or output.loss is None or not _is_own(output.loss):
+        if given is None or output.loss is None or not is_own(output.loss):
             continue
         answers = context.answers if output.activation is None else None
         seen = probed(given, output, None if answers is None else answers[place])
@@ -32,7 +32,8 @@ def check_losses(context: Context) -> list[Finding]:
     return found
 
 
-def _is_own(loss: LossFacts) -> bool:
+def is_own(loss: LossFacts) -> bool:
+    """Whether a loss is custom, or one of Keras over a custom axis."""
     return loss.name is None or loss.options.get("axis") not in _AXES
 
 
@@ -71,6 +72,9 @@ def _meaning(context: Context, name: str, seen: Probed) -> Iterator[Finding]:
         detail += "(n, n)), so that the mean is the best answer. Give both the same shape"
         evidence = [Evidence("rows that decide one row's loss", ROWS, 1)]
         yield finding("loss-axis", "severe", ["loss"], evidence, name=name, detail=detail)
+    elif seen.exchanged:
+        evidence = [Evidence("loss for one prediction", seen.value)]
+        yield finding("loss-arguments", "severe", ["loss"], evidence, name=name)
     elif _is_reversed(seen) and not _compares(context):
         assert seen.right is not None
         assert seen.wrong is not None

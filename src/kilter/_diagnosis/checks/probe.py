@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from kilter._diagnosis.context import Check, Context, within
 from kilter._diagnosis.thresholds import band, seen
 from kilter._models.layers import ATTENTION
 from kilter._records import Evidence, Finding, Measurements, Severity
+
+_STEEP: Final = ("tanh", "softsign", "linear", "elu", "selu", "leaky_relu", "prelu", "gelu", "silu", "mish")
 
 
 def hidden_positions(context: Context, found: Measurements) -> list[int]:
@@ -22,6 +25,11 @@ def hidden_positions(context: Context, found: Measurements) -> list[int]:
     inner = within(context, ATTENTION)
     paths = [one.activation_layer for one in context.hidden if one.path not in inner]
     return [places[path] for path in paths if path in places]
+
+
+def can_die(context: Context, path: str) -> bool:
+    """Whether units whose output is 0 get no gradient: tanh and its like are steepest there."""
+    return all(one.activation not in _STEEP for one in context.hidden if one.activation_layer == path)
 
 
 def first_bad_layer(found: Measurements, reading: int) -> str | None:
@@ -99,6 +107,8 @@ def _share(context: Context, name: str, code: str) -> list[Finding]:
     bands: dict[tuple[Severity, str], dict[str, float]] = {}
     for place in hidden_positions(context, found):
         share = float(found.values[name][0][place])
+        if name == "dead" and not can_die(context, found.layers[place]):
+            continue
         if reached := band(limits, "unit_share", share):
             bands.setdefault(reached, {})[found.layers[place]] = share
     results = []
