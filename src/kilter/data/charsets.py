@@ -14,7 +14,7 @@ _UTF_8_MARK: Final = b"\xef\xbb\xbf"
 _UTF_16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 _SAMPLE: Final = 1 << 18
 _SIDE_BY_SIDE: Final = 0.5
-# The characters of the first level of GB 2312: two accented Latin letters side by side are rarely one of them.
+# The first level of GB 2312: two accented Latin letters side by side are rarely one of these characters.
 _FREQUENT_CHINESE: Final = "".join(
     bytes([first, second]).decode("gb18030") for first in range(0xB0, 0xD8) for second in range(0xA1, 0xFA)
 )
