@@ -34,9 +34,8 @@ PUBLIC = {
         BackendError DataError KilterError ModelError OptionError RecipeError RunError RunWarning""",
     "kilter.nn": """
         DepthRecord Gain LayerScaling LayerSignal LsuvRecord Moments PAIRINGS Pairing PenalizedWeights
-        PositionEmbedding RReLU
-        Contrastive ScaledHuber SmoothedSparseCategoricalCrossentropy SparseCategoricalFocalCrossentropy
-        SparseDice VarianceScaling
+        PositionEmbedding RReLU Contrastive ScaledHuber
+        SmoothedSparseCategoricalCrossentropy SparseCategoricalFocalCrossentropy SparseDice VarianceScaling
         activation_moments cnn is_paired l1_zeros lsuv mlp pairing pairing_of variance_gain
         variance_through_depth""",
     "kilter.pretrain": "Gan Pretrained autoencoder auxiliary gan",

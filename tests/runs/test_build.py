@@ -254,5 +254,6 @@ def test_several_targets_are_learned_each_in_its_scale(tmp_path):
     path = tmp_path / "table.csv"
     polars.DataFrame({"a": a, "b": b, **columns}).write_csv(path)
     data = {"source": str(path), "target": "big,small,plain", "validation": 0.2}
-    result = train(_recipe(data=data, train={"batch_size": 32, "epochs": 30}), parent=tmp_path, verbose=0)
+    sections = {"model": {"builder": "mlp", "hidden": [64, 64]}, "train": {"batch_size": 32, "epochs": 40}}
+    result = train(_recipe(data=data, **sections), parent=tmp_path, verbose=0)
     assert result.result.evaluations["validation"].metrics["r2"] > 0.85

@@ -12,8 +12,8 @@ from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, SPARSE, SQUARES
 from kilter._diagnosis.checks.scales import untrained_loss
 from kilter._diagnosis.loss_probe import probed
 from kilter._diagnosis.targets import target_facts
-from kilter._models.compiling import compiled_like
 from kilter._models.layers import OutputFacts, given_losses, like_losses, loss_weights, output_names
+from kilter._models.optimizers import compiled_like
 from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import remedies
 from kilter._treatment.subject import Subject
