@@ -98,7 +98,7 @@ def test_the_accuracy_is_said_if_the_data_have_labels(kilter, run, customers, tm
     right = float((pl.read_csv(out)["prediction"] == customers["left"]).mean())
     assert f"accuracy {right:.4g}" in said
     customers.drop("left").write_csv(tmp_path / "bare.csv")
-    assert "accuracy" not in kilter("predict", run, tmp_path / "bare.csv", "--out", out).out
+    assert "on the labels" not in kilter("predict", run, tmp_path / "bare.csv", "--out", out).out
 
 
 def test_several_numbers_are_named_for_their_columns(kilter, customers, tmp_path):
