@@ -20,7 +20,6 @@ from kilter.data import (
     npz,
     packed,
     parquet,
-    picture_file,
     picture_table,
     several,
     sqlite,
@@ -154,7 +153,7 @@ FORMATS = (
         resizes=True,
         is_table=True,
     ),
-    Format("picture", "a picture", picture_file.recognises, picture_file.read, resizes=True),
+    Format("picture", "a picture", folders.is_single, folders.read_single, resizes=True),
     Format("images", "a folder of images in class folders", folders.recognises, folders.read, resizes=True),
 )
 # A file of these formats, or of none, may have the wrong ending.

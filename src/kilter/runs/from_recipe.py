@@ -21,7 +21,7 @@ from kilter._validation import errors_as
 from kilter.data import Dataset, augmentation, moments
 from kilter.data.augmentation import Augmentation, Mixing, Pixelwise, Transform
 from kilter.data.precision import target_scales
-from kilter.data.selection import related_features
+from kilter.data.relations import related_features
 from kilter.errors import ModelError, RecipeError
 from kilter.nn import cnn, lsuv, mlp
 from kilter.nn.builders import dense_weights, require_room
