@@ -9,7 +9,7 @@ import importlib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -123,7 +123,7 @@ class Diagnosis:
         """The codes of the findings in order, of one severity or of all."""
         return tuple(one.code for one in self.findings if severity in (None, one.severity))
 
-    def raised(self) -> Self:
+    def raised(self) -> "Diagnosis":
         """The diagnosis with warnings as severe findings."""
         return Diagnosis(tuple(map(_raised, self.findings)), self.unchecked)
 

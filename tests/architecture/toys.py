@@ -277,6 +277,7 @@ class Toy(Command):
     \"\"\"Say hello to a toy.\"\"\"
 
     module = "toy"
+    stage = ""
     name: str
 
 
