@@ -158,10 +158,10 @@ def _from_mapping(content: dict[str, Any]) -> TableEncoding:
 
 def _column(entry: dict[str, Any]) -> Column:
     shift = shift_from(entry)
-    numbers = {key: _finite(entry.get(key)) for key in ("fill", "low", "high")}
-    flags = {key: bool(entry.get(key, False)) for key in ("indicator", "has_time", "compressed")}
-    texts = {key: _text(entry.get(key, "")) for key in ("pattern", "mark", "unit", "separator")}
-    lists = {key: _texts(entry.get(key, [])) for key in ("rare", "signs")}
+    more: dict[str, Any] = {key: _finite(entry.get(key)) for key in ("fill", "low", "high")}
+    more |= {key: bool(entry.get(key, False)) for key in ("indicator", "has_time", "compressed")}
+    more |= {key: _text(entry.get(key, "")) for key in ("pattern", "mark", "unit", "separator")}
+    more |= {key: _texts(entry.get(key, [])) for key in ("rare", "signs")}
     return Column(
         _text(entry["name"]),
         _one_of(entry["kind"], "number", "category", "date", "text"),
@@ -169,7 +169,7 @@ def _column(entry: dict[str, Any]) -> Column:
         shift.center,
         shift.scale,
         buckets=int(entry.get("buckets", 0)),
-        **(numbers | flags | texts | lists),
+        **more,
     )
 
 
