@@ -147,7 +147,7 @@ def _is_passed(context: Context, layer: LayerFacts) -> bool:
     for one in context.layers:
         if one.index != layer.index and (one.takes_input or reached & {*one.sources}):
             reached.add(one.index)
-    ends = {one.index for one in context.layers if one.is_output and not one.consumers}
+    ends = {one.index for one in context.layers if not one.consumers}
     return not reached & ends
 
 
