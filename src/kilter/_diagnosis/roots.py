@@ -67,7 +67,8 @@ ROOTS: Final = (
     "signal-collapse", "weights-growing", "edge-of-stability",
 )
 OWN_RATES: Final = (
-    "learning-rate-range", "rate-too-high", "rate-too-low", "adagrad-deep", "rate-decays-early",
+    "learning-rate-range", "rate-too-high", "rate-too-low",
+    "adagrad-deep", "rate-decays-early", "rate-rises-late",
 )
 RATES: Final = (
     "batch-too-large", "rate-without-warm-up", "post-norm-depth", "clipping-too-strong", *OWN_RATES,
