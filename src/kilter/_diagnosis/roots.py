@@ -38,7 +38,8 @@ STRUCTURAL: Final = (
     "unread-steps", "missing-positions", "missing-causal-mask", "steps-against-one-target",
     "attention-uniform", "masks-misplaced", "kl-collapse", "kl-sign", "discriminator-won",
     "receptive-field", "batch-norm-one-image",
-    "sentinel-values", "drowned-output", "padding-unmasked", "channels-order",
+    "sentinel-values", "ids-as-quantities", "pairs-not-apart",
+    "drowned-output", "padding-unmasked", "channels-order",
 )
 # The sibling has these too: where it falls short of simple learners, they are why, not the number of steps.
 SHARED: Final = (

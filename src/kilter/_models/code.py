@@ -1,7 +1,5 @@
 """Keras objects as the code that makes them, and what differs between two models."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import re
@@ -12,13 +10,13 @@ import keras
 import numpy as np
 
 from kilter._models.optimizers import inner_optimizer
+from kilter._text import few
 
 # Arguments that do not change what a layer computes.
 IGNORED: Final = ("name", "dtype", "trainable", "build_config", "batch_shape", "batch_input_shape")
 _PLAIN: Final = (str, bool, int, float, type(None))
 # What None stands for.
 _NONE: Final = {"activation": '"linear"', "data_format": '"channels_last"', "arguments": "{}"}
-_NAMED: Final = 3  # layers that a comment names
 
 
 def value_code(value: Any, prefix: str = "keras") -> str | None:
@@ -179,9 +177,7 @@ def _layer_lines(before: keras.Model, after: keras.Model) -> Iterator[str]:
 
 def listed(names: Iterable[str]) -> str:
     """Names in a comment, the first few of many."""
-    some = list(dict.fromkeys(names))
-    more = f" and {len(some) - _NAMED} more" if len(some) > _NAMED else ""
-    return ", ".join(some[:_NAMED]) + more
+    return few(list(dict.fromkeys(names)))
 
 
 def _own_layers(model: keras.Model) -> list[Any]:

@@ -18,6 +18,7 @@ from kilter.data import (
     json_lines,
     memory,
     npz,
+    packed,
     parquet,
     picture_file,
     picture_table,
@@ -90,6 +91,16 @@ FORMATS = (
         ),
         is_table=True,
         names=standard_input.recognises,
+    ),
+    Format(
+        "zip member",
+        "FILE.zip?table=NAME for one file of an archive",
+        _never,
+        lambda text, options: packed.read_member(
+            text, options, lambda path, how: _format_of(path).read(path, how)
+        ),
+        is_table=True,
+        names=packed.names_member,
     ),
     Format(
         "sqlite",
@@ -298,7 +309,7 @@ def absolute(source: str) -> str:
     if source.startswith(sqlite.SCHEME):
         return sqlite.absolute(source)
     path = at_home(source)
-    if several.recognises(source):
+    if several.recognises(source) or packed.names_member(source):
         return str(path.absolute())
     return str(path.resolve()) if path.exists() else source
 

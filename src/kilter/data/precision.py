@@ -78,7 +78,7 @@ def find_compression(values: np.ndarray) -> Shift | None:
     a small value (their 10 % quantile); others are centred and scaled by their typical distance from the
     median.
     """
-    known = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    known = values if values.dtype.kind != "f" or (finite := np.isfinite(values)).all() else values[finite]
     if len(known) < _FEWEST_OF_A_TAIL:
         return None
     sample = known[:: len(known) // _SAMPLE | 1]

@@ -31,8 +31,7 @@ from kilter._text import did_you_mean, printable
 from kilter._transfer.sources import checksum
 from kilter._transfer.stages import Phase
 from kilter._tuning.clip_threshold import FoundClip, clip_threshold
-from kilter._tuning.find_lr import find_lr
-from kilter._tuning.rate_curve import FoundRate
+from kilter._tuning.find_lr import FoundRate, find_lr
 from kilter._validation import errors_as
 from kilter.data import Dataset, Source, Splits
 from kilter.data.leaks import leak_notes

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from kilter import schedules
 from kilter._models.saved import TRUST, load_model
@@ -180,13 +181,12 @@ def _in_target_units(train: Dataset) -> keras.layers.Layer:
     A network starts near 0 ± 1. Without this layer it would first have to learn a mean in the hundred
     thousands, in steps of the learning rate.
     """
-    tail = long_tail(train.y)  # type: ignore[arg-type]
-    if tail is None:
-        targets = moments(train.y if train.y.ndim == 2 else train.y[:, None])  # type: ignore[union-attr,index]
-        deviation = [float(variance) ** 0.5 or 1.0 for variance in targets.variance]
-        mean = [float(value) for value in targets.mean]
-    else:
-        mean, deviation = [tail[0]], [tail[1]]
+    columns = np.asarray(train.y).reshape(len(train), -1).T
+    scales = [
+        long_tail(one) or (float(np.mean(one, dtype=float)), float(np.std(one, dtype=float)))
+        for one in columns
+    ]
+    mean, deviation = [one[0] for one in scales], [one[1] or 1.0 for one in scales]
     # Keras accepts a list, although its annotation says one number.
     offset: Any = mean
     return keras.layers.Rescaling(deviation, offset=offset, dtype="float32", name="target_units")

@@ -96,7 +96,7 @@ def _named(losses: Any) -> Any:
             with suppress(ValueError):  # Keras reports an unknown name
                 loss = keras.losses.get(loss)
         text = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
-        return re.sub(r"(?<!^)(?=[A-Z])", "_", text).lower()
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", text).lower()
 
     return keras.tree.map_structure(name, losses)
 

@@ -23,11 +23,12 @@ from kilter._engine.program_cache import shelf
 from kilter._models.variables import State, assign, copied, values_kept, variables
 from kilter.errors import RunError
 from kilter.runs import checkpoints
+from kilter.runs.atomic import read_lines
 from kilter.runs.best_epoch import Watch
 from kilter.runs.callback_states import states_of
 from kilter.runs.directory import Run
 from kilter.runs.flights import write_flight
-from kilter.runs.reading import read_history
+from kilter.runs.reading import HISTORY, read_history
 from kilter.runs.records import EpochRecord, Result, Status
 from kilter.runs.saver import Saver
 
@@ -164,7 +165,13 @@ class Recorder(keras.callbacks.Callback):
         self.keep_best()
 
     def result(self, status: Status, reason: str, **more: Any) -> Result:
-        """The result of the run so far; ``more``: other fields of :class:`Result`."""
+        """The result of the run so far; ``more``: other fields of :class:`Result`.
+
+        Lines of history.jsonl that were removed or changed while the run trained are written again.
+        """
+        if tuple(read_lines(self.run.path / HISTORY)) != self._history:
+            self.run.restore_history(self._history)
+            self.run.note(f"{HISTORY} was removed or changed during training, and is written again")
         watch, history = self.watch, read_history(self.run.path)
         return Result(
             status=status,

@@ -29,7 +29,7 @@ def check_losses(context: Context) -> list[Finding]:
     for place, (given, output) in enumerate(zip(losses, context.outputs, strict=True)):
         if given is None or output.loss is None:
             continue
-        own = _is_own(output.loss)
+        own = is_own(output.loss)
         if not own and output.loss.name not in LOGARITHMIC:
             continue
         answers = context.answers if output.activation is None else None
@@ -39,7 +39,8 @@ def check_losses(context: Context) -> list[Finding]:
     return found
 
 
-def _is_own(loss: LossFacts) -> bool:
+def is_own(loss: LossFacts) -> bool:
+    """Whether a loss is custom, or one of Keras over a custom axis."""
     return loss.name is None or loss.options.get("axis") not in _AXES
 
 

@@ -178,6 +178,8 @@ def check_row_weights(context: Context) -> list[Finding]:
         if silent and total > 0:
             detail = f"All rows of class {', '.join(silent[:5])} have the weight 0"
             return [finding("row-weights", "severe", ["targets"], evidence, detail=detail)]
+        if effective < limits.effective_rows:
+            break
         made = float(sums.max() / sums.min()) if total > 0 else 1.0
         common, rare = counts.argmax(), counts.argmin()
         each = sums / counts
@@ -193,7 +195,8 @@ def check_row_weights(context: Context) -> list[Finding]:
     if effective >= limits.effective_rows:
         return []
     detail = f"The weights of the rows leave as much as {effective:.1%} of them"
-    severity: Severity = "severe" if total == 0 else "warning"
+    # Validation rows show whether the weights are meant so; without any they may be, as of unlabelled rows.
+    severity: Severity = "severe" if total == 0 or context.x_val is not None else "warning"
     return [finding("row-weights", severity, ["targets"], evidence, detail=detail)]
 
 

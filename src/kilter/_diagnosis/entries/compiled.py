@@ -50,16 +50,16 @@ MODEL: Final[dict[str, Text]] = {
 }
 PROBE: Final[dict[str, Text]] = {
     "loss-ignores-prediction": (
-        "loss does not depend on the prediction", (), f"{_BOOK}, section 6.2.1",
+        "loss does not depend on the prediction", ("replace-loss",), f"{_BOOK}, section 6.2.1",
         "{name}: the loss stays {value:.4g} whatever the prediction, so there is no gradient.",
     ),
     "loss-not-differentiable": (
-        "loss without gradient", (), f"{_BOOK}, section 6.2.1",
+        "loss without gradient", ("replace-loss",), f"{_BOOK}, section 6.2.1",
         "{name}: the loss depends on the prediction only through step functions (such as round, argmax or "
         "a comparison), whose gradient is 0.",
     ),
     "loss-sign": (
-        "sign of the loss is wrong", (), f"{_BOOK}, section 8.1",
+        "sign of the loss is wrong", ("replace-loss",), f"{_BOOK}, section 8.1",
         "{name}: the loss is {right:.4g} for right predictions and {wrong:.4g} for wrong ones. "
         "Minimising it makes the predictions wrong. Negate it.",
     ),
@@ -69,7 +69,7 @@ PROBE: Final[dict[str, Text]] = {
         "the other. Keras calls it with (y_true, y_pred).",
     ),
     "loss-axis": (
-        "loss over the wrong axis", (), f"{_BOOK}, section 6.2.2",
+        "loss over the wrong axis", ("replace-loss",), f"{_BOOK}, section 6.2.2",
         "{name}: {detail}.",
     ),
     "loss-not-per-row": (
@@ -77,7 +77,7 @@ PROBE: Final[dict[str, Text]] = {
         "{name}: the loss of {rows} rows has the shape {shape}, not one number per row{detail}.",
     ),
     "loss-not-finite": (
-        "loss is NaN or infinite for a possible prediction", (), f"{_BOOK}, section 8.2.4",
+        "loss is NaN or infinite for a possible prediction", ("replace-loss",), f"{_BOOK}, section 8.2.4",
         "{name}: the loss is {value} for {detail}. Keep the predictions away from it, for instance by "
         "clipping.",
     ),

@@ -37,6 +37,12 @@ MODEL: Final[dict[str, Text]] = {
     ),
 }
 DATA: Final[dict[str, Text]] = {
+    "ids-as-quantities": (
+        "ids read as quantities", ("embed-ids",),
+        "Guo & Berkhahn 2016, Entity embeddings of categorical variables",
+        "Columns {columns} tell much about the targets by which number they hold, and little by how large it "
+        "is. Such numbers are names: read them with an Embedding.",
+    ),
     "ids-outside-table": (
         "ids outside the table of an Embedding", ("fit-embedding", "project-numbers"),
         "Keras, keras.io/api/layers/core_layers/embedding",
@@ -60,7 +66,8 @@ DATA: Final[dict[str, Text]] = {
         "{detail}. Its predictions stay as they are, although it has targets.",
     ),
     "row-weights": (
-        "weights that silence rows", ("class-weights",), "Kish 1965, Survey sampling, section 11.7",
+        "weights that silence rows", ("equal-weights", "class-weights"),
+        "Kish 1965, Survey sampling, section 11.7",
         "{detail}. Rows of little weight teach little. Look at sample_weight and class_weight.",
     ),
     "sentinel-values": (

@@ -81,6 +81,12 @@ PROBE: Final[dict[str, Text]] = {
         "The loss pushes pairs apart up to a distance of {margin:.3g}, but {detail}. All of them are pushed "
         "for ever, which outweighs the matching ones. Use a margin of the order of the distances.",
     ),
+    "pairs-not-apart": (
+        "loss pushes no pairs apart", ("contrastive-loss",),
+        "Hadsell et al. 2006, Dimensionality reduction by learning an invariant mapping",
+        "The loss of pairs with the label {label} has no slope at any distance, so one point for all rows is "
+        "the best answer. Use a margin above 0.",
+    ),
     "pairs-reversed": (
         "loss pushes matching pairs apart", ("swap-pair-labels",),
         "Hadsell et al. 2006, Dimensionality reduction by learning an invariant mapping",

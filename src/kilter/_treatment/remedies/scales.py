@@ -8,11 +8,9 @@ import jax
 import keras
 import numpy as np
 
-from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, SPARSE, SQUARES
-from kilter._diagnosis.checks.scales import untrained_loss
+from kilter._diagnosis.checks.output import BINARY, SQUARES
 from kilter._diagnosis.targets import target_facts
 from kilter._diagnosis.values import sentinels, without_sentinels
-from kilter._models.compiling import compiled_like
 from kilter._models.copying import fresh_name
 from kilter._models.editing import Cut, can_be_cut, cut, open_layers
 from kilter._models.layers import (
@@ -20,12 +18,12 @@ from kilter._models.layers import (
     SCALINGS,
     LayerFacts,
     OutputFacts,
-    given_losses,
+    like_losses,
     loss_weights,
-    output_names,
 )
+from kilter._models.optimizers import compiled_like
 from kilter._records import Change, Finding
-from kilter._treatment.remedies.base import operated, remedies, replaceable
+from kilter._treatment.remedies.base import operated, rebuilt, remedies, replaceable
 from kilter._treatment.remedies.inputs import statistics
 from kilter._treatment.subject import Subject
 
@@ -158,13 +156,8 @@ def move_channels(subject: Subject, finding: Finding) -> Subject | None:
         after=f"moved to {tuple(array.shape[i] for i in order)} by a layer in the model",
         snippet=f"x_train = np.transpose(x_train, (0, {', '.join(map(str, order))}))",
     )
-    cuts = {one: _anew(type(one)) for one in open_layers(subject.model) if one.weights}
+    cuts = {one: rebuilt(type(one)) for one in open_layers(subject.model) if one.weights}
     return operated(subject, change, cuts, front=[keras.layers.Permute(order, name=name)])
-
-
-def _anew(kind: Any) -> Cut:
-    """A layer for another input shape: made from its configuration, not duplicated."""
-    return lambda config: [kind.from_config(config)]
 
 
 def stretch_output(subject: Subject, finding: Finding) -> Subject | None:
@@ -263,9 +256,7 @@ def rescale_each_output(subject: Subject, finding: Finding) -> Subject | None:
         before="; ".join(words),
         after="outputs scaled to their targets by layers in the model, and losses weighted alike",
     )
-    given: Any = model._compile_config.config  # type: ignore[attr-defined]
-    kept = _like(given["loss"], weights, model)
-    return operated(subject, change, cuts, loss_weights=kept)
+    return operated(subject, change, cuts, loss_weights=like_losses(model, weights))
 
 
 def _end_of(subject: Subject, head: LayerFacts) -> LayerFacts | None:
@@ -295,74 +286,6 @@ def _moments(output: OutputFacts) -> tuple[float, float] | None:
     return (mean, deviation) if deviation > 0 and max(abs(mean), deviation) > 3 else None
 
 
-def _like(losses: Any, weights: list[float], model: Any) -> Any:
-    """The weights in the structure of the losses."""
-    names = output_names(model)
-    return dict(zip(names, weights, strict=True)) if isinstance(losses, dict) and names else list(weights)
-
-
-def balance_losses(subject: Subject, finding: Finding) -> Subject | None:
-    """Loss weights with which every output's loss is 1 before training.
-
-    Where one has the weight 0, the others keep theirs; it gets 1, or less if it outweighed them.
-    """
-    outputs = subject.facts[1]
-    sizes = [untrained_loss(one) for one in outputs]
-    if len(outputs) < 2 or any(size is None or size <= 0 for size in sizes):
-        return None
-    now = loss_weights(subject.model, len(outputs))
-    wanted = [1 / size for size in sizes if size is not None]
-    shares = [weight * size for weight, size in zip(now, sizes, strict=True) if size is not None]
-    if min(shares) > 0 and max(shares) / min(shares) < 2:
-        return None
-    after = "every loss begins at about 1"
-    if min(shares) == 0 < max(shares):
-        least = min(one for one in shares if one > 0)
-        wanted = [weight or min(1.0, least * one) for weight, one in zip(now, wanted, strict=True)]
-        after = "every output trains"
-    given: Any = subject.model._compile_config.config  # type: ignore[attr-defined]
-    change = Change(
-        remedy="balance-losses",
-        where=("loss",),
-        before=f"loss weights {', '.join(f'{one:.3g}' for one in now)}",
-        after=f"loss weights {', '.join(f'{one:.3g}' for one in wanted)}: {after}",
-    )
-    kept = _like(given["loss"], wanted, subject.model)
-    return subject.changed(change, model=compiled_like(subject.model, subject.copy(), loss_weights=kept))
-
-
-def add_loss(subject: Subject, finding: Finding) -> Subject | None:
-    """A loss for each output with targets that has none, as its activation and targets call for."""
-    outputs, names = subject.facts[1], output_names(subject.model)
-    lacking = [one for one in outputs if one.loss is None and one.targets is not None]
-    if not lacking or len(names) != len(outputs) or len(lacking) == len(outputs):
-        return None
-    made = [
-        given if one.loss is not None else _usual_loss(one)
-        for one, given in zip(outputs, given_losses(subject.model, len(outputs)), strict=True)
-    ]
-    added = [
-        f"{name}: {loss}" for name, one, loss in zip(names, outputs, made, strict=True) if one.loss is None
-    ]
-    change = Change(
-        remedy="add-loss",
-        where=tuple(one.where for one in lacking),
-        before="no loss",
-        after=", ".join(added),
-    )
-    given: Any = subject.model._compile_config.config["loss"]  # type: ignore[attr-defined]
-    losses = dict(zip(names, made, strict=True)) if isinstance(given, dict) else made
-    return subject.changed(change, model=compiled_like(subject.model, subject.copy(), loss=losses))
-
-
-def _usual_loss(output: OutputFacts) -> str:
-    facts = target_facts(output.targets)
-    if output.activation == "softmax":
-        return SPARSE[0] if facts is not None and facts.width == 1 else CATEGORICAL[0]
-    shares = facts is not None and facts.low >= 0 and facts.high <= 1
-    return BINARY[0] if output.activation == "sigmoid" and shares else SQUARES[0]
-
-
 REMEDIES = remedies(
     clip_sentinels,
     refit_scaling,
@@ -370,4 +293,4 @@ REMEDIES = remedies(
     stretch_output,
     rescale_each_output,
     needs_surgery=True,
-) | remedies(rescale_targets, balance_losses, add_loss)
+) | remedies(rescale_targets)
