@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
-from kilter._engine.program_cache import MANY_BATCHES, QUICK_STEPS, QUICK_WEIGHTS
+from kilter._engine.program_cache import MANY_BATCHES, QUICK_WEIGHTS
 
 BY_HAND: Final = "chosen by hand"
 
@@ -47,7 +47,7 @@ class SearchPolicy:
         3, "full training runs", "removed changes are put back one by one if full training loses without them"
     )
     short_training_steps: int = _number(
-        QUICK_STEPS,
+        4_000,
         "steps",
         "a shorter full training shares the program of the trials: compiling its own costs more",
     )
