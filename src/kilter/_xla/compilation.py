@@ -92,16 +92,18 @@ def is_quick() -> bool:
     return _quick.get() and jax.default_backend() == "cpu"
 
 
-def compile_options(*, compares: bool = False) -> dict[str, Any]:
+def compile_options(*, compares: bool = False, hoists: bool = True) -> dict[str, Any]:
     """Options for XLA by platform: on a CPU, the widest vectors that the machine has.
 
-    Within :func:`quick_compilation` less optimisation, but some if the program ``compares`` floats for
+    Unless it ``hoists``, what a loop computes alike in every step stays in the loop. In a training step these
+    are the factors of frozen normalisation: short vectors, each of which would be a kernel to compile. Within :func:`quick_compilation` less optimisation, but some if the program ``compares`` floats for
     equality (:func:`compares_floats`).
     """
     if jax.default_backend() != "cpu":
         return {}
     if not _quick.get():
-        return {"xla_cpu_prefer_vector_width": 512}
+        stays = {} if hoists else {"xla_disable_hlo_passes": "while-loop-invariant-code-motion"}
+        return {"xla_cpu_prefer_vector_width": 512} | stays
     return {"xla_backend_optimization_level": 1 if compares else 0}
 
 
