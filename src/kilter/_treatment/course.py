@@ -236,7 +236,7 @@ class _Course:
 
     @property
     def _seen_of_sibling(self) -> Outcome | None:
-        """What the diagnosis has seen of the sibling; None if this one is made on remedies, as that was not."""
+        """What the diagnosis has seen of the sibling; None if this one, unlike that, is made on remedies."""
         subject = self._sibling_subject
         repaired = subject is not None and any(one.finding is not None for one in subject.steps)
         return None if repaired else self.examined.outcome
