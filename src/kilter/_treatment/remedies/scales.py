@@ -85,7 +85,8 @@ def _clipping(subject: Subject, array: np.ndarray, index: int, columns: Mapping[
                 steep = [(1 + 2 * _MARGIN) / _MARGIN * (one in sides) for one in range(array.shape[1])]
                 # 0 at the end where the sentinels of these columns are, 1 at their other values.
                 scale, offset = (-1, 1) if above else (1, 0)
-                offsets = [offset * one if one else 1.0 for one in steep]
+                # Keras says float and takes one for each column.
+                offsets: Any = [offset * one if one else 1.0 for one in steep]
                 known = keras.layers.Rescaling([scale * one for one in steep], offsets, dtype="float32")
                 parts.append(keras.layers.ReLU(max_value=1.0, dtype="float32")(known(clipped)))
         made = keras.layers.Multiply(dtype="float32")(parts)
@@ -104,12 +105,7 @@ def refit_scaling(subject: Subject, finding: Finding) -> Subject | None:
     """Scaling layers at the inputs give way to one that fits the training rows."""
     if not can_be_cut(subject.model):
         return None
-    calls = subject.facts[0]
-    chain, waiting = [], [one for one in calls if one.takes_input and isinstance(one.layer, SCALINGS)]
-    while waiting:
-        one = waiting.pop()
-        chain.append(one)
-        waiting += [calls[i] for i in one.consumers if isinstance(calls[i].layer, SCALINGS)]
+    chain = input_scalings(subject)
     arrays = [np.asarray(one) for one in jax.tree.leaves(subject.x)]
     if not chain or len(arrays) != len(subject.model.inputs) or _fits(subject, arrays):
         return None
@@ -127,6 +123,17 @@ def refit_scaling(subject: Subject, finding: Finding) -> Subject | None:
     )
     cuts: dict[Any, Cut] = {one.layer: lambda config: None for one in chain}
     return operated(subject, change, cuts, front=front)
+
+
+def input_scalings(subject: Subject) -> list[LayerFacts]:
+    """The scaling layers that read an input, and those that read their outputs."""
+    calls = subject.facts[0]
+    chain, waiting = [], [one for one in calls if one.takes_input and isinstance(one.layer, SCALINGS)]
+    while waiting:
+        one = waiting.pop()
+        chain.append(one)
+        waiting += [calls[i] for i in one.consumers if isinstance(calls[i].layer, SCALINGS)]
+    return chain
 
 
 def _fits(subject: Subject, arrays: list[np.ndarray]) -> bool:
