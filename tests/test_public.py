@@ -35,7 +35,8 @@ PUBLIC = {
     "kilter.nn": """
         DepthRecord Gain LayerScaling LayerSignal LsuvRecord Moments PAIRINGS Pairing PenalizedWeights
         PositionEmbedding RReLU
-        Contrastive SmoothedSparseCategoricalCrossentropy SparseCategoricalFocalCrossentropy SparseDice VarianceScaling
+        Contrastive SmoothedSparseCategoricalCrossentropy SparseCategoricalFocalCrossentropy SparseDice
+        VarianceScaling
         activation_moments cnn is_paired l1_zeros lsuv mlp pairing pairing_of variance_gain
         variance_through_depth""",
     "kilter.pretrain": "Gan Pretrained autoencoder auxiliary gan",

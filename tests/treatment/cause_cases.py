@@ -249,8 +249,8 @@ CAUSES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
         numbered,
         lambda p: (
             [one.input_dim for one in p.model._flatten_layers() if isinstance(one, layers.Embedding)] == [24]
-            and p.model.predict(p.x[:8] + [[99, -99, 0]], verbose=0).shape == (8, 1)
-            and np.isfinite(p.model.predict(p.x[:8] + [[99, -99, 0]], verbose=0)).all()
+            and p.model.predict(p.x[:8] + np.array([99, -99, 0]), verbose=0).shape == (8, 1)
+            and np.isfinite(p.model.predict(p.x[:8] + np.array([99, -99, 0]), verbose=0)).all()
         ),
     ),
     "equal-weights": (
