@@ -226,7 +226,7 @@ def _cleaner(
         if named and id(facts.layer) in poor:
             found["activation"] = _SOUND
         # An activation comes with its initialiser, also where others keep theirs.
-        paired = "reinitialize-paired" in parts or (facts is not None and id(facts.layer) in poor)
+        paired = "reinitialize-paired" in parts or id(facts.layer) in poor
         if hidden and "kernel_initializer" in found and paired:
             lively = facts.activation if id(facts.layer) not in poor else _SOUND
             wanted = pairing_of(lively).default if lively in PAIRINGS else "glorot_uniform"
