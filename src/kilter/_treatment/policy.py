@@ -150,6 +150,7 @@ class RemedyPolicy:
     adam_rate: float = _number(
         0.0, "rate", "of Adam as a repair, constant; 0: as high as suits the network, and falling for classes"
     )
+    mark_missing: bool = _number(False, "yes or no", "whether missing values stay apart from the others")
     max_norm: float = _number(3.0, "norm", "of a unit's incoming weights", "Srivastava et al. 2014: 3 to 4")
     shift: float = _number(0.1, "share of the image", "of augmented images")
     residual_layers: int = _number(8, "hidden layers", "shallower stacks train without skip connections")
