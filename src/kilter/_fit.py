@@ -218,7 +218,9 @@ def _listed(callbacks: Any) -> list[Any]:
 
 def _two_rows(x: Any) -> Any:
     """Copies of the first two rows, as a sample; None for anything but arrays."""
-    return jax.tree.map(lambda array: np.asarray(array[:2]).copy(), with_sparse_rows(x)) if is_array(x) else None
+    return (
+        jax.tree.map(lambda array: np.asarray(array[:2]).copy(), with_sparse_rows(x)) if is_array(x) else None
+    )
 
 
 def _examined(history: History, model: keras.Model, rows: Any, batch_size: int) -> History:

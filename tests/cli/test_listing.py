@@ -67,7 +67,9 @@ def test_a_report_is_written_anew(kilter, digits_run):
     assert page.stat().st_size > 0
 
 
-@pytest.mark.parametrize("words", [["resume"], ["replay"], ["report"], ["resume", "runs"], ["report", "runs"]])
+@pytest.mark.parametrize(
+    "words", [["resume"], ["replay"], ["report"], ["resume", "runs"], ["report", "runs"]]
+)
 def test_a_run_that_is_not_named_is_suggested(words, kilter, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("20260101-000000-old", "20260102-000000-new"):
