@@ -163,6 +163,8 @@ def _changed(
         names = list(inspect.signature(type(layer).__init__).parameters)[1:]
         kind = type(twin).__name__ if type(twin) is not type(layer) else ""
         added = tuple(_inserted(order, twin, own, prefix))
+        if any("..." in code for code in (*arguments.values(), *added)):
+            continue  # a lambda, or an object of the script's own
         if arguments or kind or added:
             yield layer, LayerEdit(arguments, names, kind, added)
 
@@ -182,9 +184,7 @@ def _arguments(layer: Any, twin: Any, prefix: str) -> dict[str, str]:
     for name, value in new.items():
         if name in IGNORED or name not in old or value == old[name]:
             continue
-        code = value_code(value, prefix)
-        if code is not None:
-            found[name] = code
+        found[name] = value_code(value, prefix) or "..."
     return found
 
 

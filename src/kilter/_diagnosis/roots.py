@@ -18,7 +18,7 @@ PREVENTING: Final = (
 # Faults that may hide what there is to learn.
 HIDING: Final = (
     *PREVENTING, "output-activation-loss",
-    "masks-misplaced", "inputs-alike",
+    "masks-misplaced", "inputs-alike", "rows-alike",
     "missing-positions", "softmax-axis", "inverted-mask", "unread-steps", "attention-uniform",
 )
 # Severe regardless of a short training: the training cannot run as requested, or has nothing to learn from.
@@ -34,9 +34,9 @@ BY_CONSTRUCTION: Final = (
 )
 # A sound sibling has the same structure, so that it cannot disprove these: severe while skill is missing.
 STRUCTURAL: Final = (
-    "rows-mixed", "softmax-axis", "inverted-mask",
+    "rows-alike", "rows-mixed", "softmax-axis", "inverted-mask",
     "unread-steps", "missing-positions", "missing-causal-mask", "steps-against-one-target",
-    "attention-uniform", "masks-misplaced", "kl-collapse", "discriminator-won",
+    "attention-uniform", "masks-misplaced", "kl-collapse", "kl-sign", "discriminator-won",
     "receptive-field", "batch-norm-one-image",
     "sentinel-values", "ids-as-quantities", "pairs-not-apart",
     "drowned-output", "padding-unmasked", "channels-order",
@@ -68,7 +68,8 @@ ROOTS: Final = (
     "signal-collapse", "weights-growing", "edge-of-stability",
 )
 OWN_RATES: Final = (
-    "learning-rate-range", "rate-too-high", "rate-too-low", "adagrad-deep", "rate-decays-early",
+    "learning-rate-range", "rate-too-high", "rate-too-low",
+    "adagrad-deep", "rate-decays-early", "rate-rises-late",
 )
 RATES: Final = (
     "batch-too-large", "rate-without-warm-up", "post-norm-depth", "clipping-too-strong", *OWN_RATES,

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
-from kilter._diagnosis.context import Context, normalized, within
+from kilter._diagnosis.context import Context, is_passed, normalized, within
 from kilter._diagnosis.targets import labels
 from kilter._diagnosis.thresholds import Thresholds, band, seen
 from kilter._models.keras_internals import BaseDepthwiseConv
@@ -131,7 +131,7 @@ def check_width(context: Context) -> list[Finding]:
     found = {
         one.path: math.prod(one.shape[1:])
         for one in context.hidden
-        if math.prod(one.shape[1:]) < least and _is_passed(context, one)
+        if math.prod(one.shape[1:]) < least and is_passed(context, one)
     }
     if not found:
         return []
@@ -139,16 +139,6 @@ def check_width(context: Context) -> list[Finding]:
     units = min(found.values())
     words = {"units": units, "plural": "s" * (units > 1), "classes": classes[0]}
     return [finding("narrow-layer", "warning", found, evidence, **words)]
-
-
-def _is_passed(context: Context, layer: LayerFacts) -> bool:
-    """Whether no way from the inputs to the outputs leads around the layer."""
-    reached: set[int] = set()
-    for one in context.layers:
-        if one.index != layer.index and (one.takes_input or reached & {*one.sources}):
-            reached.add(one.index)
-    ends = {one.index for one in context.layers if one.is_output and not one.consumers}
-    return not reached & ends
 
 
 def check_leaky_slope(context: Context) -> list[Finding]:

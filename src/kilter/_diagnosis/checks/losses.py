@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from kilter._diagnosis.catalogue import finding
+from kilter._diagnosis.checks.output import LOGARITHMIC
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.loss_probe import ROWS, Probed, probed
 from kilter._models.copying import trains_itself
@@ -17,17 +18,23 @@ _AXES: Final = (None, -1)
 
 
 def check_losses(context: Context) -> list[Finding]:
-    """Custom losses, and Keras's own over a custom axis, each probed with right and wrong predictions."""
+    """Custom losses, and Keras's own over a custom axis, each probed with right and wrong predictions.
+
+    Keras's own with a logarithm only with usual ones: a linear output may be negative.
+    """
     if context.probe is None or trains_itself(context.model):
         return []
     losses = given_losses(context.model, len(context.outputs))
     found = []
     for place, (given, output) in enumerate(zip(losses, context.outputs, strict=True)):
-        if given is None or output.loss is None or not is_own(output.loss):
+        if given is None or output.loss is None:
+            continue
+        own = is_own(output.loss)
+        if not own and output.loss.name not in LOGARITHMIC:
             continue
         answers = context.answers if output.activation is None else None
         seen = probed(given, output, None if answers is None else answers[place])
-        if seen is not None:
+        if seen is not None and (own or seen.bad.startswith("usual")):
             found += _findings(context, _name(given), seen, alone=len(losses) == 1)
     return found
 

@@ -99,7 +99,7 @@ def check_last(context: Context) -> list[Finding]:
 def _is_last(context: Context, one: LayerFacts) -> bool:
     after = [context.layers[place] for place in one.consumers]
     plain = all(isinstance(each.layer, (*PASSING, *activation_layers())) for each in after)
-    return one.is_output and plain and all(_is_last(context, each) for each in after)
+    return plain and all(_is_last(context, each) for each in after)
 
 
 CHECKS = (check_modes, check_last)

@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
-from kilter._diagnosis.context import Check, Context, within
+from kilter._diagnosis.context import Check, Context, is_passed, within
 from kilter._diagnosis.thresholds import band, seen
-from kilter._models.layers import ATTENTION
+from kilter._models.layers import ATTENTION, activation_layers
 from kilter._records import Evidence, Finding, Measurements, Severity
 
 _STEEP: Final = ("tanh", "softsign", "linear", "elu", "selu", "leaky_relu", "prelu", "gelu", "silu", "mish")
@@ -114,9 +114,34 @@ def _share(context: Context, name: str, code: str) -> list[Finding]:
     results = []
     for (severity, limit), layers in sorted(bands.items()):  # severe ones first
         share = max(layers.values())
-        evidence = [seen(limits, limit, f"largest share among {len(layers)} layers", share)]
+        evidence = [seen(limits, limit, "largest share in a hidden layer", share)]
         results.append(finding(code, severity, layers, evidence, share=share))
     return results
+
+
+def check_lost(context: Context) -> list[Finding]:
+    """Layers that return one number whatever they get, as a normalisation over a single number does.
+
+    Only where nothing leads around them; kernels of zeros and dead units are other findings.
+    """
+    found = context.probe
+    if found is None or not len(found) or not np.isfinite(found.loss[0]):
+        return []
+    deviations = dict(zip(found.layers, found.values["std"][0], strict=True))
+    plain = (
+        one for one in context.layers if not (one.is_weighted or isinstance(one.layer, activation_layers()))
+    )
+    lost = [
+        one.path
+        for one in plain
+        if deviations.get(one.path) == 0
+        and all(deviations.get(context.layers[place].path, 1.0) > 0 for place in one.sources)
+        and is_passed(context, one)
+    ]
+    if not lost:
+        return []
+    evidence = [Evidence("layers whose output does not vary", len(lost), 0)]
+    return [finding("rows-alike", "severe", lost, evidence)]
 
 
 def check_disconnected(context: Context) -> list[Finding]:
@@ -142,5 +167,6 @@ CHECKS: tuple[Check, ...] = (
     check_backward,
     check_saturated,
     check_dead,
+    check_lost,
     check_disconnected,
 )

@@ -64,7 +64,7 @@ PROBE: Final[dict[str, Text]] = {
         "Minimising it makes the predictions wrong. Negate it.",
     ),
     "loss-arguments": (
-        "targets and predictions exchanged in the loss", (), "Keras, keras.io/api/losses",
+        "targets and predictions exchanged in the loss", ("replace-loss",), "Keras, keras.io/api/losses",
         "{name}: the loss is linear in the predictions and curved in the targets, as if one were taken for "
         "the other. Keras calls it with (y_true, y_pred).",
     ),

@@ -113,6 +113,11 @@ PROBE: Final[dict[str, Text]] = {
         "The prediction for a row changes with the other rows of its batch. One of {where} computes over "
         "axis 0 (a sum, mean, softmax, reshape or attention), which is the rows. Axes of a row start at 1.",
     ),
+    "rows-alike": (
+        "output does not vary", (), "Ba et al. 2016, Layer normalization, section 3",
+        "{where} returns the same number for every row, so nothing after it can tell rows apart. A "
+        "normalisation over an axis of one number gives 0: scale the inputs over the rows instead.",
+    ),
     "from-logits": (
         "from_logits does not fit the outputs", ("fix-from-logits", "repair-output"),
         "Keras, keras.io/api/losses/probabilistic_losses",

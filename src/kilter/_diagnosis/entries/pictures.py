@@ -51,6 +51,11 @@ MODEL: Final[dict[str, Text]] = {
         "network does best to ignore its code. Give it a weight of at most {most:.2g}, or sum the "
         "reconstruction loss over a row instead of averaging it.",
     ),
+    "kl-sign": (
+        "KL term is subtracted", (), "Kingma & Welling 2014, Auto-encoding variational Bayes",
+        "{where} makes the loss smaller the further its code is from a normal distribution: means and "
+        "variances grow without limit. Negate the KL term.",
+    ),
     "wide-bottleneck": (
         "narrowest layer as wide as the input", (),
         "Goodfellow, Bengio & Courville 2016, Deep learning, section 14.1",
