@@ -1,7 +1,5 @@
 """Where the table in a text file begins: its separator, and the line that names the columns."""
 
-from __future__ import annotations
-
 import csv
 import io
 import re

@@ -1,7 +1,5 @@
 """A frame as a plain table: nested columns as several, times as hours."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from typing import Any, Final
