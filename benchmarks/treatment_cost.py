@@ -1,4 +1,4 @@
-"""What a diagnosis and a treatment cost, beside the plain training in Keras: compilations, traces, CPU seconds.
+"""What a diagnosis and a treatment cost beside the plain training: compilations, traces, CPU seconds.
 
 Each program runs in a process of its own, without the compilation cache: the training with Keras, the
 diagnosis, the treatment. CPU seconds (user and system of the process) change less than wall time with other

@@ -12,7 +12,7 @@ from sklearn.linear_model import Ridge, RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 from kilter._diagnosis.context import Context
-from kilter._diagnosis.targets import are_inputs, labels
+from kilter._diagnosis.targets import are_inputs, are_shares, labels
 from kilter._measures import rare_class
 from kilter._models.layers import OutputFacts
 
@@ -75,7 +75,7 @@ def _classes(
         return (predicted.ravel() > (0.5 if predicted.min() >= 0 else 0.0)).astype(int), numbers
     if numbers is not None and predicted.ndim == 2 and predicted.shape[1] > numbers.max():
         return predicted.argmax(-1), numbers
-    shares = "categorical" in name and targets.shape == predicted.shape and wide
+    shares = "categorical" in name and targets.shape == predicted.shape and are_shares(targets)
     return (predicted.argmax(-1), targets.argmax(-1)) if shares else None
 
 

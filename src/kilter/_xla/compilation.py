@@ -102,8 +102,11 @@ def is_quick() -> bool:
     return _runs.get() > 0 and jax.default_backend() == "cpu"
 
 
-def compile_options(*, compares: bool = False, work: float = math.inf) -> dict[str, Any]:
+def compile_options(*, compares: bool = False, hoists: bool = True, work: float = math.inf) -> dict[str, Any]:
     """Options for XLA by platform: on a CPU, the widest vectors that the machine has.
+
+    Unless it ``hoists``, what a loop computes alike in every step stays in the loop. In a training step these
+    are the factors of frozen normalisation: short vectors, each of which would be a kernel to compile.
 
     Within :func:`quick_compilation` less optimisation; none if the program, with this ``work``, runs little.
     One that also compares floats for equality (``compares``, see :func:`compares_floats`) is not fused then.
@@ -111,7 +114,8 @@ def compile_options(*, compares: bool = False, work: float = math.inf) -> dict[s
     if jax.default_backend() != "cpu":
         return {}
     if not is_quick():
-        return {"xla_cpu_prefer_vector_width": 512}
+        stays = {} if hoists else {"xla_disable_hlo_passes": "while-loop-invariant-code-motion"}
+        return {"xla_cpu_prefer_vector_width": 512} | stays
     if _runs.get() * work > UNOPTIMIZED_WORK:
         return {"xla_backend_optimization_level": 1, **_QUICK}
     whole = {"xla_disable_hlo_passes": "fusion"} if compares else {}
