@@ -153,9 +153,12 @@ def _on_engine(
         with values_survive(model):
             return method(model, *args, **options)
 
-    bound = inspect.signature(method).bind(model, *args, **options)
+    signature = inspect.signature(method)
+    known = {key: value for key, value in options.items() if name != "fit" or key in signature.parameters}
+    bound = signature.bind(model, *args, **known)
     bound.apply_defaults()
     given = {key: value for key, value in bound.arguments.items() if key not in ("self", "kwargs")}
+    given |= {key: value for key, value in options.items() if key not in known}  # kilter's own
     if bound.arguments.get("kwargs"):  # Keras's fit validates with an iterator that it keeps
         return by_keras()
     listed = given["callbacks"] or ()

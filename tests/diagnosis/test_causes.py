@@ -224,6 +224,14 @@ def siamese(loss: Any, *last: Any) -> Program:
     return program(model, loss, data=((XB[:, :4], XB[:, 4:]), YB.astype("float32")))
 
 
+def _pulls(y: Any, p: Any) -> Any:
+    return ops.mean(y * ops.square(p) + (1 - y) * ops.maximum(0.0 - p, 0.0), axis=-1)
+
+
+NUMBERED = np.random.default_rng(3).integers(0, 12, size=(360, 5)).astype("float32")
+NUMBERED_Y = np.random.default_rng(4).normal(size=12)[NUMBERED[:, :2].astype(int)].sum(axis=1)
+
+
 def reversed_weights(*, squared: bool) -> Program:
     """Weights by class: of a common class far above that of the rare one, or a little."""
     rare = (np.arange(len(X)) % 8 == 0).astype("int32")
@@ -257,6 +265,8 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
     ("sentinel-values", "severe", lambda: regression(filled(-999.0))),
     ("sentinel-values", "severe", lambda: regression(filled(99_999.0, 0.02))),
     ("sentinel-values", "warning", lambda: regression(filled(-20.0, 0.02))),
+    ("pairs-not-apart", "severe", lambda: siamese(_pulls)),
+    ("ids-as-quantities", "severe", lambda: regression(NUMBERED, NUMBERED_Y)),
     ("scaled-twice", "severe", lambda: scaled(X, layers.Rescaling(1 / 255))),
     ("scaled-twice", "severe", lambda: scaled(X, layers.Rescaling(1 / 127.5, -1), layers.Rescaling(1 / 255))),
     ("scaled-twice", "severe", lambda: scaled(X * 50, layers.Normalization(mean=0.0, variance=1.0))),

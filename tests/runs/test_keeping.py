@@ -111,3 +111,18 @@ def test_history_that_is_removed_while_it_trains_is_whole_at_the_end(damage, tmp
     assert [line.logs["loss"] for line in records.history] == history.history["loss"]
     assert records.result.epochs == 4
     assert any("changed during training" in line for line in records.journal) == (damage is not Path.touch)
+
+
+class StopAfter(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = epoch == 1
+
+
+def test_what_a_callback_has_stopped_stays_so_when_killed_before_the_result(tmp_path):
+    how = {"run": tmp_path, "resume": True, "verbose": 0}
+    for _ in range(2):
+        history = kilter.fit(model(), X, X[:, :1], epochs=4, callbacks=[StopAfter()], **how)
+        (path,) = tmp_path.iterdir()
+        (path / "result.json").unlink()
+        assert history.epoch == [0, 1]
+    assert kilter.fit(model(), X, X[:, :1], epochs=5, **how).epoch == list(range(5))

@@ -225,7 +225,9 @@ def _cleaner(
         named = facts.activation_layer == facts.path
         if named and id(facts.layer) in poor:
             found["activation"] = _SOUND
-        if hidden and "kernel_initializer" in found and "reinitialize-paired" in parts:
+        # An activation comes with its initialiser, also where others keep theirs.
+        paired = "reinitialize-paired" in parts or id(facts.layer) in poor
+        if hidden and "kernel_initializer" in found and paired:
             lively = facts.activation if id(facts.layer) not in poor else _SOUND
             wanted = pairing_of(lively).default if lively in PAIRINGS else "glorot_uniform"
             found["kernel_initializer"] = _unless_same(config["kernel_initializer"], wanted)

@@ -311,12 +311,13 @@ class BatchFeed:
 
         Raises :class:`DataError` for an empty epoch, and warns if there are fewer than ``most`` batches.
         """
-        rows = steps = 0
+        rows = steps = largest = 0
         given = self._source.epoch(epoch, self.most, room)
         for batches, length in _groups(self._used(batch) for batch in given):
             size, count = _rows(batches[0]), len(batches)
-            yield self._block(batches, length, np.arange(rows, rows + count * size))
-            rows, steps = rows + count * size, steps + count
+            block = self._block(batches, length, np.arange(rows, rows + count * size))
+            yield block._replace(partial=length == 1 and size < largest)
+            rows, steps, largest = rows + count * size, steps + count, max(largest, size)
         if steps == 0:
             raise _without_batches()
         if self.most is not None and steps < self.most:

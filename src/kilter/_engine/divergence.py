@@ -42,7 +42,7 @@ class Event:
     """A step at which a training broke. `epoch` and `step` count from 0, `iteration` is the optimiser's.
 
     ``rows``: the numbers of the batch's rows, None for a source of batches. ``rate_before``, ``rate``: the
-    factor of the learning rate in the step, and from now on.
+    factor of the learning rate in the step, and from now on. ``partial``: the batch was smaller than others.
     """
 
     kind: Literal["not finite", "spike"]
@@ -52,6 +52,7 @@ class Event:
     rows: tuple[int, ...] | None
     rate_before: float
     rate: float
+    partial: bool = False
 
     @property
     def sentence(self) -> str:
@@ -179,6 +180,7 @@ class DivergenceGuard:
             tuple(rows.tolist()) if self.numbered else None,
             rate_before,
             self.rate,
+            held.block.partial,
         )
         batch = batch_at(held.block.data, held.block.order, step, split=held.block.split)
         self.report(Broken(event, before, batch, after, given))

@@ -36,7 +36,7 @@ class Block(NamedTuple):
 
     Batches after the first ``steps`` are padding. ``split``: the data are batches already, shape (batches,
     batch size, ...), each over several devices. ``padded``: the order also has ``-1 - row`` for rows that
-    only fill a batch.
+    only fill a batch. ``partial``: one batch, smaller than those before it.
     """
 
     data: Any
@@ -44,6 +44,7 @@ class Block(NamedTuple):
     steps: int
     split: bool = False
     padded: bool = False
+    partial: bool = False
 
 
 class Feed(Protocol):
@@ -248,7 +249,7 @@ class ResidentFeed:
         if whole:
             blocks.append(Block(data, order, whole))
         if rest:
-            blocks.append(Block(data, last, 1))
+            blocks.append(Block(data, last, 1, partial=end > 0))
         return blocks
 
 
@@ -348,7 +349,7 @@ class StreamFeed:
         for part in _read(self.rows.data, [(part, batches * size) for part in parts]):
             yield self._block(part, size)
         for part in _read(self.rows.data, [(tail, len(tail))] if len(tail) else []):
-            yield self._block(part, len(tail))
+            yield self._block(part, len(tail))._replace(partial=end > 0)
         self.order.say_end(count, epoch)
 
     def _block(self, part: _Part, size: int) -> Block:

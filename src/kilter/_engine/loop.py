@@ -191,23 +191,27 @@ class Runner:
             return eager_steps(self.step())
         kept = Kept.of(placement(), arguments[0])
         checked = looks_for_nan()  # JAX then keeps what a program takes, to run it again
-        # Transposing the kernels takes longer than a single step that only reads them.
-        single = self.reads and len(block.order) == 1
-        with fitting(self.model, arguments[1]), rewriting(not single):
+        # Rewriting a step that runs once an epoch takes longer than it saves, and so does transposing the
+        # kernels for a single step that only reads them.
+        once = block.partial or (self.reads and len(block.order) == 1)
+        name = self._key(block, once)
+        with fitting(self.model, arguments[1]), rewriting(not once):
             program = self._programs.get(
-                self._key(block) if kept is None else kept.named(self._key(block), block.split),
+                name if kept is None else kept.named(name, block.split),
                 owners(self.model, *self.dependencies),
-                lambda: steps_program(self.step(), kept, split=block.split, padded=block.padded),
+                lambda: steps_program(self.step(), kept, split=block.split, padded=block.padded, once=once),
                 arguments,
                 donate=(0,) if self.donates and not checked else (),
+                hoists=self.reads,  # transposed kernels, above all
             )
         return located(program, eager_steps(self.step())) if checked else program
 
-    def _key(self, block: Block) -> Hashable:
-        """The name, the factor of the learning rate in it, and whether batches are padded."""
+    def _key(self, block: Block, once: bool) -> Hashable:
+        """The name, the factor of the learning rate in it, and which kind of loop it is."""
         rate = 1.0 if self.divergence is None else self.divergence.rate
         parts = self.name if isinstance(self.name, tuple) else (self.name,)
-        return (*parts, *([] if rate == 1 else [rate]), *(["padded"] if block.padded else []))
+        kinds = [*(["padded"] if block.padded else []), *(["once"] if once else [])]
+        return (*parts, *([] if rate == 1 else [rate]), *kinds)
 
     def _compile_for(self, feed: Feed, state: State) -> None:
         """Compile before large rows go to the device, and return free memory to the system first."""

@@ -87,13 +87,14 @@ def batch_at(data: Any, order: Any, index: Any, *, split: bool, padded: bool = F
 
 
 def steps_program(
-    step: Step, kept: Kept | None = None, *, split: bool = False, padded: bool = False
+    step: Step, kept: Kept | None = None, *, split: bool = False, padded: bool = False, once: bool = False
 ) -> Chunk:
     """``(state, data, order, start, stop, *given) -> (state, last step's logs)`` over ``order[start:stop]``.
 
     ``order``: row numbers, shape (steps, batch). ``given``: arrays that every step gets beside its batch.
     ``kept``: where state and batch are, on several devices. ``split``: the data are batches, not rows.
-    ``padded``: some rows only fill a batch.
+    ``padded``: some rows only fill a batch. ``once``: run the first step alone, without a loop, which
+    compiles faster.
     """
 
     def at(data: Any, order: jax.Array, index: Any) -> Any:
@@ -112,7 +113,8 @@ def steps_program(
             def body(index: jax.Array, carry: Any) -> Any:
                 return placed(carry[0], at(data, order, index), *given)
 
-            held, logs = lax.fori_loop(start, stop, body, (turn(state, layout), zeros))
+            first = turn(state, layout), zeros
+            held, logs = body(0, first) if once else lax.fori_loop(start, stop, body, first)
             return turn(held, layout), logs
 
         return rewritten(traced, loop, batch_size=order.shape[1])
@@ -192,8 +194,8 @@ def shared_programs() -> Generator[None]:
 
 
 QUICK_WEIGHTS: Final = 50_000
-QUICK_STEPS: Final = 4_000
 MANY_BATCHES: Final = 16  # an epoch, for which short runs leave the last, partial one out
+QUICK_STEPS: Final = 30_000
 _decided: ContextVar[bool] = ContextVar("kilter_compilation_decided", default=False)
 
 
@@ -236,11 +238,13 @@ class Shelf:
         arguments: tuple[Any, ...],
         *,
         donate: tuple[int, ...] = (),
+        hoists: bool = False,
         shapes: Hashable = None,
     ) -> Callable[..., Any]:
         """The program ``name`` for the shapes of ``arguments``, compiled from ``make()`` if it is not there.
 
-        ``donate``: arguments whose memory it may reuse. ``owners``: objects that the trace depends on; with
+        ``donate``: arguments whose memory it may reuse. ``hoists``: as for
+        :func:`~kilter._xla.compilation.compile_options`. ``owners``: objects that the trace depends on; with
         one of them the program goes too. The key also holds the values that a trace reads
         (:mod:`kilter._engine.fingerprint`). ``shapes``: the arguments' :func:`signature`, if it is known.
         """
@@ -264,7 +268,7 @@ class Shelf:
             shared = _shared.get()
             program = None if shared is None or place is None else shared.programs.get(place)
             if program is None:
-                program = _compiled(make, arguments, donate)
+                program = _compiled(make, arguments, donate, hoists)
                 self._fingerprints.traced(entries, after := self._fingerprints.read(self.model(), owners))
                 keys = {key._replace(read=self._fingerprints.number(read)) for read in (entries, after)}
                 if shared is not None and place is not None:
@@ -317,12 +321,15 @@ class Shelf:
             del self.programs[key]
 
 
-def _compiled(make: Callable[[], Chunk], arguments: tuple[Any, ...], donate: tuple[int, ...]) -> Program:
+def _compiled(
+    make: Callable[[], Chunk], arguments: tuple[Any, ...], donate: tuple[int, ...], hoists: bool
+) -> Program:
     with losses_used() as losses:
         traced = jax.jit(make(), donate_argnums=donate).trace(*arguments)
-    lowered, options = traced.lower(), compile_options(compares=compares_floats(traced.jaxpr)) or None
+    lowered, cost = traced.lower(), cost_of(traced.jaxpr)
+    options = compile_options(compares=compares_floats(traced.jaxpr), hoists=hoists, work=cost.work) or None
     run = interruptible(lambda: lowered.compile(compiler_options=options))
-    return Program(run, cost_of(traced.jaxpr), bool(losses))
+    return Program(run, cost, bool(losses))
 
 
 def signature(arguments: Any) -> Hashable:

@@ -13,7 +13,7 @@ from typing import Final
 
 from kilter._compare.statistics import Spending
 from kilter._diagnosis.diagnose import Examined
-from kilter._diagnosis.outcome import skill_of
+from kilter._diagnosis.outcome import Outcome, skill_of
 from kilter._diagnosis.thresholds import Thresholds
 from kilter._records import Diagnosis
 from kilter._treatment.full_runs import FullRuns, Round, moved, trial
@@ -100,10 +100,10 @@ class _Course:
     examined: Examined
 
     def run(self) -> Round:
-        """The course, with the strengths of the changes chosen at its end."""
+        """The course; at its end the ways to make its changes are chosen."""
         found = self._rounds()
         changed = found.subject is not self.unchanged.subject
-        return self._full_runs.strengthened(found) if changed else found
+        return self._full_runs.varied(found) if changed else found
 
     @property
     def _full_runs(self) -> FullRuns:
@@ -140,7 +140,7 @@ class _Course:
         subject = self._sibling_subject
         return None if subject is None else self.steps.train(subject, self.tools)
 
-    @property
+    @cached_property
     def _sibling_subject(self) -> Subject | None:
         """The sibling; with its optimiser only, if the diagnosis has seen that this is what it takes."""
         outcome = self.examined.outcome
@@ -150,7 +150,7 @@ class _Course:
 
     def _may_gain(self, done: Trained) -> bool:
         """Whether the sibling may get further than this training, as far as the diagnosis knows."""
-        outcome, rows = self.examined.outcome, self.examined.rows
+        outcome, rows = self._seen_of_sibling, self.examined.rows
         if outcome is None or rows is None or done.failed:
             return True
         return outcome.is_behind_sibling(skill_of(rows, done.restored()))
@@ -231,8 +231,15 @@ class _Course:
     @property
     def _sibling_learns_nothing(self) -> bool:
         """Whether the diagnosis has tried the whole sibling, and it has learnt nothing."""
-        outcome = self.examined.outcome
+        outcome = self._seen_of_sibling
         return outcome is not None and outcome.is_whole and outcome.sibling < outcome.least(_LEARNT)
+
+    @property
+    def _seen_of_sibling(self) -> Outcome | None:
+        """What the diagnosis has seen of the sibling; None if this one, unlike that, is made on remedies."""
+        subject = self._sibling_subject
+        repaired = subject is not None and any(one.finding is not None for one in subject.steps)
+        return None if repaired else self.examined.outcome
 
     def _proven(self, trained: Sequence[Trained], search: Search) -> Round:
         """The best of what was trained, or the next if that is not proven, with the fewest changes.

@@ -1,7 +1,7 @@
 """What full training runs decide, each with the same rows and seed.
 
 Short ones do not show how far a network gets: certain repairs, changes of which too many were removed, and
-the strengths of changes, such as a rate of dropout.
+ways to make a change, such as the rate of dropout.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ from kilter._treatment.scoring import Scoring
 from kilter._treatment.search import Tools
 from kilter._treatment.subject import Subject
 
-# Values of the policy with which a change is made again: nothing left of what was eased, a low constant rate.
-STRENGTHS: Final[dict[str, dict[str, Any]]] = {
+# Another way to make a change: values of the policy (missing values apart, nothing left of what was eased, a
+# low constant rate), or another remedy.
+ALTERNATIVES: Final[dict[str, dict[str, Any] | str]] = {
+    "clip-sentinels": {"mark_missing": True},
+    "focal-loss": "dice-loss",
     "ease-regularization": {"dropout": 0.0, "l2": 0.0},
     "change-optimizer": {"adam_rate": 1e-3},
 }
@@ -71,31 +74,34 @@ class FullRuns:
         scoring = self.tools.scoring
         return scoring.better_by(full.score, fewer.score) > scoring.clear + scoring.noise
 
-    def strengthened(self, found: Round) -> Round:
-        """The round with the strengths of its changes that get furthest, where much is left to learn.
+    def varied(self, found: Round) -> Round:
+        """The round with the ways to make its changes that get furthest, where much is left to learn.
 
         Behind the reference any gain counts.
         """
         best = found
-        for code, values in STRENGTHS.items():
+        for code, way in ALTERNATIVES.items():
             done = best.trained
             if done is None or code not in best.subject.remedies or self.scoring.leaves_little(done.score):
                 continue
-            other = self._with_policy(best.subject, values)
-            if other is None or self._stops("other strengths of the changes"):
+            other = self._made_again(best.subject, code, way)
+            if other is None or self._stops("other ways to make the changes"):
                 continue
             again = self.train(other, self.tools)
-            tried = (*best.trials.tried, trial(again, f"another strength of {code}"))
-            trials = replace(best.trials, tried=tried)
+            trials = replace(best.trials, tried=(*best.trials.tried, trial(again, f"{code} in another way")))
             least = 0 if self.scoring.is_behind(done.score) else self.scoring.clear
             better = self.scoring.better_by(again.score, done.score) > least
             best = Round(other, again, trials) if better else replace(best, trials=trials)
         return best
 
-    def _with_policy(self, subject: Subject, values: dict[str, Any]) -> Subject | None:
-        """The subject's changes made again with other values of the policy; None if that changes nothing."""
-        policy = replace(subject.policy, remedies=replace(subject.policy.remedies, **values))
-        again = self.tools.remedy_set.again(replace(self.unchanged.subject, policy=policy), subject.steps)
+    def _made_again(self, subject: Subject, code: str, way: dict[str, Any] | str) -> Subject | None:
+        """The subject with one of its changes made in another way; None if that changes nothing."""
+        policy, steps = subject.policy, subject.steps
+        if isinstance(way, str):
+            steps = tuple(replace(one, code=way) if one.code == code else one for one in steps)
+        else:
+            policy = replace(policy, remedies=replace(policy.remedies, **way))
+        again = self.tools.remedy_set.again(replace(self.unchanged.subject, policy=policy), steps)
         words = [one.after for one in subject.changes]
         return None if again is None or [one.after for one in again.changes] == words else again
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
-from kilter._engine.program_cache import MANY_BATCHES, QUICK_STEPS, QUICK_WEIGHTS
+from kilter._engine.program_cache import MANY_BATCHES, QUICK_WEIGHTS
 
 BY_HAND: Final = "chosen by hand"
 
@@ -47,7 +47,7 @@ class SearchPolicy:
         3, "full training runs", "removed changes are put back one by one if full training loses without them"
     )
     short_training_steps: int = _number(
-        QUICK_STEPS,
+        4_000,
         "steps",
         "a shorter full training shares the program of the trials: compiling its own costs more",
     )
@@ -150,6 +150,7 @@ class RemedyPolicy:
     adam_rate: float = _number(
         0.0, "rate", "of Adam as a repair, constant; 0: as high as suits the network, and falling for classes"
     )
+    mark_missing: bool = _number(False, "yes or no", "whether missing values stay apart from the others")
     max_norm: float = _number(3.0, "norm", "of a unit's incoming weights", "Srivastava et al. 2014: 3 to 4")
     shift: float = _number(0.1, "share of the image", "of augmented images")
     residual_layers: int = _number(8, "hidden layers", "shallower stacks train without skip connections")

@@ -65,7 +65,8 @@ def _sibling(subject: Subject, keep: Collection[str], codes: Sequence[str]) -> S
         ]
         cleaning = cleaning_of(context, graph, [one.remedy for one in changes], easing)
         model, options = cleaning.model(), cleaning.compiled
-        if "reinitialize-paired" in [one.remedy for one in changes]:
+        made = [one.remedy for one in changes]
+        if "reinitialize-paired" in made or ("replace-activation" in made and not subject.trained):
             free = [one for one in model._flatten_layers(include_self=False) if one.trainable]
             draw_weights(free, subject.seed)
     treated = subject

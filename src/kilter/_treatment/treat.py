@@ -174,7 +174,7 @@ def _trained(given: AsGiven) -> keras.Model | None:
 def _compiled(subject: Subject) -> contextlib.AbstractContextManager[None]:
     """How all programs of the treatment are compiled: as suits the steps of a full training."""
     policy, steps = subject.policy.search, subject.training.epochs * subject.steps_per_epoch
-    return compiled_for(subject.model, steps, policy.quick_parameters, policy.short_training_steps)
+    return compiled_for(subject.model, steps, policy.quick_parameters)
 
 
 def _best(

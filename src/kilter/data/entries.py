@@ -105,7 +105,7 @@ def raw_targets(series: pl.Series) -> tuple[np.ndarray, np.ndarray]:
         return whole.fill_null(0).to_numpy(), missing
     if is_number(series) or isinstance(series.dtype, pl.Array):
         values = series.to_numpy() if isinstance(series.dtype, pl.Array) else as_numbers(series)[0]
-        return values, ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
+        return values, np.any(~np.isfinite(values).reshape(len(values), -1), axis=1)
     if is_text(series):
         text = plain_text(series)
         missing = text.is_null().to_numpy()

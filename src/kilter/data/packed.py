@@ -80,19 +80,17 @@ def _only_member(archive: zipfile.ZipFile, path: Path) -> IO[bytes]:
         raise DataError(
             expected=f"one file in {path}",
             received=f"{len(names)}: {first_named(map(quote, names))}" if names else "none",
-            remedy=f"name one: {quote(f'{path}{_TABLE}{names[0]}')}" if names else "pack a table into it",
+            remedy=f"name one: '{path}{_TABLE}{names[0]}'" if names else "pack a table into it",
         )
     return archive.open(names[0])
 
 
-def names_member(source: str) -> bool:
+def recognises(source: str) -> bool:
     """Whether the source is one file of an archive: ``FILE.zip?table=NAME``."""
     return source.lower().partition(_TABLE)[0].endswith(".zip") and _TABLE in source
 
 
-def read_member(
-    source: str, options: LoadOptions, read_file: Callable[[Path, LoadOptions], Source]
-) -> Source:
+def read(source: str, options: LoadOptions, read_file: Callable[[Path, LoadOptions], Source]) -> Source:
     """Read one file of a zip archive, named with or without its folder and its ending, with ``read_file``."""
     name, _, wanted = source.partition(_TABLE)
     path = at_home(name)

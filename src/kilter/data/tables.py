@@ -70,14 +70,12 @@ def table_source(
     if not options.unlabelled:
         frame, left = without_totals(frame)
         shaped += left
-    others = (None if one is None else plain(one, options.known_target)[0] for one in (test, validation))
-    test, validation = others
-    about = replace(about, notes=about.notes + shaped)
-    frame, test, validation = (
-        None if one is None else _with_joint_target(one, options.known_target)
-        for one in (frame, test, validation)
+    named = options.known_target
+    frame = _with_joint_target(frame, named)
+    test, validation = (
+        None if one is None else _with_joint_target(plain(one, named)[0], named) for one in (test, validation)
     )
-    assert frame is not None
+    about = replace(about, notes=about.notes + shaped)
     if options.seen is not None:
         options.seen(frame)
     if frame.height == 0:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kilter.nn.gain import Gain, Moments, activation_moments, variance_gain
     from kilter.nn.losses import (
         Contrastive,
+        ScaledHuber,
         SmoothedSparseCategoricalCrossentropy,
         SparseCategoricalFocalCrossentropy,
         SparseDice,
@@ -31,6 +32,7 @@ _NAMES = {
     "kilter.nn.gain": ("Gain", "Moments", "activation_moments", "variance_gain"),
     "kilter.nn.losses": (
         "Contrastive",
+        "ScaledHuber",
         "SmoothedSparseCategoricalCrossentropy",
         "SparseCategoricalFocalCrossentropy",
         "SparseDice",
@@ -56,6 +58,7 @@ __all__ = [
     "PenalizedWeights",
     "PositionEmbedding",
     "RReLU",
+    "ScaledHuber",
     "SmoothedSparseCategoricalCrossentropy",
     "SparseCategoricalFocalCrossentropy",
     "SparseDice",

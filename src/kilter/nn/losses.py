@@ -34,6 +34,13 @@ def sparse_categorical_focal_crossentropy(
     )
 
 
+def scaled_huber(y_true: Any, y_pred: Any, scales: Any, delta: float = 1.0) -> Any:
+    """The mean Huber loss of the numbers of each row, in their ``scales``, shape (...) for (..., k)."""
+    y_pred = keras.ops.convert_to_tensor(y_pred)
+    scales = keras.ops.convert_to_tensor(scales, y_pred.dtype)
+    return keras.losses.huber(keras.ops.cast(y_true, y_pred.dtype) / scales, y_pred / scales, delta)
+
+
 def sparse_dice(y_true: Any, y_pred: Any) -> Any:
     """1 - Dice of each class over all other axes, shape (classes,), for class numbers."""
     one_hot, y_pred = _one_hot(y_true, y_pred)
@@ -62,7 +69,7 @@ def _one_hot(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
     return keras.ops.one_hot(keras.ops.cast(y_true, "int32"), y_pred.shape[-1], dtype=y_pred.dtype), y_pred
 
 
-class _OfLabels(LossFunctionWrapper):
+class _Recreated(LossFunctionWrapper):
     """A loss that Keras recreates from its name, reduction and options."""
 
     def get_config(self) -> dict[str, Any]:
@@ -71,7 +78,7 @@ class _OfLabels(LossFunctionWrapper):
 
 
 @keras.saving.register_keras_serializable(package="kilter")
-class SmoothedSparseCategoricalCrossentropy(_OfLabels):
+class SmoothedSparseCategoricalCrossentropy(_Recreated):
     """Keras's ``CategoricalCrossentropy(label_smoothing=...)`` for labels that are class numbers.
 
     Its minimum is the entropy of the smoothed label, not 0, so do not compare losses with different
@@ -112,7 +119,7 @@ class SmoothedSparseCategoricalCrossentropy(_OfLabels):
 
 
 @keras.saving.register_keras_serializable(package="kilter")
-class SparseCategoricalFocalCrossentropy(_OfLabels):
+class SparseCategoricalFocalCrossentropy(_Recreated):
     """Keras's ``CategoricalFocalCrossentropy`` for labels that are class numbers, such as masks.
 
     Right and sure answers count little, rare classes as ``alpha`` says (Lin et al. 2017).
@@ -150,7 +157,7 @@ class SparseCategoricalFocalCrossentropy(_OfLabels):
 
 
 @keras.saving.register_keras_serializable(package="kilter")
-class SparseDice(_OfLabels):
+class SparseDice(_Recreated):
     """1 - Dice, the mean over the classes, for masks of class numbers: how far answers and masks overlap.
 
     Each class counts alike, however few pixels it has. It is computed over a whole batch, so that weights of
@@ -175,7 +182,7 @@ class SparseDice(_OfLabels):
 
 
 @keras.saving.register_keras_serializable(package="kilter")
-class Contrastive(_OfLabels):
+class Contrastive(_Recreated):
     """The contrastive loss of distances: d² for pairs that belong together, max(margin - d, 0)² for others.
 
     Args:
@@ -208,4 +215,37 @@ class Contrastive(_OfLabels):
             dtype=dtype,
             margin=margin,
             near=near,
+        )
+
+
+@keras.saving.register_keras_serializable(package="kilter")
+class ScaledHuber(_Recreated):
+    """Keras's ``Huber(delta)`` of several numbers, each divided by its scale, so that all count alike.
+
+    Args:
+        scales: of each number of the target, above 0; typically its standard deviation.
+        delta: how many scales large an error is that counts in proportion, and no longer squared.
+
+    Example:
+        >>> import numpy as np
+        >>> loss = ScaledHuber([1000.0, 1.0], delta=3.0)
+        >>> float(loss(np.array([[5000.0, 5.0]]), np.array([[6000.0, 6.0]])))
+        0.5
+    """
+
+    def __init__(
+        self,
+        scales: Sequence[float],
+        delta: float = 1.0,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "scaled_huber",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            scaled_huber,
+            reduction=reduction,  # pyright: ignore[reportArgumentType]  (Keras takes None too)
+            name=name,
+            dtype=dtype,
+            scales=list(scales),
+            delta=delta,
         )

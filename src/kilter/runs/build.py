@@ -34,8 +34,8 @@ from kilter._tuning.clip_threshold import FoundClip, clip_threshold
 from kilter._tuning.find_lr import FoundRate, find_lr
 from kilter._validation import errors_as
 from kilter.data import Dataset, Source, Splits
-from kilter.data.leaks import leak_notes
 from kilter.data.loading import absolute
+from kilter.data.relations import leak_notes
 from kilter.errors import ModelError, RecipeError
 from kilter.nn.builders import BYTES_A_WEIGHT
 from kilter.recipe import FileSection, Recipe, ReuseSection

@@ -185,9 +185,11 @@ def _resumed(model: keras.Model, run: Run, call: Call, train: Train) -> History:
         first, start = checkpoint.finished, start_of(checkpoint)
         if average is not None:
             average.restore(checkpoint.tree["average"])
-    if result is not None and result.status == "finished":
-        if call.epochs <= before["epochs"]:
-            first, start = max(first, call.epochs), Start()  # a callback may have ended it before
+    finished = result is not None and result.status == "finished"
+    stopped = checkpoint is not None and checkpoint.scalars.get("stopped", False)
+    if (finished or stopped) and call.epochs <= before["epochs"]:
+        first, start = max(first, call.epochs), Start()  # a callback may have ended it before
+    if finished:
         run.remove_result()
     kept = {name: before[name] for name in ("seed", "learning_rate") if name in before}
     run.write_call(to_json(now | kept))

@@ -94,6 +94,7 @@ class Recorder(keras.callbacks.Callback):
         self._model_epoch: int | None = None
         self._within: int | None = None
         self._divergence: dict[str, Any] | None = None
+        self.stopped = False  # by another callback, after the newest epoch
         self._began = 0.0
         self._compiled = 0.0
 
@@ -125,6 +126,7 @@ class Recorder(keras.callbacks.Callback):
         if self.watch.is_best:
             self.best = Best(model.get_weights(), [np.array(one.value) for one in _optimizer_of(model)])
         self._history = (*self._history, record.to_json())
+        self.stopped = bool(model.stop_training)
         average = self.average
         with contextlib.nullcontext() if average is None else average.training_weights():
             self._newest = self._unsaved(epoch, None, _state(model))
@@ -236,6 +238,7 @@ class Recorder(keras.callbacks.Callback):
             "monitor": self.watch.monitor,
             "callbacks": states_of(self.beside),
             "divergence": self._divergence,
+            "stopped": self.stopped and step is None,
             checkpoints.RUN: self.run.identity,
             checkpoints.HISTORY: list(self._history),
             **(more or {}),

@@ -114,7 +114,7 @@ def _share(context: Context, name: str, code: str) -> list[Finding]:
     results = []
     for (severity, limit), layers in sorted(bands.items()):  # severe ones first
         share = max(layers.values())
-        evidence = [seen(limits, limit, f"largest share among {len(layers)} layers", share)]
+        evidence = [seen(limits, limit, "largest share in a hidden layer", share)]
         results.append(finding(code, severity, layers, evidence, share=share))
     return results
 

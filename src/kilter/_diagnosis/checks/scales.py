@@ -6,6 +6,7 @@ import math
 from typing import Any, Final
 
 import jax.numpy as jnp
+import keras
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
@@ -27,7 +28,8 @@ def check_sentinels(context: Context) -> list[Finding]:
     """Columns of a table in which a number such as -999 stands for a missing value."""
     found = []
     for index, array in enumerate(context.inputs):
-        if any(isinstance(one.layer, LOOKUPS) for one in context.readers(index)):
+        readers = context.readers(index)
+        if any(isinstance(one.layer, LOOKUPS) or _is_clipped(context, one) for one in readers):
             continue
         columns = sentinels(array)
         if columns:
@@ -87,14 +89,20 @@ def check_scaling_layers(context: Context) -> list[Finding]:
 
 
 def _scaling_chain(context: Context, first: LayerFacts) -> list[LayerFacts]:
-    """The scaling layers from the input on, one after the other."""
+    """The scaling layers from the input on, one after the other, and what clips their outputs."""
     chain = [first]
     while len(chain[-1].consumers) == 1:
         after = context.layers[chain[-1].consumers[0]]
-        if not isinstance(after.layer, SCALINGS):
+        if not isinstance(after.layer, (*SCALINGS, keras.layers.ReLU)):
             break
         chain.append(after)
     return chain
+
+
+def _is_clipped(context: Context, first: LayerFacts) -> bool:
+    """Whether a layer that reads an input scales it, and another clips it then."""
+    clips = (one.layer for one in _scaling_chain(context, first)[1:])
+    return any(getattr(one, "max_value", None) is not None for one in clips)
 
 
 def _through(chain: list[LayerFacts], rows: np.ndarray) -> np.ndarray | None:

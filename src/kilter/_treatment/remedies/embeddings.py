@@ -18,6 +18,7 @@ from kilter._models.layers import RECURRENT, LayerFacts
 from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import operated, rebuilt, remedies, replaceable
 from kilter._treatment.remedies.inputs import statistics
+from kilter._treatment.remedies.scales import input_scalings
 from kilter._treatment.subject import Subject
 
 _MOST_IDS = 1_000_000
@@ -78,7 +79,8 @@ def embed_ids(subject: Subject, finding: Finding) -> Subject | None:
         _embedded(np.concatenate(pair), ids, fresh_name(subject.model, f"ids_{place}")) if ids else None
         for place, (pair, ids) in enumerate(zip(zip(arrays, held, strict=True), columns, strict=True))
     ]
-    cuts = {one: rebuilt(type(one)) for one in open_layers(subject.model) if one.weights}
+    cuts: dict[Any, Cut] = {one: rebuilt(type(one)) for one in open_layers(subject.model) if one.weights}
+    cuts |= {one.layer: lambda _: None for one in input_scalings(subject)}
     change = Change(
         remedy="embed-ids",
         where=("data",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import jax
@@ -32,9 +33,10 @@ _MARGIN: Final = 0.1
 
 
 def clip_sentinels(subject: Subject, finding: Finding) -> Subject | None:
-    """Layers that clip each column just outside of its other values, and standardise it.
+    """Layers that clip each column just outside of its other values, standardise it, and fill sentinels in.
 
-    A sentinel then differs from the other values by a tenth of their range, no longer by many times of it.
+    A sentinel becomes 0, the mean of the other values. With ``policy.remedies.mark_missing`` it differs from
+    them by a tenth of their range instead.
     """
     if not can_be_cut(subject.model):
         return None
@@ -45,21 +47,23 @@ def clip_sentinels(subject: Subject, finding: Finding) -> Subject | None:
     if not any(found) or _has(subject, "clip"):
         return None
     front = [
-        _clipping(subject, array, index) if columns else None
+        _clipping(subject, array, index, columns) if columns else None
         for index, (array, columns) in enumerate(zip(arrays, found, strict=True))
     ]
     count = sum(map(len, found))
+    marked = subject.policy.remedies.mark_missing
+    meant = "clipped just outside of the other values" if marked else "taken as the mean of the other values"
     change = Change(
         remedy="clip-sentinels",
         where=("data",),
         before=f'{count} columns with values that mean "missing"',
-        after="columns clipped just outside of their other values, and standardised",
+        after=f"these {meant}; columns standardised",
     )
     return operated(subject, change, {}, front=front)
 
 
-def _clipping(subject: Subject, array: np.ndarray, index: int) -> Any:
-    """A model of three layers: columns scaled so that a sentinel falls outside of 0 to 1, clipped, scaled."""
+def _clipping(subject: Subject, array: np.ndarray, index: int, columns: Mapping[int, float]) -> keras.Model:
+    """A model that scales columns so that sentinels fall outside of 0 to 1, clips, standardises and fills."""
     own = without_sentinels(array)
     finite = np.where(np.isfinite(own), own, np.nan)
     low, high = np.nanmin(finite, axis=0), np.nanmax(finite, axis=0)
@@ -68,14 +72,25 @@ def _clipping(subject: Subject, array: np.ndarray, index: int) -> Any:
     scaled = (finite - below) / whole
     mean, deviation = np.nanmean(scaled, axis=0), np.nanstd(scaled, axis=0)
     variance = np.square(np.where(deviation > 0, deviation, 1.0))
-    named = fresh_name(subject.model, f"clip_{index}")
     options: dict[str, Any] = {"axis": -1, "dtype": "float32"}
-    stack = [
-        keras.layers.Normalization(mean=below, variance=np.square(whole), **options),
-        keras.layers.ReLU(max_value=1.0),
-        keras.layers.Normalization(mean=mean, variance=variance, **options),
-    ]
-    return keras.Sequential([keras.Input(array.shape[1:]), *stack], name=named)
+    given = keras.Input(array.shape[1:])
+    clipped = keras.layers.Normalization(mean=below, variance=np.square(whole), **options)(given)
+    clipped = keras.layers.ReLU(max_value=1.0, dtype="float32")(clipped)
+    made = keras.layers.Normalization(mean=mean, variance=variance, **options)(clipped)
+    if not subject.policy.remedies.mark_missing:
+        parts = [made]
+        for above in (False, True):
+            sides = {one for one, value in columns.items() if (value > high[one]) == above}
+            if sides:
+                steep = [(1 + 2 * _MARGIN) / _MARGIN * (one in sides) for one in range(array.shape[1])]
+                # 0 at the end where the sentinels of these columns are, 1 at their other values.
+                scale, offset = (-1, 1) if above else (1, 0)
+                # Keras says float and takes one for each column.
+                offsets: Any = [offset * one if one else 1.0 for one in steep]
+                known = keras.layers.Rescaling([scale * one for one in steep], offsets, dtype="float32")
+                parts.append(keras.layers.ReLU(max_value=1.0, dtype="float32")(known(clipped)))
+        made = keras.layers.Multiply(dtype="float32")(parts)
+    return keras.Model(given, made, name=fresh_name(subject.model, f"clip_{index}"))
 
 
 def _is_looked_up(subject: Subject, index: int) -> bool:
@@ -90,12 +105,7 @@ def refit_scaling(subject: Subject, finding: Finding) -> Subject | None:
     """Scaling layers at the inputs give way to one that fits the training rows."""
     if not can_be_cut(subject.model):
         return None
-    calls = subject.facts[0]
-    chain, waiting = [], [one for one in calls if one.takes_input and isinstance(one.layer, SCALINGS)]
-    while waiting:
-        one = waiting.pop()
-        chain.append(one)
-        waiting += [calls[i] for i in one.consumers if isinstance(calls[i].layer, SCALINGS)]
+    chain = input_scalings(subject)
     arrays = [np.asarray(one) for one in jax.tree.leaves(subject.x)]
     if not chain or len(arrays) != len(subject.model.inputs) or _fits(subject, arrays):
         return None
@@ -113,6 +123,17 @@ def refit_scaling(subject: Subject, finding: Finding) -> Subject | None:
     )
     cuts: dict[Any, Cut] = {one.layer: lambda config: None for one in chain}
     return operated(subject, change, cuts, front=front)
+
+
+def input_scalings(subject: Subject) -> list[LayerFacts]:
+    """The scaling layers that read an input, and those that read their outputs."""
+    calls = subject.facts[0]
+    chain, waiting = [], [one for one in calls if one.takes_input and isinstance(one.layer, SCALINGS)]
+    while waiting:
+        one = waiting.pop()
+        chain.append(one)
+        waiting += [calls[i] for i in one.consumers if isinstance(calls[i].layer, SCALINGS)]
+    return chain
 
 
 def _fits(subject: Subject, arrays: list[np.ndarray]) -> bool:
