@@ -130,6 +130,7 @@ def _rewritten(name: str) -> list[Any]:
     return _equations(jax.make_jaxpr(rewrite(trace(gradients, images, kernel), batch_size=4))(images, kernel))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("name", "product"),
     [
@@ -142,7 +143,7 @@ def _rewritten(name: str) -> list[Any]:
     ],
 )
 def test_which_forms_are_taken(name: str, product: bool):
-    """The kernel's gradient is a product for few filters, but for groups; no convolution goes over zeros between images."""
+    """A product gives the gradient of a kernel of few filters, but not in groups; none convolves zeros."""
     equations = _rewritten(name)
     assert any(one.primitive.name == "dot_general" for one in equations) == product
     spread = [max(one.params.get("lhs_dilation", (1,))) > 1 for one in equations]
