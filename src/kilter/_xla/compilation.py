@@ -95,9 +95,9 @@ def is_quick() -> bool:
 def compile_options(*, compares: bool = False, hoists: bool = True) -> dict[str, Any]:
     """Options for XLA by platform: on a CPU, the widest vectors that the machine has.
 
-    Unless it ``hoists``, what a loop computes alike in every step stays in the loop. In a training step these
-    are the factors of frozen normalisation: short vectors, each of which would be a kernel to compile. Within :func:`quick_compilation` less optimisation, but some if the program ``compares`` floats for
-    equality (:func:`compares_floats`).
+    Within :func:`quick_compilation` less optimisation, but some if the program ``compares`` floats for
+    equality (:func:`compares_floats`). Unless it ``hoists``, what a loop computes alike in every step stays
+    in it: in a training step the factors of frozen normalisation, each of which would be a kernel to compile.
     """
     if jax.default_backend() != "cpu":
         return {}

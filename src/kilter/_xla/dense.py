@@ -18,8 +18,8 @@ left operand. The gradient dw = x·dh of a layer before it becomes (x·one)·dh,
 
 Gain (medians, 2 cores): 17 µs against 8 µs for 32×100 by 32×100; 1,990 instead of 2,364 µs a step of the
 20×100 network at batch 32, and 15.0 instead of 17.4 ms at 512. Transposed kernels: an epoch of 0.69 instead
-of 0.75 s. With kernels of 512×512 and more the rules took 1.03 to 1.22 times the CPU time at batch 8 to 128, so
-steps with one stay as written (decision 120). The carried first kernel, with
+of 0.75 s. Kernels of 512×512 and more took 1.03 to 1.22 times the CPU time at batch 8 to 128, so that steps
+with one stay as written (decision 120). The carried first kernel, with
 :mod:`kilter._xla.reciprocals`: 1,700 instead of 2,090 µs a step. Gradients that wait (:func:`late`): 0.77
 instead of 0.86 s an epoch at batch 32.
 
