@@ -6,6 +6,8 @@
     .venv/bin/python benchmarks/corpus.py reported            programs of other kinds, and the calibration
     .venv/bin/python benchmarks/corpus.py repairs             a sample of all kinds of programs, treated
     .venv/bin/python benchmarks/corpus.py sequences           recurrent networks and attention, the same way
+    .venv/bin/python benchmarks/corpus.py causes              data, losses, updates and splits, the same way
+    .venv/bin/python benchmarks/corpus.py strangers           programs after public reports, the same way
     .venv/bin/python benchmarks/corpus.py odd                 valid programs of every other kind: no exception
 
 ``--held-out SEED`` draws other depths, widths and weights. Results go to benchmarks/results/.
@@ -18,6 +20,7 @@ import datetime
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +31,17 @@ import numpy as np
 from bench import machine
 from programs import calibration, measuring, odd, repairs
 from programs.cases import cases
+from programs.causes_cases import causes
 from programs.families import Case
 from programs.reported_cases import reported
 from programs.sequence_cases import sequences
+from programs.strangers import strangers
 from programs.summary import of_diagnoses, of_treatments, page
 
+# Programs that are trained beside their references, for the calibration of the findings.
+JUDGED: dict[str, Callable[[], Any]] = {
+    "reported": reported, "sequences": sequences, "causes": causes, "strangers": strangers,
+}  # fmt: skip
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -43,8 +52,8 @@ def main() -> int:
         found = measuring.claims(options.number, lambda line: print(line, flush=True))
         lines = [f"{found['claimed']} of {found['trials']} trials of identical programs claim an effect"]
         rows: list[dict[str, Any]] = [found]
-    elif options.what in ("reported", "sequences"):
-        known: Any = reported() if options.what == "reported" else sequences()
+    elif options.what in JUDGED:
+        known = JUDGED[options.what]()
         chosen = [one for one in known if not options.only or any(part in one.name for part in options.only)]
         found = measuring.each(chosen, calibration.judged, lambda name, one: print(name, one, flush=True))
         rows = measuring.to_rows(found)
@@ -120,7 +129,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    kinds = ("diagnose", "treat", "reported", "repairs", "sequences", "null", "odd")
+    kinds = ("diagnose", "treat", "repairs", "null", "odd", *JUDGED)
     parser.add_argument("what", choices=kinds)
     parser.add_argument("number", nargs="?", type=int, default=200, help="trials of null")
     parser.add_argument("--sample", type=int, default=0, help="so many cases, drawn with --seed")

@@ -154,3 +154,11 @@ def test_keras_wrappers_for_scikit_learn_gain_without_a_rewrite():
 def test_only_models_are_accelerated(function):
     with pytest.raises(ModelError, match="a Keras model"):
         function(keras.layers.Dense(2))
+
+
+def test_an_accelerated_fit_takes_kilters_own_options():
+    model = kilter.accelerate(keras.Sequential([keras.layers.Dense(1)]))
+    model.compile("sgd", "mse")
+    cosine = kilter.schedules.cosine(0.1, length=4)
+    history = model.fit(np.ones((8, 2)), np.ones((8, 1)), epochs=2, verbose=0, schedule=cosine)
+    assert "learning_rate" in history.history

@@ -24,7 +24,6 @@ FLOORS = {
     "_records": 0,
     "_text": 0,
     "_toml": 0,
-    "_plotting": 0,  # loads report when a picture is asked for
     "_layout": 0.25,  # above the text that it lays out
     "_system": 0.5,  # raises errors
     "_validation": 0.5,
@@ -64,8 +63,7 @@ LAZY = {
     "kilter/data/__init__.py": "reading data needs no JAX, and arrays in memory no reader of files",
     "kilter/schedules/__init__.py": "recipes list the schedules without loading Keras",
     "kilter/schedules/registry.py": "a schedule loads Keras when it is used; recipes name it without",
-    "kilter/_models/keras_internals.py": "each symbol by its name, so that all that are missing can be named",
-    "kilter/_plotting.py": "pictures are drawn above the records, and training loads no plotly",
+    "kilter/_records.py": "pictures are drawn above the records, and training loads no plotly",
     "kilter/report/__init__.py": "a picture of one record does not load the pages of all others",
     "kilter/pretrain/tasks/base.py": "a task loads when it is used: one line adds it",
     "kilter/_fit.py": "a training that keeps no run loads neither checkpoints nor event files",

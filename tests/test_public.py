@@ -34,7 +34,7 @@ PUBLIC = {
         BackendError DataError KilterError ModelError OptionError RecipeError RunError RunWarning""",
     "kilter.nn": """
         DepthRecord Gain LayerScaling LayerSignal LsuvRecord Moments PAIRINGS Pairing PenalizedWeights
-        PositionEmbedding RReLU
+        PositionEmbedding RReLU Contrastive ScaledHuber
         SmoothedSparseCategoricalCrossentropy SparseCategoricalFocalCrossentropy SparseDice VarianceScaling
         activation_moments cnn is_paired l1_zeros lsuv mlp pairing pairing_of variance_gain
         variance_through_depth""",

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from programs import hand_fixes
 from programs.causes import Cause, Kind, Setting, Words, numbered, one_hot
 from programs.causes_rows import (
     SPARSE,
@@ -211,6 +212,7 @@ def _frozen() -> Any:
 
 def causes() -> list[Cause]:
     """All of them."""
-    rows: list[Row] = [(name, "sound", setting, words, ()) for name, setting, words in SOUND]
-    rows += [(name, "faulty", setting, words, codes) for name, setting, words, codes in FAULTY]
+    sound, faulty = (*SOUND, *hand_fixes.SOUND), (*FAULTY, *hand_fixes.FAULTY)
+    rows: list[Row] = [(name, "sound", setting, words, ()) for name, setting, words in sound]
+    rows += [(name, "faulty", setting, words, codes) for name, setting, words, codes in faulty]
     return numbered(rows)

@@ -3,8 +3,6 @@
 Names load on first use (PEP 562), so that ``kilter --help`` does not import JAX.
 """
 
-from __future__ import annotations
-
 import importlib
 import os
 from typing import Any
@@ -14,49 +12,42 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 
 __version__ = "0.1.0"
 
-_NAMES = {
-    "fit": "kilter._fit",
-    "evaluate": "kilter._engine.inference",
-    "predict": "kilter._engine.inference",
-    "search": "kilter._compare.search",
-    "accelerate": "kilter._accelerate",
-    "restore": "kilter._accelerate",
-    "engine": "kilter._accelerate",
-    "KilterClassifier": "kilter._estimators",
-    "KilterRegressor": "kilter._estimators",
-    "compare": "kilter._compare.compare",
-    "sweep": "kilter._compare.compare",
-    "diagnose": "kilter._diagnosis.diagnose",
-    "Thresholds": "kilter._diagnosis.thresholds",
-    "probe": "kilter._engine.measuring",
-    "measured_steps": "kilter._engine.measuring",
-    "treat": "kilter._treatment.treat",
-    "Policy": "kilter._treatment.policy",
-    "Doctor": "kilter._diagnosis.callback",
-    "find_lr": "kilter._tuning.find_lr",
-    "clip_threshold": "kilter._tuning.clip_threshold",
-    "gradient_noise_scale": "kilter._tuning.noise_scale",
-    "largest_curvature": "kilter._tuning.curvature",
-    "reuse": "kilter._transfer.reusing",
-    "cuts": "kilter._transfer.cutting",
-    "fine_tune": "kilter._transfer.fine_tuning",
-    "Stage": "kilter._transfer.stages",
-    "load_source": "kilter._transfer.sources",
-    "search_reuse": "kilter._studies.search_reuse",
-    "reuse_study": "kilter._studies.reuse_study",
-    "Way": "kilter._studies.encoders",
-    "Pretraining": "kilter._studies.encoders",
-    "predict_mc": "kilter._infer.monte_carlo",
-    "calibration": "kilter._infer.calibration",
-    "fold_batch_norm": "kilter._infer.folding",
-    "refresh_batch_norm": "kilter._engine.batch_statistics",
-    "zero_small_weights": "kilter._infer.sparsity",
-    "to_half": "kilter._infer.half_precision",
-    "largest_difference": "kilter._infer.folding",
-    "OptaxOptimizer": "kilter._engine.optax_optimizer",
-    "ExponentialMovingAverage": "kilter._engine.averaging",
-    "StochasticWeightAverage": "kilter._engine.averaging",
+# By the module below kilter, the names that it defines.
+_MODULES = {
+    "_fit": "fit",
+    "_engine.inference": "evaluate predict",
+    "_compare.search": "search",
+    "_accelerate": "accelerate restore engine",
+    "_estimators": "KilterClassifier KilterRegressor",
+    "_compare.compare": "compare sweep",
+    "_diagnosis.diagnose": "diagnose",
+    "_diagnosis.thresholds": "Thresholds",
+    "_engine.measuring": "probe measured_steps",
+    "_treatment.treat": "treat",
+    "_treatment.policy": "Policy",
+    "_diagnosis.callback": "Doctor",
+    "_tuning.find_lr": "find_lr",
+    "_tuning.clip_threshold": "clip_threshold",
+    "_tuning.noise_scale": "gradient_noise_scale",
+    "_tuning.curvature": "largest_curvature",
+    "_transfer.reusing": "reuse",
+    "_transfer.cutting": "cuts",
+    "_transfer.fine_tuning": "fine_tune",
+    "_transfer.stages": "Stage",
+    "_transfer.sources": "load_source",
+    "_studies.search_reuse": "search_reuse",
+    "_studies.reuse_study": "reuse_study",
+    "_studies.encoders": "Way Pretraining",
+    "_infer.monte_carlo": "predict_mc",
+    "_infer.calibration": "calibration",
+    "_infer.folding": "fold_batch_norm largest_difference",
+    "_engine.batch_statistics": "refresh_batch_norm",
+    "_infer.sparsity": "zero_small_weights",
+    "_infer.half_precision": "to_half",
+    "_engine.optax_optimizer": "OptaxOptimizer",
+    "_engine.averaging": "ExponentialMovingAverage StochasticWeightAverage",
 }
+_NAMES = {name: f"kilter.{module}" for module, names in _MODULES.items() for name in names.split()}
 _PACKAGES = ("data", "errors", "nn", "pretrain", "recipe", "runs", "report", "schedules")
 
 __all__ = ["__version__", *_NAMES, *_PACKAGES]

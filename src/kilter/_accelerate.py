@@ -1,9 +1,8 @@
 """``kilter.accelerate`` and ``kilter.engine``: Keras's own methods run on kilter's engine."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from types import MethodType
 from typing import Any, Final, TypeVar
@@ -21,7 +20,11 @@ from kilter.errors import KilterError, ModelError
 
 AnyModel = TypeVar("AnyModel", bound=keras.Model)
 
-_METHODS: Final = ("fit", "evaluate", "predict")
+_FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
+    "fit": fit,
+    "evaluate": inference.evaluate,
+    "predict": inference.predict,
+}
 
 
 def accelerate(model: AnyModel, *, stable_loss: bool = True) -> AnyModel:
@@ -48,7 +51,7 @@ def accelerate(model: AnyModel, *, stable_loss: bool = True) -> AnyModel:
         'kilter'
     """
     _check(model)
-    for name in _METHODS:
+    for name in _FUNCTIONS:
         if name not in vars(model):
             method = _replaced(getattr(type(model), name), stable_loss)
             setattr(model, name, MethodType(method, model))
@@ -62,7 +65,7 @@ def restore(model: AnyModel) -> AnyModel:
         ModelError: if ``model`` is not a Keras model.
     """
     _check(model)
-    for name in _METHODS:
+    for name in _FUNCTIONS:
         if _is_ours(vars(model).get(name)):
             delattr(model, name)
     return model
@@ -85,8 +88,8 @@ def engine(*, stable_loss: bool = True) -> Iterator[None]:
         >>> type(history).__module__.split(".")[0]
         'kilter'
     """
-    before = {name: vars(keras.Model).get(name) for name in _METHODS}
-    for name in _METHODS:
+    before = {name: vars(keras.Model).get(name) for name in _FUNCTIONS}
+    for name in _FUNCTIONS:
         setattr(keras.Model, name, _replaced(getattr(keras.Model, name), stable_loss))
     try:
         yield
@@ -115,14 +118,13 @@ def _replaced(method: Callable[..., Any], stable_loss: bool) -> Callable[..., An
     """One of Keras's methods on the engine; in an override, ``super()`` runs on the engine."""
     if _is_ours(method):
         return method
-    on_engine = {"fit": _fit, "evaluate": _evaluate, "predict": _predict}[method.__name__]
     is_stock = method.__module__.startswith("keras.")
 
     @functools.wraps(method)
     def run(model: keras.Model, *args: Any, **options: Any) -> Any:
         if is_stock:
             with from_logits(stable_loss):
-                return on_engine(method, model, *args, **options)
+                return _on_engine(method, model, args, options)
         with engine(stable_loss=stable_loss):
             return method(model, *args, **options)
 
@@ -141,115 +143,36 @@ class _Begun(keras.callbacks.Callback):
     on_test_begin = on_predict_begin = on_train_begin
 
 
-def _listed(callbacks: Any) -> list[Any]:
-    return list(callbacks) if isinstance(callbacks, Sequence) else [callbacks] if callbacks else []
-
-
-def _fit(
-    method: Callable[..., Any],
-    model: keras.Model,
-    x: Any = None,
-    y: Any = None,
-    batch_size: int | None = None,
-    epochs: int = 1,
-    verbose: Any = "auto",
-    callbacks: Any = None,
-    **options: Any,
+def _on_engine(
+    method: Callable[..., Any], model: keras.Model, args: tuple[Any, ...], options: dict[str, Any]
 ) -> Any:
-    watch = _Begun()
-    try:
-        with loop_called_by_model():
-            return fit(
-                model,
-                x,
-                y,
-                batch_size=batch_size,
-                epochs=epochs,
-                verbose=verbose,
-                callbacks=[watch, *_listed(callbacks)],
-                seed=int(np.random.randint(2**31)),
-                **options,
-            )
-    except KilterError as error:
-        if watch.begun:
-            raise
-        _warn("fit", error)
-        with values_survive(model):
-            return method(model, x, y, batch_size, epochs, verbose, callbacks, **options)
+    """The call of Keras's ``method`` on the engine, or by Keras if kilter rejects it before it begins."""
+    name, watch = method.__name__, _Begun()
 
-
-def _evaluate(
-    method: Callable[..., Any],
-    model: keras.Model,
-    x: Any = None,
-    y: Any = None,
-    batch_size: int | None = None,
-    verbose: Any = "auto",
-    sample_weight: Any = None,
-    steps: int | None = None,
-    callbacks: Any = None,
-    return_dict: bool = False,
-    **own: Any,
-) -> Any:
     def by_keras() -> Any:
         with values_survive(model):
-            return method(
-                model, x, y, batch_size, verbose, sample_weight, steps, callbacks, return_dict, **own
-            )
+            return method(model, *args, **options)
 
-    watch = _Begun()
-    if own:  # Keras's fit validates with an iterator that it keeps
+    signature = inspect.signature(method)
+    known = {key: value for key, value in options.items() if name != "fit" or key in signature.parameters}
+    bound = signature.bind(model, *args, **known)
+    bound.apply_defaults()
+    given = {key: value for key, value in bound.arguments.items() if key not in ("self", "kwargs")}
+    given |= {key: value for key, value in options.items() if key not in known}  # kilter's own
+    if bound.arguments.get("kwargs"):  # Keras's fit validates with an iterator that it keeps
         return by_keras()
+    listed = given["callbacks"] or ()
+    given["callbacks"] = [watch, *(listed if isinstance(listed, Sequence) else [listed])]
+    if name == "fit":
+        given["seed"] = int(np.random.randint(2**31))
     try:
         with loop_called_by_model():
-            return inference.evaluate(
-                model,
-                x,
-                y,
-                sample_weight=sample_weight,
-                batch_size=batch_size,
-                steps=steps,
-                callbacks=[watch, *_listed(callbacks)],
-                return_dict=return_dict,
-                verbose=verbose,
-            )
+            return _FUNCTIONS[name](model, **given)
     except KilterError as error:
         if watch.begun:
             raise
-        _warn("evaluate", error)
+        warn(
+            f"model.{name} runs on Keras's own loop, not on kilter's engine: expected {error.expected}; "
+            f"received {error.received}."
+        )
         return by_keras()
-
-
-def _predict(
-    method: Callable[..., Any],
-    model: keras.Model,
-    x: Any,
-    batch_size: int | None = None,
-    verbose: Any = "auto",
-    steps: int | None = None,
-    callbacks: Any = None,
-) -> Any:
-    watch = _Begun()
-    try:
-        with loop_called_by_model():
-            return inference.predict(
-                model,
-                x,
-                batch_size=batch_size,
-                steps=steps,
-                callbacks=[watch, *_listed(callbacks)],
-                verbose=verbose,
-            )
-    except KilterError as error:
-        if watch.begun:
-            raise
-        _warn("predict", error)
-        with values_survive(model):
-            return method(model, x, batch_size, verbose, steps, callbacks)
-
-
-def _warn(name: str, error: KilterError) -> None:
-    warn(
-        f"model.{name} runs on Keras's own loop, not on kilter's engine: expected {error.expected}; received "
-        f"{error.received}."
-    )

@@ -3,8 +3,6 @@
 An axis has one size within a call: the ``rows`` of ``x`` are those of ``y``. Tests check it at run time.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 

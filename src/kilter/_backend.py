@@ -4,8 +4,6 @@ Every package that uses Keras imports this module first. Keras fixes its backend
 changed later. If another backend is already loaded, an error says so.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 

@@ -1,8 +1,7 @@
 """``KilterClassifier`` and ``KilterRegressor``: networks as scikit-learn estimators."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal, Self
 
 import keras
@@ -30,37 +29,25 @@ _FEWEST_FOR_STOPPING = 50
 _PREDICTED_TOGETHER = 64
 
 
+@dataclass(eq=False, repr=False)
 class _Network(BaseEstimator):
     """The base of both estimators; see :class:`KilterClassifier` for the parameters."""
 
-    model_: keras.Model
-    history_: dict[str, list[float]]
-    n_iter_: int
+    model: Builder | None = None
+    _: KW_ONLY
+    hidden: Sequence[int] = (100,)
+    optimizer: Any = "nadam"
+    learning_rate: float | None = 1e-3
+    epochs: int = 100
+    batch_size: int = 32
+    patience: int | None = 10
+    validation_fraction: float = 0.1
+    random_state: Any = None
+    verbose: Verbose = 0
 
-    def __init__(
-        self,
-        model: Builder | None = None,
-        *,
-        hidden: Sequence[int] = (100,),
-        optimizer: Any = "nadam",
-        learning_rate: float | None = 1e-3,
-        epochs: int = 100,
-        batch_size: int = 32,
-        patience: int | None = 10,
-        validation_fraction: float = 0.1,
-        random_state: Any = None,
-        verbose: Verbose = 0,
-    ) -> None:
-        self.model = model
-        self.hidden = hidden
-        self.optimizer = optimizer
-        self.learning_rate = learning_rate
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.patience = patience
-        self.validation_fraction = validation_fraction
-        self.random_state = random_state
-        self.verbose = verbose
+    model_: keras.Model = field(init=False)
+    history_: dict[str, list[float]] = field(init=False)
+    n_iter_: int = field(init=False)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -162,6 +149,7 @@ def _weights(sample_weight: Any, rows: np.ndarray) -> np.ndarray | None:
     return _check_sample_weight(sample_weight, rows, ensure_non_negative=True)
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class KilterClassifier(ClassifierMixin, _Network):
     """A network for classification as a scikit-learn estimator.
 
@@ -189,36 +177,8 @@ class KilterClassifier(ClassifierMixin, _Network):
         True
     """
 
-    classes_: np.ndarray
-
-    def __init__(
-        self,
-        model: Builder | None = None,
-        *,
-        hidden: Sequence[int] = (100,),
-        optimizer: Any = "nadam",
-        learning_rate: float | None = 1e-3,
-        epochs: int = 100,
-        batch_size: int = 32,
-        patience: int | None = 10,
-        validation_fraction: float = 0.1,
-        class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
-        random_state: Any = None,
-        verbose: Verbose = 0,
-    ) -> None:
-        super().__init__(
-            model,
-            hidden=hidden,
-            optimizer=optimizer,
-            learning_rate=learning_rate,
-            epochs=epochs,
-            batch_size=batch_size,
-            patience=patience,
-            validation_fraction=validation_fraction,
-            random_state=random_state,
-            verbose=verbose,
-        )
-        self.class_weight = class_weight
+    class_weight: Mapping[Any, float] | Literal["balanced"] | None = None
+    classes_: np.ndarray = field(init=False)
 
     def fit(self, X: Arrays, y: Arrays, sample_weight: Arrays | None = None) -> Self:
         """Train on rows ``X`` (2-D, finite, may be sparse) and labels ``y`` (1-D); returns the estimator.

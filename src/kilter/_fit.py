@@ -1,7 +1,5 @@
 """``kilter.fit``: the engine's fit, with findings and an optional run directory."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -218,7 +216,9 @@ def _listed(callbacks: Any) -> list[Any]:
 
 def _two_rows(x: Any) -> Any:
     """Copies of the first two rows, as a sample; None for anything but arrays."""
-    return jax.tree.map(lambda array: np.array(array[:2]), with_sparse_rows(x)) if is_array(x) else None
+    if not is_array(x):
+        return None
+    return jax.tree.map(lambda array: np.asarray(array[:2]).copy(), with_sparse_rows(x))
 
 
 def _examined(history: History, model: keras.Model, rows: Any, batch_size: int) -> History:

@@ -1,7 +1,5 @@
 """Text layout for a width: lines broken between words, and tables that fit or stack."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -3,8 +3,6 @@
 Training, evaluation, comparison and treatment take their measures from here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal

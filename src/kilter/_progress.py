@@ -4,8 +4,6 @@ Long-running code gets a :class:`Progress` and reports each stage to it. The dis
 test, or a program with its own window, passes a listener instead.
 """
 
-from __future__ import annotations
-
 import contextlib
 import shutil
 import sys
@@ -28,13 +26,7 @@ class Progress(Protocol):
     """Receives the stages of a call."""
 
     def stage(
-        self,
-        name: str,
-        done: int = 0,
-        total: int = 0,
-        *,
-        detail: str = "",
-        seconds_left: float | None = None,
+        self, name: str, done: int = 0, total: int = 0, *, detail: str = "", seconds_left: float | None = None
     ) -> None:
         """Report that stage ``name`` runs, number ``done`` of ``total`` (0: not counted, or unknown).
 
@@ -285,12 +277,7 @@ def is_notebook(stream: TextIO) -> bool:
 
 
 def _parts(
-    name: str,
-    done: int,
-    total: int,
-    *,
-    detail: str = "",
-    seconds_left: float | None = None,
+    name: str, done: int, total: int, *, detail: str = "", seconds_left: float | None = None
 ) -> list[str]:
     """A stage as text, as parts; all parts but the first may be left out, from the end.
 

@@ -1,15 +1,15 @@
 """The records shared by measurements, diagnosis, treatment and report: frozen, plain, no JAX or Keras.
 
 measurement (numbers from a training) → finding (a problem, with evidence) → remedy (what to do) → change
-(what was done) → trial (a paired comparison) → treatment (everything together).
+(what was done) → trial (a paired comparison) → treatment (everything together). Every ``plot()`` of a record
+goes through :func:`drawn`.
 """
 
-from __future__ import annotations
-
+import importlib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -123,7 +123,7 @@ class Diagnosis:
         """The codes of the findings in order, of one severity or of all."""
         return tuple(one.code for one in self.findings if severity in (None, one.severity))
 
-    def raised(self) -> Diagnosis:
+    def raised(self) -> "Diagnosis":
         """The diagnosis with warnings as severe findings."""
         return Diagnosis(tuple(map(_raised, self.findings)), self.unchecked)
 
@@ -170,3 +170,18 @@ class Change:
     after: str
     snippet: str = ""
     recipe: tuple[str, ...] = ()
+
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure  # pyright: ignore[reportMissingTypeStubs]
+else:
+    Figure = Any
+
+
+def drawn(picture: str, *data: Any, **options: Any) -> Figure:
+    """The figure that the function `picture` of ``kilter.report.figures`` draws from the data.
+
+    That package is the only one that uses plotly. It is above the records, so it loads only when a figure is
+    requested: training loads no plotly.
+    """
+    return getattr(importlib.import_module("kilter.report.figures"), picture)(*data, **options)

@@ -1,7 +1,5 @@
 """The machine around kilter: the home folder, checksums of files, free memory, and signals to stop."""
 
-from __future__ import annotations
-
 import hashlib
 import signal
 from pathlib import Path
@@ -69,8 +67,9 @@ def free_memory() -> int | None:
 
     The limit of a container (cgroup v2) counts too. Caches that the system can drop count as free.
     """
-    found = [free for free in (_of_machine(), _of_container()) if free is not None]
-    return min(found, default=None)
+    available = _fields(_MEMINFO).get("MemAvailable:")
+    found = (None if available is None else available * 1024, _of_container())
+    return min((free for free in found if free is not None), default=None)
 
 
 def resident_memory() -> int:
@@ -89,11 +88,6 @@ def in_bytes(count: int) -> str:
     while size >= 1024 and unit + 1 < len(_UNITS):
         size, unit = size / 1024, unit + 1
     return f"{size:.4g} {_UNITS[unit]}"
-
-
-def _of_machine() -> int | None:
-    kibibytes = _fields(_MEMINFO).get("MemAvailable:")
-    return None if kibibytes is None else kibibytes * 1024
 
 
 def _of_container() -> int | None:

@@ -1,7 +1,5 @@
 """Words that the command line, the report and error messages share."""
 
-from __future__ import annotations
-
 import difflib
 import functools
 import inspect
@@ -9,7 +7,7 @@ import math
 import re
 import unicodedata
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 _LONGEST_LINE = 200
@@ -113,6 +111,27 @@ def number(value: float) -> str:
     if not math.isfinite(value):
         return str(value)
     return f"{value:.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.4g}"
+
+
+def counted(number: int, noun: str, several: str | None = None, *, form: str = "") -> str:
+    """A number in the format ``form`` with its noun, in the plural unless the number is 1.
+
+    Example:
+        >>> counted(1, "epoch"), counted(1200, "row", form=","), counted(2, "class", "classes")
+        ('1 epoch', '1,200 rows', '2 classes')
+    """
+    return f"{number:{form}} {noun if number == 1 else several or noun + 's'}"
+
+
+def few(names: Sequence[str], most: int = 3) -> str:
+    """The first ``most`` names with commas, and the number of the others.
+
+    Example:
+        >>> few(["a", "b", "c", "d", "e"])
+        'a, b, c and 2 more'
+    """
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def measures(logs: Mapping[str, float]) -> str:

@@ -1,7 +1,5 @@
 """A parser for untrusted TOML that raises only ``ValueError``."""
 
-from __future__ import annotations
-
 import tomllib
 from typing import Any, Final
 

@@ -1,7 +1,5 @@
 """Checks of arguments (whole numbers, other numbers, names), and conversion of libraries' errors."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

@@ -4,8 +4,6 @@ Every error that a user can cause derives from :class:`KilterError` and the matc
 ValueError`` keeps working. The command line prints the three parts and exits with code 2.
 """
 
-from __future__ import annotations
-
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial

@@ -68,7 +68,7 @@ import keras
 import jax.numpy as jnp
 from dataclasses import dataclass
 from kilter.schedules.base import Schedule
-from kilter.schedules.settings import SHARE, ScheduleKind, Setting
+from kilter.schedules.registry import SHARE, ScheduleKind, Setting
 
 
 @keras.saving.register_keras_serializable("kilter")
@@ -265,16 +265,28 @@ COMMAND = [
         """
 \"\"\"A toy command.\"\"\"
 
+from dataclasses import dataclass
+
 import typer
 
+from kilter._cli.options import Command
 
-def toy(name: str) -> None:
+
+@dataclass(frozen=True, kw_only=True)
+class Toy(Command):
     \"\"\"Say hello to a toy.\"\"\"
-    typer.echo(f"hello {name}")
+
+    module = "toy"
+    stage = ""
+    name: str
+
+
+def toy(asked, progress) -> None:
+    typer.echo(f"hello {asked.name}")
 """,
     ),
-    insert("_cli/main.py", "from kilter._system import", "from kilter._cli.toy import toy\n{}"),
-    insert("_cli/main.py", "        commands.transfer,\n", "{}        toy,\n"),
+    insert("_cli/main.py", "from kilter._system import", "from kilter._cli.toy import Toy\n{}"),
+    insert("_cli/main.py", "        commands.Transfer,\n", "{}        Toy,\n"),
 ]
 
 TOYS = {

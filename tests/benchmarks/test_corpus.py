@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 import kilter
+from kilter._diagnosis.catalogue import CATALOGUE
 from programs.calibration import SEVERE_SHARE, WARNING_SHARE, table
 from programs.cases import cases
 from programs.judging import quality
 from programs.measuring import diagnosed, held_out
 from programs.sketch import program
+from programs.strangers import strangers
 
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
 CASES = {case.name: case for case in cases()}
@@ -78,3 +80,11 @@ def test_every_code_is_calibrated():
     assert len(enough) >= 10
     wrong = [one for one in enough if one[3] < least[one[0]] * one[2]]
     assert not wrong
+
+
+def test_strangers_name_their_causes_and_have_sound_twins():
+    made = strangers()
+    assert len({one.name for one in made}) == len(made)
+    assert {code for one in made for code in one.causes} <= {*CATALOGUE}
+    sound = {one.setting for one in made if one.kind == "sound"}
+    assert {one.setting for one in made} == sound

@@ -89,3 +89,21 @@ def test_numbers_and_plain_texts_keep_their_form(text):
 def test_nested_and_binary_columns_are_written():
     frame = pl.DataFrame({"a": [[1, 2]], "b": [{"x": b"123"}], "c": [b"12"]})
     assert pl.read_csv(csv_text(frame).encode()).row(0) == ("[1, 2]", '{"x": "3 bytes"}', "2 bytes")
+
+
+def test_the_accuracy_is_said_if_the_data_have_labels(kilter, run, customers, tmp_path):
+    customers.write_csv(tmp_path / "new.csv")
+    out = tmp_path / "answers.csv"
+    said = kilter("predict", run, tmp_path / "new.csv", "--out", out).out
+    right = float((pl.read_csv(out)["prediction"] == customers["left"]).mean())
+    assert f"accuracy {right:.4g}" in said
+    customers.drop("left").write_csv(tmp_path / "bare.csv")
+    assert "on the labels" not in kilter("predict", run, tmp_path / "bare.csv", "--out", out).out
+
+
+def test_several_numbers_are_named_for_their_columns(kilter, customers, tmp_path):
+    more = customers.drop("left").with_columns(cost=pl.col("size") * 900, gain=7 - pl.col("size"))
+    more.write_csv(tmp_path / "two.csv")
+    two = trained(kilter, tmp_path / "two.csv", tmp_path, "--target", "cost,gain", "--epochs", 2)
+    found = predicted(kilter, two, customers.drop("left"), tmp_path)
+    assert found.columns == ["customerID", "Name", "prediction_cost", "prediction_gain"]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kilter._cli import declaring
+from kilter._cli import options
 from kilter.errors import OptionError
 
 EXAMPLES = int(os.environ.get("KILTER_FUZZ_EXAMPLES", "50"))
@@ -282,8 +282,8 @@ def test_fuzz_words_on_the_command_line(kilter, setting, name):
 )
 def test_a_wrong_name_is_told_before_anything_is_loaded(command, kilter, monkeypatch):
     names: list[str] = []
-    load = declaring.importlib.import_module
-    monkeypatch.setattr(declaring.importlib, "import_module", lambda name: names.append(name) or load(name))
+    load = options.importlib.import_module
+    monkeypatch.setattr(options.importlib, "import_module", lambda name: names.append(name) or load(name))
     ended = kilter(*command.split())
     assert not any(name.startswith("kilter._cli") for name in names)
     assert ended.code == 2
@@ -298,5 +298,5 @@ def test_names_and_patterns_are_not_taken_for_files(name, kilter, monkeypatch):
     def load(module):
         raise OptionError(expected="", received=f"{module} is loaded", remedy="")
 
-    monkeypatch.setattr(declaring.importlib, "import_module", load)
+    monkeypatch.setattr(options.importlib, "import_module", load)
     assert "is loaded" in kilter("train", name).err

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kilter._tuning.rate_curve import FoundRate
+from kilter._tuning.find_lr import FoundRate
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ finally:
 
 def test_the_help_page_builds_no_command():
     code = CALL + "from typer import main as building\nbuilding.get_command_from_info = None\n"
-    code += "from kilter._cli import group\ngroup.get_command_from_info = None\nmain()"
+    code += "from kilter._cli import main as group\ngroup.get_command_from_info = None\nmain()"
     subprocess.run([sys.executable, "-c", code, "--help"], check=True, capture_output=True)
 
 

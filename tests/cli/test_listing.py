@@ -1,6 +1,9 @@
 """kilter runs, data and report."""
 
 import json
+from pathlib import Path
+
+import pytest
 
 
 def test_runs_are_listed_with_what_they_reached(kilter, digits_run):
@@ -62,3 +65,14 @@ def test_a_report_is_written_anew(kilter, digits_run):
     page.unlink()
     assert kilter("report", digits_run).out == f"{page}\n"
     assert page.stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    "words", [["resume"], ["replay"], ["report"], ["resume", "runs"], ["report", "runs"]]
+)
+def test_a_run_that_is_not_named_is_suggested(words, kilter, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("20260101-000000-old", "20260102-000000-new"):
+        Path("runs", name).mkdir(parents=True)
+        Path("runs", name, "history.jsonl").touch()
+    assert "did you mean runs/20260102-000000-new?" in kilter(*words).err

@@ -5,6 +5,7 @@ import json
 import pytest
 
 import kilter as library
+from kilter._cli.commands import Sweep
 from kilter._cli.comparison import space_from, values_from
 from kilter._cli.comparison import sweep as sweep_command
 from kilter._cli.options import Overrides, Pairing, Search
@@ -107,14 +108,14 @@ def test_the_command_gives_what_python_gives(kilter, tmp_path):
 def test_a_sweep_either_proves_or_searches(ranges, over, trials):
     with pytest.raises(OptionError, match="--over"):
         sweep_command(
-            "digits",
-            ranges=ranges,
-            search=Search(over, trials),
-            overrides=Overrides(),
-            pairing=Pairing(),
-            allow_code=False,
-            as_json=False,
-            progress=SILENT,
+            Sweep(
+                source="digits",
+                ranges=ranges,
+                search=Search(over, trials),
+                overrides=Overrides(),
+                pairing=Pairing(),
+            ),
+            SILENT,
         )
 
 
@@ -124,14 +125,14 @@ def test_the_seed_is_that_of_all_trials_of_a_search(monkeypatch):
     for seed in (None, 7):
         with pytest.raises(ZeroDivisionError):
             sweep_command(
-                "digits",
-                ranges=None,
-                search=Search(["model.dropout=[0.0, 0.1]"]),
-                overrides=Overrides(settings=["seed=3"]),
-                pairing=Pairing(seed=seed),
-                allow_code=False,
-                as_json=False,
-                progress=SILENT,
+                Sweep(
+                    source="digits",
+                    ranges=None,
+                    search=Search(["model.dropout=[0.0, 0.1]"]),
+                    overrides=Overrides(settings=["seed=3"]),
+                    pairing=Pairing(seed=seed),
+                ),
+                SILENT,
             )
     assert asked == [3, 7]
 

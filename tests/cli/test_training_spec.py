@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from kilter._cli.commands import Diagnose
 from kilter._cli.diagnosing import of_recipe, of_saved_model
 from kilter._cli.options import Overrides
 from kilter._diagnosis.diagnose import diagnose
@@ -16,8 +17,7 @@ from kilter._fit import fit
 from kilter._progress import SILENT
 from kilter._treatment.treat import treat
 from kilter._tuning.clip_threshold import clip_threshold
-from kilter._tuning.find_lr import find_lr
-from kilter._tuning.rate_curve import FoundRate
+from kilter._tuning.find_lr import FoundRate, find_lr
 from kilter.data.augmentation import Augmentation, Mixup
 from kilter.recipe import load_recipe, with_overrides
 from kilter.runs.build import prepare
@@ -137,8 +137,8 @@ def test_a_saved_model_with_data_is_a_subject_too(tmp_path):
     model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)])
     model.compile("sgd", "sparse_categorical_crossentropy")
     model.save(tmp_path / "model.keras")
-    given = tmp_path / "model.keras", "digits", Overrides(), {"train.epochs": 3}
-    subject = of_saved_model(*given, allow_code=False, progress=SILENT)
+    asked = Diagnose(source="digits", overrides=Overrides())
+    subject = of_saved_model(tmp_path / "model.keras", asked, {"train.epochs": 3}, SILENT)
     assert set(subject.arguments) == {"model", "x", "y"}
     assert len(subject.arguments["x"]) == subject.record.rows["train"] == 1797
     assert (subject.recipe.train.epochs, subject.recipe.data.validation) == (3, None)

@@ -149,3 +149,12 @@ def test_a_run_by_its_name_alone_is_suggested_with_its_path(kilter, digits_run, 
     assert ended.code == 2
     assert "did you mean" in ended.err
     assert digits_run.name in "".join(ended.err.split())
+
+
+@pytest.mark.parametrize("words", [["evaluate"], ["predict", "digits"]])
+def test_a_run_that_has_saved_no_weights_yet(words, kilter, tmp_path):
+    (tmp_path / "history.jsonl").touch()
+    command, *source = words
+    ended = kilter(command, tmp_path, *source)
+    assert "has saved none yet" in ended.err
+    assert f"kilter resume {tmp_path}" in ended.err

@@ -102,10 +102,12 @@ def test_the_median_stops_what_is_worse_and_nothing_before_four_trials():
     assert not stopped(limits, [2.0, 9.0])  # its best is good
     assert not stopped(limits, [3.0, 2.4])
     assert not stopped(Limits("val_loss", curves[:3]), [9.0, 9.0])
-    resumed = limits.callback([{"val_loss": 2.0}])
-    resumed.set_model(Model())
-    resumed.on_epoch_end(1, {"val_loss": 9.0})
-    assert not resumed.model.stop_training
+    for epoch, stops in ((1, False), (0, True)):  # it begins again before the last epoch that it had
+        resumed = limits.callback([{"val_loss": 2.0}])
+        resumed.set_model(Model())
+        for later in range(epoch, 2):
+            resumed.on_epoch_end(later, {"val_loss": 9.0})
+        assert resumed.model.stop_training == stops
 
 
 @pytest.mark.long

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kilter.data import Dataset, TableEncoding, load, split
-from kilter.data.leaks import leak_notes
+from kilter.data.relations import leak_notes
 from kilter.data.survey import survey
 from kilter.errors import DataError
 

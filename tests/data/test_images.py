@@ -51,7 +51,7 @@ def good():
         (None, "no bytes"),
         (png(pictures()[0])[:60], "cannot be decoded"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 5 6\n", "not an image"),
-        (encode(np.full((6, 5), 70_000, np.int32), "TIFF"), "of more than 16 bits"),
+        (encode(np.full((6, 5), 70_000, np.int32), "TIFF"), "outside 0 to 65,535"),
     ],
 )
 def test_a_bad_image_is_left_out_counted_and_named(bad, reason, good, write):

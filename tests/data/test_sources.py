@@ -150,7 +150,7 @@ def same(found, reference):
 
 def test_every_kind_of_table_is_in_the_list():
     tested = {"standard input", "csv", "json", "excel", "arrow", "parquet", "sqlite", "several", "datasets"}
-    tested |= {"tables"}
+    tested |= {"tables", "zip member"}
     tables = {one.name for one in FORMATS if one.is_table or one.frame or one.name == "datasets"}
     assert tables - {"pictures"} == tested  # of test_picture_tables
 

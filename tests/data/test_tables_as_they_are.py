@@ -7,8 +7,7 @@ import polars as pl
 import pytest
 
 from kilter.data import TableEncoding, load, split
-from kilter.data.leaks import leak_notes
-from kilter.data.selection import related_features
+from kilter.data.relations import leak_notes, related_features
 from kilter.data.survey import survey
 from kilter.errors import DataError, OptionError
 

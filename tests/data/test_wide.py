@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from kilter._cli.commands import Data
 from kilter._cli.listing import SHOWN, data
 from kilter._cli.options import Columns
 from kilter._progress import SILENT
@@ -76,7 +77,7 @@ def test_looks_at_the_whole_frame_do_not_grow_with_the_columns(name, again, look
 @pytest.mark.parametrize("text", ["", "${}"])
 def test_what_is_said_of_a_wide_table_stays_short(text, tmp_path, capsys):
     source = str(table(tmp_path / "wide.csv", MANY, text=text))
-    data(source, columns=Columns(), skip_bad=False, progress=SILENT)
+    data(Data(source=source, columns=Columns()), SILENT)
     assert len(capsys.readouterr().out.splitlines()) < SHOWN + 4 * NAMED_IN_MESSAGES
 
 

@@ -54,11 +54,12 @@ def context(
     history: Any = None,
     *,
     normalised: bool = False,
+    activation: str = "relu",
 ) -> Context:
     """A context with the layers that were read, and nothing else that a signal's check looks at."""
     known = probe or training
     paths = known.layers if known is not None else ("output",)
-    facts = [_facts(index, path, DENSE, path == "output") for index, path in enumerate(paths)]
+    facts = [_facts(index, path, DENSE, path == "output", activation) for index, path in enumerate(paths)]
     if normalised:
         facts.append(_facts(len(facts), "norm", NORM, False))
     x = np.zeros((8, 2), "float32")
@@ -77,13 +78,13 @@ def context(
     )
 
 
-def _facts(index: int, path: str, layer: Any, last: bool) -> LayerFacts:
+def _facts(index: int, path: str, layer: Any, last: bool, activation: str = "relu") -> LayerFacts:
     return LayerFacts(
         index=index,
         path=path,
         kind=type(layer).__name__,
         layer=layer,
-        activation="relu",
+        activation=activation,
         activation_layer=path,
         sources=(index - 1,) if index else (),
         takes_input=not index,

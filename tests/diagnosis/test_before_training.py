@@ -194,6 +194,7 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
     ("leaky-slope", SEVERE, lambda: program(dense(activation=layers.LeakyReLU(negative_slope=3.0)))),
     ("rate-decays-early", WARNING, lambda: planned(_decay(0.1, 2), epochs=40)),
     ("rate-decays-early", WARNING, lambda: planned(_cosine(50), epochs=20)),
+    ("rate-rises-late", WARNING, lambda: planned(_cosine(5_000, warm=20_000), epochs=20)),
     ("adagrad-deep", WARNING, lambda: program(dense(5), optimizer=keras.optimizers.Adagrad(0.01))),
     ("learning-rate-range", SEVERE, lambda: optimizer("Adam", 1.0)),
     ("learning-rate-range", WARNING, lambda: optimizer("Nadam", 0.03)),
@@ -271,8 +272,9 @@ def _decay(rate: float, steps: int = 100) -> Any:
     return keras.optimizers.schedules.ExponentialDecay(rate, steps, 0.9)
 
 
-def _cosine(steps: int) -> Any:
-    return keras.optimizers.schedules.CosineDecay(0.1, steps)
+def _cosine(steps: int, warm: int = 0) -> Any:
+    rises = {"warmup_target": 0.1, "warmup_steps": warm} if warm else {}
+    return keras.optimizers.schedules.CosineDecay(0.0 if warm else 0.1, steps, **rises)
 
 
 def _functional() -> keras.Model:

@@ -62,6 +62,7 @@ CASES = {
     "sharper attention": ("attention-logits-growing", attended(0.6, 3.0)),
     "large updates": ("update-ratio", steps(update_ratio=0.3)),
     "small updates": ("update-ratio", steps(update_ratio=1e-6)),
+    "weights that nothing moves": ("weights-not-moving", steps(update_ratio=0.0)),
     "growing weights": ("weights-growing", steps(weight_norm=over(1, 20))),
     "steep descent": ("edge-of-stability", descent(2.6)),
     "lost signal": ("signal-collapse", steps(std=over(1, 1e-3))),
@@ -73,6 +74,7 @@ CASES = {
 SOUND = {
     "attention that learns": attended(0.6, 1.2),
     "attention that is sharp": attended(2.4, 3.0),
+    "frozen weights": steps(update_ratio=0.0, weight_gradient_norm=np.nan),
     "usual steps": steps(),
     "stable descent": descent(1.5),
     "weights that grow a little": steps(weight_norm=over(1, 2)),

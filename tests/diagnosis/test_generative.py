@@ -25,7 +25,7 @@ from kilter._engine.training_spec import TrainingSpec
 RNG = np.random.default_rng(3)
 Dense, Input, Conv = layers.Dense, keras.Input, layers.Conv2D
 BINARY = "binary_crossentropy"
-CODES = {*pictures.DATA, *pictures.PROBE, "kl-collapse", "output-offset", "one-class"}
+CODES = {*pictures.DATA, *pictures.PROBE, "kl-collapse", "kl-sign", "output-offset", "one-class"}
 
 
 class Code(layers.Layer):
@@ -118,6 +118,7 @@ def same(size: int = 3, **options: Any) -> Any:
 
 FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
     ("kl-collapse", "severe", lambda: variational(5.0)),
+    ("kl-sign", "severe", lambda: variational(-0.1)),
     ("kl-collapse", "severe", lambda: variational(5.0, power=2)),
     ("kl-collapse", "severe", lambda: variational(5.0, BINARY, (ROWS > 0).astype("float32"))),
     ("discriminator-won", "severe", lambda: generator(saturating, -30.0)),

@@ -105,6 +105,18 @@ def test_on_noise_the_labels_are_named_and_nothing_else_is_severe(make):
     assert diagnosed(make()).codes("severe") == ("shuffled-labels",)
 
 
+def test_several_labels_a_row_are_measured_one_by_one():
+    """Under a categorical loss too; one-hot rows are classes."""
+    case = program(dense(outputs=4), "categorical_crossentropy", data=(X, np.float32(X[:, :4] > 0)))
+    output = read_context(case.model, case.x, case.y, TrainingSpec()).outputs[0]
+    several = np.tile(np.float32([[1, 1, 0, 0], [0, 0, 1, 1]]), (20, 1))
+    first = np.tile(np.float32([[0.9, 0.1, 0, 0], [0, 0, 0.9, 0.1]]), (20, 1))
+    for targets, wanted in ((several, 0.5), (np.round(first), 1.0)):
+        skill = row_skill(output, first, targets)
+        assert skill is not None
+        assert np.isclose(skill.mean(), wanted)
+
+
 def test_the_sibling_of_a_softmax_for_several_labels_has_sigmoids():
     case = program(dense(outputs=4), "binary_crossentropy", data=(X, np.float32(X[:, :4] > 0)))
     made = sibling(read_context(case.model, case.x, case.y, TrainingSpec()), 0)

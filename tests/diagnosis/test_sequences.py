@@ -143,6 +143,15 @@ def first_step() -> Program:
     return program(model, "mse", data=(x, x[:, -1, 1:]))
 
 
+def early(scale: float) -> Program:
+    """Noise for 40 steps, and in the first one what decides; the gradient halves every few steps."""
+    x = np.random.default_rng(6).normal(size=(240, 40, 2)).astype("float32")
+    y, x[:, 1:, 0] = np.sign(x[:, :1, 0]), 0
+    cell = RNN(6, recurrent_initializer=keras.initializers.Orthogonal(scale))
+    model = keras.Sequential([Input((40, 2)), cell, Dense(1)])
+    return program(model, "mse", data=(x, y))
+
+
 def drowned(loud: float) -> Program:
     inputs = Input((STEPS,), dtype="int32")
     waves = np.sin(np.arange(STEPS)[:, None] * np.exp(-np.arange(8))).astype("float32")
@@ -177,6 +186,7 @@ FAULTY: dict[str, tuple[str, Callable[[], Program]]] = {
     "only the first step": ("unread-steps", first_step),
     "a fading gradient": ("vanishing-through-time", lambda: series(
         RNN(6, recurrent_initializer=NORMAL(0, 0.02)))),
+    "a gradient that fades before what decides": ("vanishing-through-time", lambda: early(0.7)),
     "a growing gradient": ("exploding-through-time", lambda: series(
         RNN(6, activation=None, recurrent_initializer=NORMAL(0, 3)))),
     "narrow heads": ("narrow-heads", lambda: transformer(heads=2, size=1)),

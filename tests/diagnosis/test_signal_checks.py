@@ -106,6 +106,7 @@ SOUND = {
     "probe": context(readings()),
     "probe of one layer": context(readings(depth=1, std=1e-3)),
     "probe of no hidden layer": context(readings(depth=0)),
+    "tanh units, where 0 is steepest": context(readings(dead=[0, 0.9, 0, 0]), activation="tanh"),
     "relu units, some dead": context(readings(dead=[0.25, 0.2, 0.1, 0.3])),
     "40 layers, 10 % a layer": context(readings(depth=40, std=geometric(0.93, 40))),
     "steps": steps(),

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 import kilter
+from kilter._engine import embedding_ids
 from kilter._engine.fit import fit
 from kilter._engine.inference import evaluate, predict
+from kilter._engine.program_cache import shelf
 from kilter.errors import DataError
 
 layers, ops = keras.layers, keras.ops
@@ -204,3 +206,38 @@ def test_what_the_model_makes_of_its_inputs_counts(name: str):
 def test_an_id_that_is_masked_is_one():
     inputs = keras.Input((4,), dtype="int32", name="x")
     fit(_compiled(inputs, layers.Dense(1)(layers.LSTM(2)(_table(mask_zero=True)(inputs)))), IDS, Y, **HOW)
+
+
+def _two_tables() -> keras.Model:
+    inputs = keras.Input((4,), dtype="int32", name="x")
+    tables = _table()(inputs), layers.Embedding(SIZE + 1, 2, name="others")(inputs)
+    return _compiled(inputs, _head(layers.Add()(list(tables))))
+
+
+@pytest.mark.parametrize("make", [_direct, _two_tables], ids=["one table", "two tables"])
+@pytest.mark.parametrize("wrong", [{}, {(3, 1): SIZE}, {(0, 0): -1, (0, 2): 99, (11, 3): SIZE}])
+def test_ids_that_enter_the_model_are_found_without_a_program(make, wrong, monkeypatch):
+    ids = IDS.astype("int32").copy()
+    for place, value in wrong.items():
+        ids[place] = value
+
+    def found(model: keras.Model) -> list[Any]:
+        known = embedding_ids.IdCheck(model, "train").found((ids, Y, None), 5, ROWS)
+        return [(one.path, one.size, one.rows.tolist(), one.ids.tolist()) for one in known]
+
+    model = make()
+    alone = found(model)
+    assert not shelf(model).programs
+    monkeypatch.setattr(embedding_ids, "_direct_ids", lambda *_: None)
+    assert alone == found(model)
+    assert shelf(model).programs
+    assert len(alone) == (0 if not wrong else 2 if make is _two_tables and len(wrong) > 1 else 1)
+
+
+@pytest.mark.parametrize("make", [_reshaped, _nested, Subclassed])
+def test_ids_that_the_model_changes_first_are_traced(make):
+    model = make()
+    if not model.built:
+        model(IDS)
+    model.compile("sgd", "mse")
+    assert embedding_ids._direct_ids(model, "train", IDS) is None

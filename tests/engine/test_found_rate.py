@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from kilter._tuning.rate_curve import FALL_ERRORS, FoundRate, divergence, read_curves, smooth
+from kilter._tuning.find_lr import FALL_ERRORS, FoundRate, divergence, read_curves, smooth
 from kilter.errors import ModelError
 from kilter.runs.records import to_json
 

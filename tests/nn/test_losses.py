@@ -9,6 +9,7 @@ import pytest
 from kilter._engine.fit import fit
 from kilter.errors import DataError, OptionError
 from kilter.nn import (
+    ScaledHuber,
     SmoothedSparseCategoricalCrossentropy,
     SparseCategoricalFocalCrossentropy,
     SparseDice,
@@ -100,3 +101,17 @@ def test_losses_of_masks_are_saved_with_their_model(loss: keras.losses.Loss, tmp
     again = keras.models.load_model(tmp_path / "model.keras")
     assert again.loss.get_config() == loss.get_config()
     np.testing.assert_allclose(*(one.evaluate(images, masks, verbose=0) for one in (model, again)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("delta", [0.5, 3.0])
+def test_several_numbers_have_the_huber_loss_of_each_in_its_scale(delta: float):
+    generator, scales = np.random.default_rng(1), [1000.0, 1.0, 0.01]
+    true, given = generator.normal(size=(2, 6, 3)).astype("float32") * np.float32(scales)
+    each = [
+        keras.losses.Huber(delta, reduction=None)(true[:, [i]] / one, given[:, [i]] / one)
+        for i, one in enumerate(scales)
+    ]
+    loss = ScaledHuber(scales, delta, reduction=None)
+    np.testing.assert_allclose(loss(true, given), np.mean(each, axis=0), rtol=1e-6)
+    again = keras.losses.deserialize(keras.losses.serialize(loss))
+    np.testing.assert_array_equal(again(true, given), loss(true, given))

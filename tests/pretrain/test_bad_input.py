@@ -6,7 +6,7 @@ import pytest
 
 from kilter.data.augmentation import Mixup
 from kilter.errors import DataError, KilterError, ModelError, OptionError
-from kilter.pretrain import autoencoder, auxiliary, pretext
+from kilter.pretrain import autoencoder, auxiliary, running
 
 from .models import conv_encoder, dense_encoder, kinds_of_images, table, table_encoder, weights
 
@@ -268,7 +268,7 @@ def test_bad_input(name, pretrain, case, monkeypatch):
     def untouched(*arguments, **options):
         raise AssertionError("training was begun")
 
-    monkeypatch.setattr(pretext, "fit", untouched)
+    monkeypatch.setattr(running, "fit", untouched)
     given, rows, options, kind, said = case
     encoder = given() if callable(given) and not isinstance(given, keras.Model) else given
     before = weights(encoder) if isinstance(encoder, keras.Model) else []

@@ -10,8 +10,8 @@ from html.parser import HTMLParser
 import pytest
 
 from kilter.errors import RunError
-from kilter.report import charts, words, write_report
-from kilter.report.page import render
+from kilter.report import charts, write_report
+from kilter.report.page import measure, render
 from kilter.runs.directory import create_run
 from kilter.runs.reading import open_run
 from kilter.runs.records import DataRecord, EpochRecord, Evaluation, Result
@@ -189,4 +189,4 @@ def test_a_cycled_momentum_has_a_chart_and_is_no_measure():
     ],
 )
 def test_measures_in_words(name, value, said):
-    assert words.measure(name, value) == said
+    assert measure(name, value) == said

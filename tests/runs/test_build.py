@@ -5,6 +5,7 @@ import zipfile
 
 import keras
 import numpy as np
+import polars
 import pytest
 
 from kilter._engine.objective_for import objective_for
@@ -243,3 +244,16 @@ def test_a_split_seed_keeps_the_split_while_the_seed_changes():
     assert np.array_equal(first.train.x, second.train.x)
     assert not np.array_equal(second.validation.x, other.validation.x)
     assert np.array_equal(parts(5).validation.x, first.validation.x)  # without one it is the recipe's seed
+
+
+def test_several_targets_are_learned_each_in_its_scale(tmp_path):
+    """A long-tailed target in the tens of thousands, beside one near 1 and one far from 0."""
+    rng = np.random.default_rng(5)
+    a, b = rng.normal(size=(2, 700))
+    columns = {"big": np.exp(9 + a + b / 2), "small": np.exp(1.2 * b - 0.7 * a), "plain": 3 * a - b + 50}
+    path = tmp_path / "table.csv"
+    polars.DataFrame({"a": a, "b": b, **columns}).write_csv(path)
+    data = {"source": str(path), "target": "big,small,plain", "validation": 0.2}
+    sections = {"model": {"builder": "mlp", "hidden": [64, 64]}, "train": {"batch_size": 32, "epochs": 40}}
+    result = train(_recipe(data=data, **sections), parent=tmp_path, verbose=0)
+    assert result.result.evaluations["validation"].metrics["r2"] > 0.85

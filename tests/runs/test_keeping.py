@@ -1,5 +1,7 @@
 """``kilter.fit(run=...)``: a run directory of a training that has no recipe."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -74,11 +76,53 @@ def test_every_object_of_an_array_counts():
     assert fingerprint(rows) != fingerprint(other)
 
 
-@pytest.mark.parametrize("loss", ["mean_squared_error", keras.losses.MeanSquaredError()])
-def test_a_loss_may_be_named_in_another_way(loss, tmp_path):
+@pytest.mark.parametrize(
+    ("loss", "again"),
+    [
+        ("mse", "mean_squared_error"),
+        ("mse", keras.losses.MeanSquaredError()),
+        (keras.losses.KLDivergence(), "kl_divergence"),
+    ],
+)
+def test_a_loss_may_be_named_in_another_way(loss, again, tmp_path):
     x = np.ones((8, 2), "float32")
-    for epochs, given in ((1, "mse"), (2, loss)):
+    for epochs, given in ((1, loss), (2, again)):
         model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)], name="one")
         model.compile("sgd", given)
         history = kilter.fit(model, x, x[:, :1], epochs=epochs, run=tmp_path, resume=True, verbose=0)
     assert history.epoch == [0, 1]
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("{}\n"), Path.touch])
+def test_history_that_is_removed_while_it_trains_is_whole_at_the_end(damage, tmp_path):
+    x = np.ones((8, 2), "float32")
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)], name="one")
+    model.compile("sgd", "mse")
+
+    def begin(epoch, logs):
+        if epoch == 2:
+            (path,) = tmp_path.glob("*/history.jsonl")
+            damage(path)
+
+    remover = keras.callbacks.LambdaCallback(on_epoch_begin=begin)
+    history = kilter.fit(model, x, x[:, :1], epochs=4, run=tmp_path, callbacks=[remover], verbose=0)
+    (path,) = tmp_path.iterdir()
+    records = open_run(path)
+    assert [line.logs["loss"] for line in records.history] == history.history["loss"]
+    assert records.result.epochs == 4
+    assert any("changed during training" in line for line in records.journal) == (damage is not Path.touch)
+
+
+class StopAfter(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = epoch == 1
+
+
+def test_what_a_callback_has_stopped_stays_so_when_killed_before_the_result(tmp_path):
+    how = {"run": tmp_path, "resume": True, "verbose": 0}
+    for _ in range(2):
+        history = kilter.fit(model(), X, X[:, :1], epochs=4, callbacks=[StopAfter()], **how)
+        (path,) = tmp_path.iterdir()
+        (path / "result.json").unlink()
+        assert history.epoch == [0, 1]
+    assert kilter.fit(model(), X, X[:, :1], epochs=5, **how).epoch == list(range(5))

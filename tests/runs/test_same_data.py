@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from kilter._cli.commands import Evaluate
 from kilter._cli.predicting import evaluate
 from kilter._progress import SILENT
 from kilter.errors import RunError
@@ -63,7 +64,7 @@ def test_a_change_of_a_row_or_label_is_noticed_in_every_part(case, tmp_path):
     assert resume(path, verbose=0).result.status == "finished"
     _write(files[changed], [_other_label(ROWS[0]), *ROWS[1:]])
     with pytest.raises(RunError, match=f"the {part} data"):
-        evaluate(path, None, target=None, devices=None, allow_code=False, as_json=False, progress=SILENT)
+        evaluate(Evaluate(model=path), SILENT)
 
 
 def test_a_renamed_column_is_noticed(tmp_path):

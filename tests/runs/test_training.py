@@ -186,3 +186,14 @@ def test_the_recorder_serves_keras_own_fit_too(tmp_path):
     assert [line.epoch for line in read_history(run.path)] == [0, 1, 2]
     assert math.isclose(read_history(run.path)[0].learning_rate or 0, 0.01, rel_tol=1e-6)
     assert _same_bits(_weights(run.path), model.get_weights())
+
+
+def test_what_a_callback_has_stopped_stays_so_when_killed_before_the_result(recipe, tmp_path):
+    stop = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: setattr(stop.model, "stop_training", epoch == 1)
+    )
+    path = train(recipe, parent=tmp_path, callbacks=[stop], verbose=0).path
+    for _ in range(2):
+        (path / "result.json").unlink()
+        assert resume(path, callbacks=[stop], verbose=0).result.epochs == 2
+    assert resume(path, epochs=4, verbose=0).result.epochs == 4

@@ -133,14 +133,33 @@ def _answers(treated: Subject) -> np.ndarray:
     return np.asarray(treated.model.predict(treated.x, verbose=0))
 
 
-def pairs(*last: Any, second: Any = X) -> Subject:
+def pairs(*last: Any, second: Any = X, loss: Any = "mse") -> Subject:
     """A distance of pairs of rows, equal ones by default, and what follows it."""
     encoder, inputs = layers.Dense(4), [keras.Input((6,)), keras.Input((6,))]
     squares = keras.ops.square(layers.Subtract()([encoder(one) for one in inputs]))
     value = keras.ops.sqrt(keras.ops.sum(squares, axis=-1, keepdims=True))
     for one in last:
         value = one(value)
-    return subject(keras.Model(inputs, value), [X, second], loss="mse")
+    return subject(keras.Model(inputs, value), [X, second], loss=loss)
+
+
+def misses(y: Any, p: Any) -> Any:
+    """No slope: rounded predictions."""
+    return keras.ops.mean(keras.ops.abs(y - keras.ops.round(p)), axis=-1)
+
+
+def pulls(y: Any, p: Any) -> Any:
+    """A contrastive loss with the margin 0: pairs with the label 0 are not pushed apart."""
+    return keras.ops.mean(y * keras.ops.square(p) + (1 - y) * keras.ops.maximum(0.0 - p, 0.0), axis=-1)
+
+
+def numbered() -> Subject:
+    """Two columns of ids whose numbers mean nothing, and one of amounts."""
+    ids = RNG.integers(0, 12, size=(360, 2))
+    wanted = RNG.normal(size=12)[ids].sum(axis=1)
+    table = np.concatenate([ids, RNG.normal(size=(360, 1))], axis=1).astype("float32")
+    model = chain(layers.Dense(6, "relu"), layers.Dense(1), features=(3,))
+    return subject(model, table, wanted.astype("float32"), loss="mse", metrics=())
 
 
 CAUSES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
@@ -217,6 +236,26 @@ CAUSES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
     "realign-masks": (
         lambda: masks(y=np.swapaxes(SPOTS, 1, 2), x=SPOTS + 0.1 * PICTURES),
         lambda p: np.array_equal(p.y, SPOTS) and np.array_equal(p.y_val, SPOTS[:32]),
+    ),
+    "replace-loss": (
+        lambda: subject(dense(), loss=misses),
+        lambda p: _loss(p) == "binary_crossentropy" and len(p.model.metrics) == 2,
+    ),
+    "contrastive-loss": (
+        lambda: pairs(loss=pulls),
+        lambda p: (_loss(p).get_config()["near"], _loss(p).get_config()["margin"]) == (1, 1.0),
+    ),
+    "embed-ids": (
+        numbered,
+        lambda p: (
+            [one.input_dim for one in p.model._flatten_layers() if isinstance(one, layers.Embedding)] == [24]
+            and p.model.predict(p.x[:8] + np.array([99, -99, 0]), verbose=0).shape == (8, 1)
+            and np.isfinite(p.model.predict(p.x[:8] + np.array([99, -99, 0]), verbose=0)).all()
+        ),
+    ),
+    "equal-weights": (
+        lambda: subject(dense(), sample_weight=(X[:, 1] > 2).astype("float32")),
+        lambda p: p.training.sample_weight is None,
     ),
     "swap-pair-labels": (
         lambda: subject(dense()),

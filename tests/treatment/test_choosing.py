@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from kilter._compare.comparison import OwnMeasure, PairedRun, proof_in_words
-from kilter._compare.looks import Spending
+from kilter._compare.statistics import Spending
 from kilter._engine.training_spec import TrainingSpec
-from kilter._models.compiling import compiled_like, fresh_optimizer
+from kilter._models.optimizers import compiled_like, fresh_optimizer
 from kilter._records import Change, Diagnosis, Finding
 from kilter._treatment.own_measures import class_numbers
 from kilter._treatment.plan import RemedySet, cumulative, wanted

@@ -60,3 +60,14 @@ def test_defaults_are_left_out():
 def test_a_sigmoid_of_what_is_never_negative_is_one_sided(squared, expected):
     program = jax.make_jaxpr(lambda x: jax.nn.sigmoid(squared(x)))(jnp.ones((2, 3)))
     assert one_sided(program) == [expected]
+
+
+def doubled(x):
+    return 2 * x
+
+
+def test_functions_are_named_and_lambdas_are_left_open():
+    named = keras.layers.Lambda(doubled, output_shape=(3,)).get_config()
+    assert layer_code(keras.layers.Lambda, named) == "keras.layers.Lambda(doubled, output_shape=[3])"
+    unnamed = keras.layers.Dense(3, activation=lambda x: x).get_config()
+    assert layer_code(keras.layers.Dense, unnamed) == "keras.layers.Dense(3, activation=...)"

@@ -11,7 +11,7 @@ from kilter._engine.measuring import measured_steps
 from kilter._engine.program_cache import shared_programs, shelf
 from kilter._engine.structure import structure
 from kilter._engine.training_spec import TrainingSpec
-from kilter._models.compiling import compiled_like, fresh_optimizer
+from kilter._models.optimizers import compiled_like, fresh_optimizer
 from kilter._treatment import trial_runner
 from kilter._treatment.scoring import scoring_of
 from kilter._treatment.subject import Subject

@@ -1,399 +1,338 @@
-"""The commands: their options and help.
+"""The commands: their options and help, each declared once.
 
 The work is done in other modules, which load when a command runs.
 """
 
-from __future__ import annotations
-
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kilter._cli.declaring import done_in
-from kilter._cli.options import (
-    AllowCode,
-    AsJson,
-    Columns,
-    Data,
-    Devices,
-    Distribution,
-    Epochs,
-    Metric,
-    Model,
-    Name,
-    Overrides,
-    Pairing,
-    PathOnly,
-    Quiet,
-    ReuseData,
-    Run,
-    Runs,
-    RunsFolder,
-    SavedModel,
-    ScriptArguments,
-    Search,
-    Seed,
-    Source,
-    SourceOrScript,
-    TrueValues,
-)
+from kilter._cli import options
+from kilter._cli.options import Command, option
 
 
-@done_in("training")
-def train(
-    source: Source,
-    *,
-    overrides: Overrides,
-    runs: Runs = Path("runs"),
-    name: Name = None,
-    epochs: Epochs = None,
-    folds: Annotated[
-        int | None, typer.Option("--folds", metavar="N", help="Cross-validate with N folds.")
-    ] = None,
-    seed: Seed = None,
-    metric: Metric = None,
-    devices: Devices = None,
-    distribution: Distribution,
-    allow_code: AllowCode = False,
-    as_json: AsJson = False,
-    path_only: PathOnly = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Running(Command):
+    """A command that may run the code of a model, and shows its progress."""
+
+    allow_code: options.AllowCode = False
+    quiet: options.Quiet = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reporting(Command):
+    """The same with a result that can be JSON."""
+
+    allow_code: options.AllowCode = False
+    as_json: options.AsJson = False
+    quiet: options.Quiet = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording(Command):
+    """A command that trains into a run directory."""
+
+    allow_code: options.AllowCode = False
+    path_only: options.PathOnly = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Command):
     """Train a model in a new run directory.
 
     Keeps the best weights, the history, and the recipe to repeat the run."""
 
+    module = "training"
+    source: options.Source
+    overrides: options.Overrides
+    runs: options.Parent = Path("runs")
+    name: options.Name = None
+    epochs: options.Epochs = None
+    folds: Annotated[int | None, option("--folds", "N", "Cross-validate with N folds.")] = None
+    seed: options.Seed = None
+    metric: options.Metric = None
+    devices: options.Devices = None
+    distribution: options.Distribution
+    allow_code: options.AllowCode = False
+    as_json: options.AsJson = False
+    path_only: options.PathOnly = False
 
-@done_in("reuse")
-def transfer(
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer(Recording):
+    """Reuse a trained model's lower layers for new data.
+
+    Trains a new head first, then all layers at a tenth of the learning rate."""
+
+    module = "reuse"
     source: Annotated[
         str,
         typer.Argument(
             metavar="RUN|MODEL.KERAS|NETWORK",
             help="What to reuse: a run, a saved model or a network of keras.applications.",
         ),
-    ],
-    data: ReuseData,
-    *,
+    ]
+    data: options.ReuseData
     keep: Annotated[
         str | None,
-        typer.Option(
-            "--keep",
-            metavar="LAYERS",
-            help="Number of layers, or name of the last one; default -1: all but the output.",
+        option(
+            "--keep", "LAYERS", "Number of layers, or name of the last one; default -1: all but the output."
         ),
-    ] = None,
+    ] = None
     weights: Annotated[
-        str | None,
-        typer.Option("--weights", metavar="FILE", help="Weights of a network of keras.applications."),
-    ] = None,
+        str | None, option("--weights", "FILE", "Weights of a network of keras.applications.")
+    ] = None
     head_epochs: Annotated[
-        int | None,
-        typer.Option("--head-epochs", metavar="N", help="Epochs that train only the head; default 5."),
-    ] = None,
-    overrides: Overrides,
-    runs: Runs = Path("runs"),
-    name: Name = None,
-    epochs: Epochs = None,
-    seed: Seed = None,
-    allow_code: AllowCode = False,
-    path_only: PathOnly = False,
-) -> None:
-    """Reuse a trained model's lower layers for new data.
-
-    Trains a new head first, then all layers at a tenth of the learning rate."""
+        int | None, option("--head-epochs", "N", "Epochs that train only the head; default 5.")
+    ] = None
+    overrides: options.Overrides
+    runs: options.Parent = Path("runs")
+    name: options.Name = None
+    epochs: options.Epochs = None
+    seed: options.Seed = None
 
 
-@done_in("reuse")
-def pretrain(
-    source: Source,
-    *,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="FILE", help="The .keras file to write; default: a new encoder.keras."),
-    ] = None,
-    task: Annotated[
-        str | None,
-        typer.Option(
-            "--task",
-            metavar="TASK",
-            help="autoencoder, rotation, masked-patch, jigsaw, pairs, contrastive or gan; see the docs.",
-        ),
-    ] = None,
-    overrides: Overrides,
-    epochs: Epochs = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", metavar="N", help="Seed for weights, shuffling and the task.")
-    ] = None,
-    curve: Annotated[
-        Path | None, typer.Option("--curve", metavar="FILE", help="Plot the history in this .html file.")
-    ] = None,
-    allow_code: AllowCode = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Pretrain(Reporting):
     """Pretrain an encoder without labels.
 
     The task makes its targets from the rows. Reuse the encoder when labels are few."""
 
-
-@done_in("diagnosing")
-def diagnose(
-    source: SourceOrScript,
-    arguments: ScriptArguments = None,
-    *,
-    overrides: Overrides,
-    model: SavedModel = None,
-    epochs: Epochs = None,
-    steps: Annotated[
-        int,
-        typer.Option(
-            "--steps", metavar="N", max=1_000_000, help="Training steps to run on a copy; 0 for none."
+    module = "reuse"
+    source: options.Source
+    out: Annotated[
+        Path | None, option("--out", "FILE", "The .keras file to write; default: a new encoder.keras.")
+    ] = None
+    task: Annotated[
+        str | None,
+        option(
+            "--task",
+            "TASK",
+            "autoencoder, rotation, masked-patch, jigsaw, pairs, contrastive or gan; see the docs.",
         ),
-    ] = 64,
-    allow_code: AllowCode = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
+    ] = None
+    overrides: options.Overrides
+    epochs: options.Epochs = None
+    seed: Annotated[int | None, option("--seed", "N", "Seed for weights, shuffling and the task.")] = None
+    curve: Annotated[Path | None, option("--curve", "FILE", "Plot the history in this .html file.")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnose(Reporting):
     """Check a model and its data for problems before training.
 
     Tries one pass and the first steps on a copy. Exit code 1 for severe findings."""
 
+    module = "diagnosing"
+    source: options.SourceOrScript
+    arguments: options.ScriptArguments = None
+    overrides: options.Overrides
+    model: options.SavedModel = None
+    epochs: options.Epochs = None
+    steps: Annotated[
+        int, option("--steps", "N", "Training steps to run on a copy; 0 for none.", max=1_000_000)
+    ] = 64
 
-@done_in("treating")
-def treat(
-    source: SourceOrScript,
-    arguments: ScriptArguments = None,
-    *,
-    overrides: Overrides,
-    model: SavedModel = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", metavar="DIR", help="New folder for the result; default: treated, treated-2, …"
-        ),
-    ] = None,
-    epochs: Epochs = None,
-    keep: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--keep", metavar="REMEDY|LAYER", help="Remedy not to use, or layer not to change; repeatable."
-        ),
-    ] = None,
-    metric: Metric = None,
-    allow_code: AllowCode = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
+
+@dataclass(frozen=True, kw_only=True)
+class Treat(Reporting):
     """Fix a network that does not learn, and prove it.
 
     Tries changes in short trials, trains with the best, and tests the result against the original."""
 
-
-@done_in("rates")
-def find_lr(
-    source: Source,
-    *,
-    overrides: Overrides,
-    seeds: Annotated[
-        int, typer.Option("--seeds", metavar="N", max=1000, help="Number of searches; the median is used.")
-    ] = 1,
+    module = "treating"
+    source: options.SourceOrScript
+    arguments: options.ScriptArguments = None
+    overrides: options.Overrides
+    model: options.SavedModel = None
     out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="FILE", help="Write the curve: a plot (.html) or numbers (.json)."),
-    ] = None,
-    allow_code: AllowCode = False,
-    quiet: Quiet = False,
-) -> None:
+        Path | None, option("--out", "DIR", "New folder for the result; default: treated, treated-2, …")
+    ] = None
+    epochs: options.Epochs = None
+    keep: Annotated[
+        list[str] | None,
+        option("--keep", "REMEDY|LAYER", "Remedy not to use, or layer not to change; repeatable."),
+    ] = None
+    metric: options.Metric = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindLr(Running):
     """Find the learning rate to train with.
 
     Raises it over a few hundred steps and suggests one from the loss curve."""
 
-
-@done_in("rates")
-def schedule(
-    source: Source,
-    *,
-    overrides: Overrides,
+    module = "rates"
+    source: options.Source
+    overrides: options.Overrides
+    seeds: Annotated[int, option("--seeds", "N", "Number of searches; the median is used.", max=1000)] = 1
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Plot the curves in this .html file.")
-    ] = None,
-    allow_code: AllowCode = False,
-    quiet: Quiet = False,
-) -> None:
+        Path | None, option("--out", "FILE", "Write the curve: a plot (.html) or numbers (.json).")
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule(Running):
     """Show a recipe's learning rates before training.
 
     Learning rate and momentum at the first and last step of each epoch; nothing is trained."""
 
+    module = "rates"
+    source: options.Source
+    overrides: options.Overrides
+    out: Annotated[Path | None, option("--out", "FILE", "Plot the curves in this .html file.")] = None
 
-@done_in("predicting")
-def evaluate(
-    model: Model,
-    data: Annotated[
-        str | None, typer.Argument(metavar="DATA", help="Data to evaluate on; default: the run's own.")
-    ] = None,
-    target: TrueValues = None,
-    devices: Devices = None,
-    allow_code: AllowCode = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Reporting):
     """Evaluate a trained model on data.
 
     Prints loss and metrics; without data, for the run's own validation and test rows."""
 
-
-@done_in("predicting")
-def predict(
-    model: Model,
+    module = "predicting"
+    model: options.Model
     data: Annotated[
-        str,
-        typer.Argument(metavar="DATA", help="A file, a folder or a named data set; labels are optional."),
-    ],
-    target: TrueValues = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", metavar="FILE", help="Write a .csv, .npz or .parquet file; default: CSV on stdout."
-        ),
-    ] = None,
-    with_inputs: Annotated[
-        bool, typer.Option("--with-inputs", help="Include all input columns in the output.")
-    ] = False,
-    samples: Annotated[
-        int | None,
-        typer.Option(
-            "--mc",
-            metavar="SAMPLES",
-            min=1,
-            max=1_000_000,
-            help="Average this many predictions with dropout on.",
-        ),
-    ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Seed for --mc; default 0.")] = None,
-    devices: Devices = None,
-    allow_code: AllowCode = False,
-    quiet: Quiet = False,
-) -> None:
+        str | None, typer.Argument(metavar="DATA", help="Data to evaluate on; default: the run's own.")
+    ] = None
+    target: options.TrueValues = None
+    devices: options.Devices = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predict(Running):
     """Predict a class or numbers for each row.
 
     Beside the ids, file names or numbers of the rows; with the probability of each class, or with --mc the
     uncertainty."""
 
+    module = "predicting"
+    model: options.Model
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="A file, a folder or a named data set; labels are optional.")
+    ]
+    target: options.TrueValues = None
+    out: Annotated[
+        Path | None, option("--out", "FILE", "Write a .csv, .npz or .parquet file; default: CSV on stdout.")
+    ] = None
+    with_inputs: Annotated[
+        bool, typer.Option("--with-inputs", help="Include all input columns in the output.")
+    ] = False
+    samples: Annotated[
+        int | None,
+        option("--mc", "SAMPLES", "Average this many predictions with dropout on.", min=1, max=1_000_000),
+    ] = None
+    seed: Annotated[int | None, option("--seed", "N", "Seed for --mc; default 0.")] = None
+    devices: options.Devices = None
 
-@done_in("predicting")
-def fold_bn(
-    model: Model,
-    check: Annotated[
-        str,
-        typer.Option("--check", metavar="DATA", help="Rows to compare the outputs on; labels are optional."),
-    ],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The .keras file to write.")],
-    target: TrueValues = None,
-    timings: Annotated[
-        int, typer.Option("--timings", metavar="N", max=10_000, help="Time both models N times, alternating.")
-    ] = 0,
-    allow_code: AllowCode = False,
-    quiet: Quiet = False,
-) -> None:
+
+@dataclass(frozen=True, kw_only=True)
+class FoldBn(Running):
     """Fold batch normalisations into adjacent layers.
 
     Same predictions, fewer operations; checked on data before the file is written."""
 
+    module = "predicting"
+    model: options.Model
+    check: Annotated[str, option("--check", "DATA", "Rows to compare the outputs on; labels are optional.")]
+    out: Annotated[Path, option("--out", "FILE", "The .keras file to write.")]
+    target: options.TrueValues = None
+    timings: Annotated[
+        int, option("--timings", "N", "Time both models N times, alternating.", max=10_000)
+    ] = 0
 
-@done_in("listing", "Reading {source}")
-def data(
-    source: Data,
-    columns: Columns,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out bad rows and images, and count them.")
-    ] = False,
-    quiet: Quiet = False,
-) -> None:
+
+@dataclass(frozen=True, kw_only=True)
+class Data(Command):
     """Summarise a data set.
 
     Rows, classes, the range of each column, and likely problems."""
 
+    module = "listing"
+    stage = "Reading {source}"
+    source: Annotated[str, typer.Argument(metavar="DATA", help="A file, a folder or a named data set.")]
+    columns: options.Columns
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out bad rows and images, and count them.")
+    ] = False
+    quiet: options.Quiet = False
 
-@done_in("comparison", "Reading recipes")
-def compare(
-    recipes: Annotated[
-        list[Path],
-        typer.Argument(metavar="RECIPE.TOML|FOLDER", help="Recipes; the first one is the baseline."),
-    ],
-    *,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key in all recipes; repeatable."),
-    ] = None,
-    pairing: Pairing,
-    allow_code: AllowCode = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
+
+@dataclass(frozen=True, kw_only=True)
+class Compare(Reporting):
     """Compare recipes on paired seeds.
 
     Trains each with the same seeds on the same rows. Exact tests say which differences are proven."""
 
+    module = "comparison"
+    stage = "Reading recipes"
+    recipes: Annotated[
+        list[Path],
+        typer.Argument(metavar="RECIPE.TOML|FOLDER", help="Recipes; the first one is the baseline."),
+    ]
+    settings: Annotated[
+        list[str] | None, option("--set", "SECTION.KEY=VALUE", "Override a key in all recipes; repeatable.")
+    ] = None
+    pairing: options.Pairing
 
-@done_in("comparison", "Reading recipes")
-def sweep(
-    source: Source,
-    *,
-    ranges: Annotated[
-        list[str] | None,
-        typer.Option("--vary", metavar="SECTION.KEY=[A, B, ...]", help="Values to try; repeat to combine."),
-    ] = None,
-    search: Search,
-    overrides: Overrides,
-    pairing: Pairing,
-    allow_code: AllowCode = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep(Reporting):
     """Try values of a recipe's keys.
 
     --vary compares every combination with the unchanged recipe on paired seeds; exact tests say which gains
     are proven. --over searches: many trials on one seed, the bad ones stopped early."""
 
+    module = "comparison"
+    stage = "Reading recipes"
+    source: options.Source
+    ranges: Annotated[
+        list[str] | None, option("--vary", "SECTION.KEY=[A, B, ...]", "Values to try; repeat to combine.")
+    ] = None
+    search: options.Search
+    overrides: options.Overrides
+    pairing: options.Pairing
 
-@done_in("training")
-def resume(
-    run: Run,
-    *,
-    epochs: Epochs = None,
-    devices: Devices = None,
-    distribution: Distribution,
-    allow_code: AllowCode = False,
-    path_only: PathOnly = False,
-) -> None:
+
+@dataclass(frozen=True, kw_only=True)
+class Resume(Recording):
     """Continue an interrupted run.
 
     Starts from the newest checkpoint; the result is the same as without the interruption. With --epochs, a
     finished run is trained for longer."""
 
+    module = "training"
+    run: options.Run
+    epochs: options.Epochs = None
+    devices: options.Devices = None
+    distribution: options.Distribution
 
-@done_in("training")
-def replay(
-    run: Run,
-    step: Annotated[
-        int | None, typer.Option("--step", metavar="N", help="The recorded step; default: the last one.")
-    ] = None,
-    allow_code: AllowCode = False,
-    quiet: Quiet = False,
-) -> None:
+
+@dataclass(frozen=True, kw_only=True)
+class Replay(Running):
     """Repeat the step that broke a training run.
 
     Names the layer and the operation that produced the first non-finite number."""
 
+    module = "training"
+    run: options.Run
+    step: Annotated[int | None, option("--step", "N", "The recorded step; default: the last one.")] = None
 
-def runs(parent: RunsFolder = Path("runs")) -> None:
+
+@dataclass(frozen=True, kw_only=True)
+class Runs(Command):
     """List runs and their results."""
-    from kilter._cli import listing
 
-    listing.runs(parent)
+    module = "listing"
+    stage = ""
+    parent: options.RunsFolder = Path("runs")
 
 
-@done_in("listing", "Reading {run}")
-def report(run: Run) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Report(Command):
     """Rewrite a run's report."""
+
+    module = "listing"
+    stage = "Reading {run}"
+    run: options.Run

@@ -1,7 +1,5 @@
 """``kilter compare`` and ``kilter sweep``: recipes on paired seeds, or a search, and what is printed."""
 
-from __future__ import annotations
-
 import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -10,7 +8,7 @@ from typing import Any, Final
 
 import typer
 
-from kilter._cli.options import Overrides, Pairing, Search
+from kilter._cli.commands import Compare, Sweep
 from kilter._cli.output import say, say_table
 from kilter._cli.training import recipe_from
 from kilter._compare import compare as comparing
@@ -29,47 +27,30 @@ from kilter.runs.atomic import write_text
 BEST: Final = "best.toml"
 
 
-def compare(
-    recipes: Sequence[Path],
-    *,
-    settings: Sequence[str] | None,
-    pairing: Pairing,
-    allow_code: bool,
-    as_json: bool,
-    progress: Display,
-) -> None:
+def compare(asked: Compare, progress: Display) -> None:
     """Compare the recipes in files and folders."""
-    named = recipes_from(recipes, settings or ())
-    options: Any = {**pairing.arguments(), "allow_code": allow_code}
-    _show(lambda **more: comparing.compare(named, **options, **more), named, as_json, progress)
+    named = recipes_from(asked.recipes, asked.settings or ())
+    options: Any = {**asked.pairing.arguments(), "allow_code": asked.allow_code}
+    _show(lambda **more: comparing.compare(named, **options, **more), named, asked.as_json, progress)
 
 
-def sweep(
-    source: str,
-    *,
-    ranges: Sequence[str] | None,
-    search: Search,
-    overrides: Overrides,
-    pairing: Pairing,
-    allow_code: bool,
-    as_json: bool,
-    progress: Display,
-) -> None:
+def sweep(asked: Sweep, progress: Display) -> None:
     """Compare the recipe ``source`` with each combination of values; with --over, search for the best."""
+    ranges, search = asked.ranges, asked.search
     if bool(ranges) == bool(search.over) or (ranges and (search.trials or search.sampler)):
         raise OptionError(
             expected="--vary for a proof on paired seeds, or --over (with --trials, --sampler) for a search",
             received="both" if ranges else "neither",
             remedy='for example --over "optimizer.learning_rate={ low = 1e-4, high = 0.1, log = true }"',
         )
-    base = recipe_from(source, overrides.all)
-    if search.over:
-        _search(base, search, pairing, allow_code=allow_code, as_json=as_json, progress=progress)
+    base = recipe_from(asked.source, asked.overrides.all)
+    if asked.search.over:
+        _search(base, asked, progress)
         return
-    options: Any = {**pairing.arguments(), "allow_code": allow_code}
+    options: Any = {**asked.pairing.arguments(), "allow_code": asked.allow_code}
     varied = values_from(ranges or ())
     names = comparing.variants(base, varied)
-    _show(lambda **more: comparing.sweep(base, varied, **options, **more), names, as_json, progress)
+    _show(lambda **more: comparing.sweep(base, varied, **options, **more), names, asked.as_json, progress)
 
 
 def recipes_from(sources: Sequence[Path], settings: Sequence[str]) -> dict[str, Recipe]:
@@ -170,10 +151,9 @@ def _show(run: Callable[..., Comparison], names: Collection[str], as_json: bool,
     say(f"report: {page}")
 
 
-def _search(
-    base: Recipe, chosen: Search, pairing: Pairing, *, allow_code: bool, as_json: bool, progress: Display
-) -> None:
+def _search(base: Recipe, asked: Sweep, progress: Display) -> None:
     """Search, print the trials from the best to the worst, and write the best recipe."""
+    chosen, pairing = asked.search, asked.pairing
     if pairing.pairs is not None:
         raise OptionError(
             expected="--pairs with --vary",
@@ -189,14 +169,14 @@ def _search(
         out=pairing.out,
         workers=pairing.workers,
         ray=pairing.ray,
-        allow_code=allow_code,
+        allow_code=asked.allow_code,
         verbose=progress,
         progress=lambda one: progress.print(printable(_trial_line(one))),
     )
     progress.close()
     best = found.path / BEST
     write_text(best, dump_recipe(found.recipe))
-    if as_json:
+    if asked.as_json:
         typer.echo(found.to_json())
         return
     sign = 1 if found.best.score == max(one.score for one in found.trials) else -1

@@ -1,7 +1,5 @@
 """``kilter diagnose``, and the subject of it and of ``kilter treat``: a recipe, or a model with data."""
 
-from __future__ import annotations
-
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +11,7 @@ import keras
 import typer
 
 from kilter._cli import scripts
-from kilter._cli.options import Overrides
+from kilter._cli.commands import Diagnose, Treat
 from kilter._cli.output import say, say_json
 from kilter._cli.training import recipe_from, without_search
 from kilter._diagnosis.diagnose import diagnose as find
@@ -21,7 +19,7 @@ from kilter._layout import columns, table
 from kilter._models.saved import load_model
 from kilter._progress import Display
 from kilter._records import Diagnosis, Evidence, Finding
-from kilter._text import number, printable
+from kilter._text import few, number, printable
 from kilter.data import Source, Splits, load
 from kilter.errors import DataError, ModelError, OptionError
 from kilter.recipe import Recipe
@@ -45,7 +43,7 @@ def findings_table(findings: Sequence[Finding], width: int | None = None) -> lis
         (
             one.severity,
             one.code + (f" (from {one.explained_by})" if one.explained_by else ""),
-            _places(one.where),
+            printable(few(one.where, _MOST_PLACES)),
             [_seen(evidence) for evidence in one.evidence] or "-",
             one.remedies or "-",
         )
@@ -96,11 +94,6 @@ def verdict(diagnosis: Diagnosis) -> str:
     return f"nothing severe found; {diagnosis.counts}" if diagnosis.ok else f"found: {diagnosis.counts}"
 
 
-def _places(where: Sequence[str]) -> str:
-    more = len(where) - _MOST_PLACES
-    return printable(", ".join(where[:_MOST_PLACES]) + (f" and {more} more" if more > 0 else ""))
-
-
 def _seen(evidence: Evidence) -> str:
     """The value, and its threshold in brackets."""
     value, limit = (
@@ -135,24 +128,18 @@ def of_recipe(
 
 
 def of_saved_model(
-    path: Path,
-    source: str,
-    overrides: Overrides,
-    options: Mapping[str, Any],
-    *,
-    allow_code: bool,
-    progress: Display,
+    path: Path, asked: Diagnose | Treat, options: Mapping[str, Any], progress: Display
 ) -> Subject:
-    """The compiled model in ``path`` with the data ``source``; ``options``: values of recipe keys."""
+    """The compiled model in ``path`` with the command's data; ``options``: values of recipe keys."""
+    source, target = asked.source, asked.overrides.target
     progress.stage(f"Reading {printable(source)}")
-    target = overrides.target
-    if others := " and ".join(overrides.given(but=["target"])):
+    if others := " and ".join(asked.overrides.given(but=["target"])):
         raise OptionError(
             expected=f"{others} for a recipe, or --model for a file",
             received=f"{others} and --model {path}",
             remedy=f"leave {others} out: a saved model has its own inputs, loss and optimiser",
         )
-    model, data = _compiled_with_data(path, source, target=target, allow_code=allow_code)
+    model, data = _compiled_with_data(path, source, target=target, allow_code=asked.allow_code)
     whole = {"data.validation": "none", "train.early_stopping": "none"}
     given = {"model.file": str(path), "data.target": target, **whole, **options}
     recipe = with_absolute_paths(recipe_from(source, (), given))
@@ -192,39 +179,26 @@ def _compiled_with_data(
     return model, data
 
 
-def diagnose(
-    source: str,
-    arguments: Sequence[str] | None,
-    *,
-    overrides: Overrides,
-    model: Path | None,
-    epochs: int | None,
-    steps: int,
-    allow_code: bool,
-    as_json: bool,
-    progress: Display,
-) -> None:
+def diagnose(asked: Diagnose, progress: Display) -> None:
     """Diagnose a recipe, a script, or the compiled ``model`` with data; exit code 1 if severe."""
-    scripts.check_arguments(source, arguments)
-    if scripts.is_script(source):
-        scripts.check_alone(source, [*overrides.given(), *(["--model"] if model else [])])
-        found = scripts.diagnosed(source, arguments, epochs=epochs, steps=steps, progress=progress)
-        diagnosis, lines = scripts.diagnosis_of(found), scripts.lines_of(found, source)
-        _show(diagnosis, lines) if not as_json else say_json(found)
+    found = scripts.run_script(asked, progress, steps=asked.steps)
+    if found is not None:
+        diagnosis, lines = scripts.diagnosis_of(found), scripts.lines_of(found, asked.source)
+        _show(diagnosis, lines) if not asked.as_json else say_json(found)
         if not diagnosis.ok:
             raise typer.Exit(SEVERE)
         return
-    options = {"train.epochs": epochs}
-    how: dict[str, Any] = {"allow_code": allow_code, "progress": progress}
-    if model is None:
-        subject = of_recipe(recipe_from(source, overrides.all, options), find, **how)
+    options = {"train.epochs": asked.epochs}
+    if asked.model is None:
+        recipe = recipe_from(asked.source, asked.overrides.all, options)
+        subject = of_recipe(recipe, find, allow_code=asked.allow_code, progress=progress)
     else:
-        subject = of_saved_model(model, source, overrides, options, **how)
-    if epochs is not None:
-        subject.arguments["epochs"] = epochs
-    diagnosis = find(**subject.arguments, steps=steps, features=subject.features, verbose=progress)
+        subject = of_saved_model(asked.model, asked, options, progress)
+    if asked.epochs is not None:
+        subject.arguments["epochs"] = asked.epochs
+    diagnosis = find(**subject.arguments, steps=asked.steps, features=subject.features, verbose=progress)
     progress.close()
-    if as_json:
+    if asked.as_json:
         say_json(diagnosis.to_json())
     else:
         _show(diagnosis)

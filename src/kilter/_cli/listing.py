@@ -1,15 +1,13 @@
 """``kilter runs``, ``kilter report`` and ``kilter data``, without Keras or JAX."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import typer
 
 from kilter import report as reports
-from kilter._cli.options import Columns
+from kilter._cli.commands import Data, Report, Runs
 from kilter._cli.output import say, say_table
 from kilter._progress import Display
 from kilter._text import duration, number
@@ -23,8 +21,9 @@ SHOWN: Final = 40
 DEFAULT: Final = Path("runs")  # of kilter train --runs
 
 
-def runs(parent: Path) -> None:
+def runs(asked: Runs, progress: Display) -> None:
     """A line for each run below ``parent``, the oldest first."""
+    parent = asked.parent
     if not parent.is_dir() and (parent.exists() or parent != DEFAULT):
         raise RunError(
             expected="a folder of run directories",
@@ -39,17 +38,19 @@ def runs(parent: Path) -> None:
     say_table(headings, [_run_row(run) for run in found], right=(2, 3, 5, 6))
 
 
-def report(run: Path, *, progress: Display) -> None:
+def report(asked: Report, progress: Display) -> None:
     """Rewrite a run's report."""
-    page = reports.write_report(run)
+    page = reports.write_report(asked.run)
     progress.close()
     typer.echo(page)
 
 
-def data(source: str, *, columns: Columns, skip_bad: bool, progress: Display) -> None:
+def data(asked: Data, progress: Display) -> None:
     """The content of ``source``: parts, classes, columns, notes, and all likely problems at once."""
-    chosen = {name: getattr(columns, name) or () for name in ("ignore", "only", "missing")}
-    found = survey(source, target=columns.target, skip_bad=skip_bad, kinds=columns.types, **chosen)
+    columns = asked.columns
+    chosen: Any = {name: getattr(columns, name) or () for name in ("ignore", "only", "missing")}
+    chosen |= {"target": columns.target, "kinds": columns.types, "skip_bad": asked.skip_bad}
+    found = survey(asked.source, **chosen)
     progress.stage("Summarising the data")
     summary = None if found.source is None else describe(found.source)
     progress.close()
@@ -58,7 +59,7 @@ def data(source: str, *, columns: Columns, skip_bad: bool, progress: Display) ->
         _print_parts(summary)
         _print_classes(summary)
     else:
-        say(f"{source}: {found.rows} rows")
+        say(f"{asked.source}: {found.rows} rows")
     if found.columns:
         rows = [
             (one.name, one.type, str(one.missing), str(one.distinct), one.shown, one.use)

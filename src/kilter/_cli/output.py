@@ -1,13 +1,11 @@
 """How commands print, show progress and check the files they write. Loads neither JAX nor Keras."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import json
 import os
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +47,7 @@ def say_json(value: Any) -> None:
 
 
 @contextlib.contextmanager
-def opened(first: str, *, quiet: bool, as_json: bool) -> Iterator[Display]:
+def opened(first: str, *, quiet: bool, as_json: bool) -> Generator[Display]:
     """The progress of a command on stderr, so that results can be piped; nothing if ``quiet``.
 
     It shows ``first`` before JAX and Keras are imported. Permanent lines, such as an epoch's measures, go to
@@ -96,7 +94,7 @@ def unused(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def made(out: Path) -> Iterator[None]:
+def made(out: Path) -> Generator[None]:
     """Create the folder ``out`` before the work, and remove it if the work fails and leaves it empty."""
     existed = out.exists()
     expected = "--out as a folder that can be created"

@@ -1,8 +1,6 @@
 """``kilter evaluate``, ``kilter predict`` and ``kilter fold-bn``: commands for a trained model."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -11,16 +9,17 @@ import numpy as np
 import polars
 import typer
 
-from kilter._cli.evaluation import say_evaluation
+from kilter._cli.commands import Evaluate, FoldBn, Predict
 from kilter._cli.options import devices_from
 from kilter._cli.output import check_out, say, say_table
+from kilter._cli.training import say_evaluation
 from kilter._engine import inference
 from kilter._engine.devices import on_devices
-from kilter._engine.objective_for import objective_for
+from kilter._engine.objective_for import Objective, objective_for
 from kilter._infer.calibration import calibration
 from kilter._infer.folding import FoldRecord, fold_batch_norm
 from kilter._progress import Display
-from kilter._text import number, printable
+from kilter._text import counted, number, printable
 from kilter.data import Dataset, Source
 from kilter.data.csv_output import csv_text
 from kilter.data.paths import quote
@@ -67,22 +66,24 @@ def compared(
     return rows
 
 
-def evaluate(
-    model: Path,
-    data: str | None,
-    *,
-    target: str | None,
-    devices: str | None,
-    allow_code: bool,
-    as_json: bool,
-    progress: Display,
-) -> None:
+def share_right(found: Predictions, parts: Sequence[Dataset]) -> float | None:
+    """The accuracy of answers that are classes; None for numbers and data without labels."""
+    labels = [part.y for part in parts if part.y is not None]
+    if len(labels) < len(parts) or found.probabilities is None:
+        return None
+    return float(np.mean(np.array(found.classes)[np.concatenate(labels)] == found.answers))
+
+
+def evaluate(asked: Evaluate, progress: Display) -> None:
     """Print loss and measures of a trained model, part by part of the data."""
-    trained = open_trained(model, allow_code=allow_code)
-    with on_devices(trained.model, devices_from(devices)):
-        found = _of_own_data(trained, progress) if data is None else _of(trained, data, target, progress)
+    trained = open_trained(asked.model, allow_code=asked.allow_code)
+    with on_devices(trained.model, devices_from(asked.devices)):
+        if asked.data is None:
+            found = _of_own_data(trained, progress)
+        else:
+            found = _of(trained, asked.data, asked.target, progress)
     progress.close()
-    if as_json:
+    if asked.as_json:
         typer.echo(to_json({name: asdict(one) for name, one in found.items()}, indent=2))
         return
     for name, one in found.items():
@@ -98,53 +99,47 @@ def _of(trained: Trained, data: str, target: str | None, progress: Display) -> d
         _require_labels(part, read.encoding.target if read.encoding else read.target)
         objective = objective_for(trained.model, part)
         trained.model.compile(loss=objective.loss, metrics=objective.make_metrics())
-        found[name] = evaluate_part(
-            trained.model,
-            objective,
-            part,
-            first=fitting_measure(part),
-            record=trained.data,
-            verbose=progress,
-        )
+        found |= _evaluated(trained, {name: part}, objective, part, progress)
     return found
 
 
-def predict(
-    model: Path,
-    data: str,
-    *,
-    target: str | None,
-    out: Path | None,
-    with_inputs: bool,
-    samples: int | None,
-    seed: int | None,
-    devices: str | None,
-    allow_code: bool,
-    progress: Display,
-) -> None:
+def _evaluated(
+    trained: Trained, parts: Mapping[str, Dataset], objective: Objective, like: Dataset, progress: Display
+) -> dict[str, Evaluation]:
+    how: dict[str, Any] = {"first": fitting_measure(like), "record": trained.data, "verbose": progress}
+    return {name: evaluate_part(trained.model, objective, part, **how) for name, part in parts.items()}
+
+
+def predict(asked: Predict, progress: Display) -> None:
     """Write the predictions of a trained model for each row of ``data``, in order."""
-    _check_seed(samples, seed)
-    check_out(out, WRITERS)
-    trained = open_trained(model, allow_code=allow_code)
-    progress.stage(f"Reading {printable(data)}")
-    read = read_for(trained, data, target=target, unlabelled=True, keep_inputs=True)
+    _check_seed(asked.samples, asked.seed)
+    check_out(asked.out, WRITERS)
+    trained = open_trained(asked.model, allow_code=asked.allow_code)
+    progress.stage(f"Reading {printable(asked.data)}")
+    read = read_for(trained, asked.data, target=asked.target, unlabelled=True, keep_inputs=True)
     _show_notes(read, progress)
     parts, how = list(read.parts.values()), {"batch_size": BATCH, "verbose": progress}
-    given: Any = how | {"devices": devices_from(devices)}
+    given: Any = how | {"devices": devices_from(asked.devices)}
     outputs = joined([inference.predict(trained.model, part.x, **given) for part in parts])
     found, comparison = predictions(trained, outputs, parts[0]), []
-    if samples is not None:
-        mean = uncertain(trained, parts, samples=samples, seed=seed or 0, progress=progress)
-        found, comparison = mean, compared(found, mean, samples, parts)
-    table = found.table(read.parts, ids=name_columns(read.encoding), with_inputs=with_inputs)
+    if asked.samples is not None:
+        mean = uncertain(trained, parts, samples=asked.samples, seed=asked.seed or 0, progress=progress)
+        found, comparison = mean, compared(found, mean, asked.samples, parts)
+    table = found.table(read.parts, ids=name_columns(read.encoding), with_inputs=asked.with_inputs)
     progress.close()
-    if out is None:
+    if (out := asked.out) is None:
         typer.echo(csv_text(table), nl=False)
     else:
         write_with(out, lambda temporary: WRITERS[out.suffix](found, table, temporary))
-        say(f"{len(outputs)} row{'s' * (len(outputs) != 1)}: {out}")
+        say(f"{counted(len(outputs), 'row')}: {out}")
+    right = share_right(found, parts)
+    if right is not None:
+        say(
+            f"accuracy {number(right)} on the labels in these data; all measures: kilter evaluate",
+            err=asked.out is None,
+        )
     if comparison:  # apart from the table of predictions
-        say_table(COMPARED, comparison, right=range(1, len(COMPARED)), err=out is None)
+        say_table(COMPARED, comparison, right=range(1, len(COMPARED)), err=asked.out is None)
 
 
 def _show_notes(read: Source, progress: Display) -> None:
@@ -175,10 +170,7 @@ def _of_own_data(trained: Trained, progress: Display) -> dict[str, Evaluation]:
     # The saved model is evaluated, so no code of the recipe runs.
     objective = objective_for(trained.model, parts.train, recipe.regularize.label_smoothing)
     compile_for(trained.model, "sgd", objective)
-    how: dict[str, Any] = {"first": fitting_measure(parts.train), "record": trained.data, "verbose": progress}
-    return {
-        name: evaluate_part(trained.model, objective, part, **how) for name, part in parts.evaluated.items()
-    }
+    return _evaluated(trained, parts.evaluated, objective, parts.train, progress)
 
 
 def _require_labels(part: Dataset, target: str | None) -> None:
@@ -200,27 +192,18 @@ def _check_seed(samples: int | None, seed: int | None) -> None:
         )
 
 
-def fold_bn(
-    model: Path,
-    check: str,
-    out: Path,
-    *,
-    target: str | None,
-    timings: int,
-    allow_code: bool,
-    progress: Display,
-) -> None:
+def fold_bn(asked: FoldBn, progress: Display) -> None:
     """Fold the batch normalisations of a model, check it on rows of ``check``, and write it to ``out``."""
-    check_out(out, [".keras"])
-    trained = open_trained(model, allow_code=allow_code)
-    progress.stage(f"Reading {printable(check)}")
-    rows = read_for(trained, check, target=target, unlabelled=True).train.x[:CHECKED_ROWS]
+    check_out(asked.out, [".keras"])
+    trained = open_trained(asked.model, allow_code=asked.allow_code)
+    progress.stage(f"Reading {printable(asked.check)}")
+    rows = read_for(trained, asked.check, target=asked.target, unlabelled=True).train.x[:CHECKED_ROWS]
     progress.stage(f"Folding, and comparing the outputs on {len(rows)} rows")
-    folded, record = fold_batch_norm(trained.model, rows, timings=timings)
-    write_model(folded, out, trained.data)
+    folded, record = fold_batch_norm(trained.model, rows, timings=asked.timings)
+    write_model(folded, asked.out, trained.data)
     progress.close()
     _print_folding(record, len(rows))
-    typer.echo(out)
+    typer.echo(asked.out)
 
 
 def _print_folding(record: FoldRecord, count: int) -> None:

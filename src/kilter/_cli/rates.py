@@ -1,19 +1,17 @@
 """``kilter find-lr`` and ``kilter schedule``: a recipe's learning rates."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from kilter._cli.options import Overrides
+from kilter._cli import commands
 from kilter._cli.output import check_out, say, say_table
 from kilter._cli.training import recipe_from, without_search
 from kilter._progress import Display
 from kilter._text import number
+from kilter._tuning.find_lr import FoundRate
 from kilter._tuning.find_lr import find_lr as search
-from kilter._tuning.rate_curve import FoundRate
 from kilter.errors import OptionError
 from kilter.runs.atomic import write_text
 from kilter.runs.build import Prepared, prepare
@@ -23,30 +21,22 @@ from kilter.schedules import Performance, Schedule
 MOST_ROWS: Final = 25  # of the table: what a terminal shows at once
 
 
-def find_lr(
-    source: str,
-    *,
-    overrides: Overrides,
-    seeds: int,
-    out: Path | None,
-    allow_code: bool,
-    progress: Display,
-) -> None:
+def find_lr(asked: commands.FindLr, progress: Display) -> None:
     """Search with the recipe's training settings, print the suggestion, and write the curve."""
-    check_out(out, (".html", ".json"))
-    recipe = recipe_from(source, overrides.all)
+    check_out(asked.out, (".html", ".json"))
+    recipe = recipe_from(asked.source, asked.overrides.all)
     # This is the search that "auto" asks for, so any rate will do until then.
-    prepared = prepare(without_search(recipe), allow_code=allow_code, progress=progress)
+    prepared = prepare(without_search(recipe), allow_code=asked.allow_code, progress=progress)
     train, options = prepared.parts.train, prepared.spec.arguments_for(search)
-    found = search(prepared.model, train.x, train.y, **options, seeds=seeds, verbose=progress)
+    found = search(prepared.model, train.x, train.y, **options, seeds=asked.seeds, verbose=progress)
     progress.close()
     _show_curve(found)
     what = f"{recipe.optimizer.name}, batches of {prepared.spec.batch_size}"
     say(f"learning rate for {what}: {found.suggestion:.3g}")
-    if out is not None:
-        content = to_json(found.to_dict()) if out.suffix == ".json" else found.plot().to_html()
-        write_text(out, content)
-        say(f"curve: {out}")
+    if asked.out is not None:
+        content = to_json(found.to_dict()) if asked.out.suffix == ".json" else found.plot().to_html()
+        write_text(asked.out, content)
+        say(f"curve: {asked.out}")
 
 
 def _show_curve(found: FoundRate) -> None:
@@ -63,17 +53,17 @@ def _show_curve(found: FoundRate) -> None:
     say_table(("rate", "smoothed loss", ""), rows, right=(0, 1))
 
 
-def schedule(
-    source: str, *, overrides: Overrides, out: Path | None, allow_code: bool, progress: Display
-) -> None:
+def schedule(asked: commands.Schedule, progress: Display) -> None:
     """Print the schedule of a recipe for its data, epoch by epoch; write its plot."""
-    check_out(out, (".html",))
-    prepared = prepare(recipe_from(source, overrides.all), allow_code=allow_code, progress=progress)
+    check_out(asked.out, (".html",))
+    prepared = prepare(
+        recipe_from(asked.source, asked.overrides.all), allow_code=asked.allow_code, progress=progress
+    )
     progress.close()
     planned, rate = prepared.spec.schedule, prepared.recipe.optimizer.rate
     if isinstance(planned, Schedule):
-        _show_schedule(planned, prepared, out)
-    elif out is not None:
+        _show_schedule(planned, prepared, asked.out)
+    elif asked.out is not None:
         raise OptionError(
             expected="a schedule with a curve that is known before training",
             received=f"schedule.name={prepared.recipe.schedule.name}",

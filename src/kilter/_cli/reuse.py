@@ -1,15 +1,13 @@
 """``kilter transfer`` and ``kilter pretrain``: layers that are trained once and reused."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Final
 
-from kilter._cli.options import Overrides
+from kilter._cli.commands import Pretrain, Transfer
 from kilter._cli.output import check_out, say, say_json, say_table, unused
 from kilter._cli.training import recipe_from, train_recipe
 from kilter._progress import Display
-from kilter._text import duration, number, printable
+from kilter._text import counted, duration, number, printable
 from kilter._transfer.cutting import counted_layers, find_cut
 from kilter._transfer.sources import load_source
 from kilter.pretrain.from_recipe import pretrain as pretrain_recipe
@@ -23,45 +21,27 @@ from kilter.runs.trained import write_model
 EPOCHS: Final = 20  # of data without a recipe
 
 
-def transfer(
-    source: str,
-    data: str,
-    *,
-    overrides: Overrides,
-    keep: str | None,
-    weights: str | None,
-    head_epochs: int | None,
-    name: str | None,
-    epochs: int | None,
-    seed: int | None,
-    runs: Path,
-    allow_code: bool,
-    path_only: bool,
-    progress: Display,
-) -> None:
+def transfer(asked: Transfer, progress: Display) -> None:
     """Reuse the model ``source`` for ``data`` and train it in stages."""
-    options = {"name": name, "train.epochs": epochs, "seed": seed}
-    options |= {"model.keep": _kept(keep), "model.weights": weights}
+    source = asked.source
+    options = {"name": asked.name, "train.epochs": asked.epochs, "seed": asked.seed}
+    counted_keep = asked.keep is not None and asked.keep.removeprefix("-").isdecimal()
+    keep = int(asked.keep or 0) if counted_keep else asked.keep
+    options |= {"model.keep": keep, "model.weights": asked.weights}
     if is_run(Path(source)):
         model = Path(source) / MODEL
         require_unchanged(model)
         source = str(model)
-    stages = [] if head_epochs is None else [_stages(head_epochs)]
-    recipe = recipe_from(data, [f"model.reuse={source}", *stages, *overrides.all], options, average=False)
-    if not path_only:
-        _tell(recipe, allow_code=allow_code, progress=progress)
-    train_recipe(recipe, runs=runs, allow_code=allow_code, path_only=path_only, progress=progress)
-
-
-def _kept(layers: str | None) -> int | str | None:
-    """The layers to keep: a number where ``layers`` is one, else the name of a layer."""
-    return int(layers) if layers is not None and layers.removeprefix("-").isdecimal() else layers
-
-
-def _stages(head_epochs: int) -> str:
-    """The override for a head start of this many epochs, then all layers at a tenth of the rate."""
-    head = f'{{ train = "head", epochs = {head_epochs} }}, ' if head_epochs else ""
-    return f"fine_tune.stages=[{head}{{ rate = 0.1 }}]"
+    stages = []
+    if asked.head_epochs is not None:
+        head = f'{{ train = "head", epochs = {asked.head_epochs} }}, ' if asked.head_epochs else ""
+        stages = [f"fine_tune.stages=[{head}{{ rate = 0.1 }}]"]
+    recipe = recipe_from(
+        asked.data, [f"model.reuse={source}", *stages, *asked.overrides.all], options, average=False
+    )
+    if not asked.path_only:
+        _tell(recipe, allow_code=asked.allow_code, progress=progress)
+    train_recipe(recipe, asked, progress)
 
 
 def _tell(recipe: Recipe, *, allow_code: bool, progress: Display) -> None:
@@ -77,44 +57,32 @@ def _tell(recipe: Recipe, *, allow_code: bool, progress: Display) -> None:
     say(f"keeps {cut.keep} of {there} layers with weights, up to {cut.layer!r}")
 
 
-def pretrain(
-    source: str,
-    *,
-    overrides: Overrides,
-    out: Path | None,
-    task: str | None,
-    epochs: int | None,
-    seed: int | None,
-    curve: Path | None,
-    allow_code: bool,
-    as_json: bool,
-    progress: Display,
-) -> None:
+def pretrain(asked: Pretrain, progress: Display) -> None:
     """Pretrain a recipe, or data with the default model."""
-    out = unused(Path("encoder.keras")) if out is None else out
+    epochs = asked.epochs
+    out = unused(Path("encoder.keras")) if asked.out is None else asked.out
     check_out(out, [".keras"])
-    check_out(curve, [".html"], option="--curve")
-    if epochs is None and not source.endswith(".toml"):
+    check_out(asked.curve, [".html"], option="--curve")
+    if epochs is None and not asked.source.endswith(".toml"):
         epochs = EPOCHS
-    options = {"pretrain.task": task, "train.epochs": epochs, "seed": seed}
-    recipe = recipe_from(source, overrides.all, options, average=False)
-    done = pretrain_recipe(recipe, verbose=progress, allow_code=allow_code)
+    options = {"pretrain.task": asked.task, "train.epochs": epochs, "seed": asked.seed}
+    recipe = recipe_from(asked.source, asked.overrides.all, options, average=False)
+    done = pretrain_recipe(recipe, verbose=progress, allow_code=asked.allow_code)
     progress.close()
     write_model(done.encoder, out, done.data)
-    if curve is not None:
-        write_text(curve, done.plot().to_html())
-    if as_json:
+    if asked.curve is not None:
+        write_text(asked.curve, done.plot().to_html())
+    if asked.as_json:
         say_json(done.to_json() | {"encoder": str(out)})
         return
     _show(done)
-    if curve is not None:
-        say(f"curve: {curve}")
+    if asked.curve is not None:
+        say(f"curve: {asked.curve}")
     say(f"encoder: {out}")
 
 
 def _show(done: Pretrained) -> None:
-    count = len(done.history.epoch)
-    say(f"{done.task}: {count} epoch{'s' * (count != 1)} in {duration(done.seconds)}")
+    say(f"{done.task}: {counted(len(done.history.epoch), 'epoch')} in {duration(done.seconds)}")
     rows = [(name, number(value)) for name, value in done.figures.items()]
     say_table(("measured", ""), rows, right=(1,))
     for note in done.notes:

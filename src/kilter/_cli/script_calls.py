@@ -3,8 +3,6 @@
 Runs in a process of its own, which :mod:`kilter._cli.scripts` starts.
 """
 
-from __future__ import annotations
-
 import inspect
 import itertools
 import runpy
@@ -133,11 +131,7 @@ def first_training(script: Path, sites: Sites, arguments: Sequence[str] = ()) ->
 
 
 def _no_training(script: Path, what: str, remedy: str = _TRAIN) -> RunError:
-    return RunError(
-        expected=f"a script that trains a model: {script}",
-        received=what,
-        remedy=remedy,
-    )
+    return RunError(expected=f"a script that trains a model: {script}", received=what, remedy=remedy)
 
 
 def _hook(function: Callable[..., Any], names: tuple[str, ...]) -> Callable[..., Any]:

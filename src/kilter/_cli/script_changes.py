@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Final
 
 import keras
@@ -14,6 +16,7 @@ from kilter._cli.script_calls import Sites, Training
 from kilter._cli.script_edits import COMPILE, FIT, LayerEdit, Position, Script, arguments_of
 from kilter._models.code import IGNORED, compiled_changes, layer_code, optimizer_code, value_code
 from kilter._models.optimizers import inner_optimizer
+from kilter._models.reading import read_model
 from kilter._treatment.result import Treatment
 
 _COMPILE: Final = ("optimizer", "loss", "loss_weights")
@@ -102,48 +105,43 @@ def _said_layers(
 
 
 def _said_front(script: Script, training: Training, after: keras.Model, sites: Sites, prefix: str) -> bool:
-    """Whether a Normalization before the only input's only reader is said, adapted just before fit."""
-    before = training.model
-    own = {layer.name for layer in before._flatten_layers(include_self=False)}
+    """Whether a Normalization before the reader of each scaled input is said, adapted just before fit."""
+    own = {layer.name for layer in training.model._flatten_layers(include_self=False)}
     kept = {layer.name for layer in after._flatten_layers(include_self=False)}
-    front = [one for one in after._flatten_layers() if _is_new(one, own, keras.layers.Normalization)]
-    firsts = [one for one in _first_layers(before) if one.name in kept]
     fit = script.method(FIT, training.line)
-    call = script.at(place) if len(firsts) == 1 and (place := sites.of(firsts[0])) is not None else None
-    if call is None or fit is None or len(front) != 1 or getattr(front[0], "invert", False):
+    model = None if fit is None else script.object_of(fit)
+    new = {one.layer.name: one for one in read_model(after, training.x, ())[0] if one.layer.name not in own}
+    front = [one for one in new.values() if isinstance(one.layer, keras.layers.Normalization) and one.enters]
+    if fit is None or model is None or not front or script.argument(fit, "y", 1) is None:
         return False
-    model, data = script.object_of(fit), script.plain_argument(fit, "x", 0)
-    if model is None or data is None:
-        return False
-    axis, name = front[0].axis, front[0].name if "normalization" in own else "normalization"
-    kept_axis = "" if axis in (-1, (-1,)) else f"axis={axis!r}, "
-    adapted = f'{model}.get_layer("{name}").adapt({data})'
-    made = f'{prefix}.layers.Normalization({kept_axis}name="{name}")'
-    return script.insert_before(call, made) and script.insert_line(fit, adapted)
+    before = read_model(training.model, training.x, ())[0]
+    edits: list[Callable[[], bool]] = []
+    for number, one in enumerate(front):
+        (index,), axis = one.enters, one.layer.axis
+        firsts = [each for each in before if index in each.enters]
+        gone = [each for each in firsts if each.layer.name not in kept]  # a Rescaling
+        firsts += [before[place] for each in gone for place in each.consumers]
+        calls = [script.at(at) for each in firsts if each not in gone and (at := sites.of(each.layer))]
+        data = _rows_of(script, fit, training.x, index)
+        if len(calls) != 1 or (call := calls[0]) is None or data is None:
+            return False
+        name = one.layer.name if "normalization" in own else "normalization"
+        name += f"_{number}" if number and name == "normalization" else ""
+        kept_axis = "" if axis in (-1, (-1,)) else f"axis={axis!r}, "
+        made = f'{prefix}.layers.Normalization({kept_axis}name="{name}")'
+        adapted = f'{model}.get_layer("{name}").adapt({data})'
+        edits += [partial(script.insert_before, call, made), partial(script.insert_line, fit, adapted)]
+    return script.attempt(edits)
 
 
-def _is_new(layer: Any, own: set[str], kind: type) -> bool:
-    return isinstance(layer, kind) and layer.name not in own
-
-
-def _first_layers(model: keras.Model) -> list[Any]:
-    """The layers that read the only input of a graph; for a Rescaling, those that come after it."""
-    layers = [one for one in getattr(model, "layers", ()) if not isinstance(one, keras.layers.InputLayer)]
-    if isinstance(model, keras.Sequential):
-        return [one for one in layers if not isinstance(one, keras.layers.Rescaling)][:1]
-    inputs = getattr(model, "inputs", None) or []
-    if len(inputs) != 1 or not hasattr(model, "_nodes_by_depth"):
-        return []
-    nodes = [node for nodes in model._nodes_by_depth.values() for node in nodes]
-    read = {id(inputs[0])}
-    found = []
-    for node in sorted(nodes, key=lambda one: any(id(each) in read for each in one.input_tensors)):
-        if any(id(each) in read for each in node.input_tensors):
-            if isinstance(node.operation, keras.layers.Rescaling):
-                read |= {id(each) for each in node.output_tensors}
-            else:
-                found.append(node.operation)
-    return found
+def _rows_of(script: Script, fit: ast.Call, x: Any, index: int) -> str | None:
+    """The training rows of an input as code, without those that ``validation_split`` holds out."""
+    keys: Any = sorted(x) if isinstance(x, dict) else range(len(x)) if isinstance(x, list | tuple) else [None]
+    data = script.part_of(script.argument(fit, "x", 0), keys[index])
+    share, held = (script.argument(fit, f"validation_{name}", -1) for name in ("split", "data"))
+    if data is None or share is None or held is not None:
+        return data
+    return f"{data}[:int(len({data}) * (1 - {ast.unparse(share)}))]"
 
 
 def _changed(
@@ -165,6 +163,8 @@ def _changed(
         names = list(inspect.signature(type(layer).__init__).parameters)[1:]
         kind = type(twin).__name__ if type(twin) is not type(layer) else ""
         added = tuple(_inserted(order, twin, own, prefix))
+        if any("..." in code for code in (*arguments.values(), *added)):
+            continue  # a lambda, or an object of the script's own
         if arguments or kind or added:
             yield layer, LayerEdit(arguments, names, kind, added)
 
@@ -184,9 +184,7 @@ def _arguments(layer: Any, twin: Any, prefix: str) -> dict[str, str]:
     for name, value in new.items():
         if name in IGNORED or name not in old or value == old[name]:
             continue
-        code = value_code(value, prefix)
-        if code is not None:
-            found[name] = code
+        found[name] = value_code(value, prefix) or "..."
     return found
 
 

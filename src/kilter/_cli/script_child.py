@@ -3,8 +3,6 @@
 Started by :mod:`kilter._cli.scripts` with one argument, the options as JSON; the result goes to a file.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -61,11 +63,9 @@ class Script:
             one.arg is None for one in call.keywords
         ):
             return False
-        named = {one.arg: one.value for one in call.keywords}
         added: list[str] = []
         for name, code in values.items():
-            place = list(order).index(name) if name in order else len(call.args)
-            node = named.get(name) or (call.args[place] if place < len(call.args) else None)
+            node = self.argument(call, name, list(order).index(name) if name in order else -1)
             if node is not None:
                 self._edits[self._span(node)] = code
             else:
@@ -94,7 +94,8 @@ class Script:
             self._insert(self._span(node)[1], "".join(f", {one}" for one in codes))
         elif isinstance(holder, ast.Call):
             start, end = self._span(holder)
-            self._insert(start, "".join(f"{one}(" for one in reversed(codes)))
+            named = [self._kept(call, node, one) for one in codes]
+            self._insert(start, "".join(f"{one}(" for one in reversed(named)))
             self._insert(end, ")" * len(codes))
         else:
             model = self._text(holder.value.func.value)  # type: ignore[attr-defined]
@@ -112,7 +113,7 @@ class Script:
             self._insert(start, f"{code}, " if indent.strip() else f"{code},\n{indent}")
         elif isinstance(holder, ast.Call) and holder.args:
             start, end = self._span(holder.args[0])
-            self._insert(start, f"{code}(")
+            self._insert(start, f"{self._kept(call, node, code)}(")
             self._insert(end, ")")
         elif isinstance(holder, ast.Expr):
             model = self._text(holder.value.func.value)  # type: ignore[attr-defined]
@@ -120,6 +121,26 @@ class Script:
         else:
             return False
         return True
+
+    def _kept(self, call: ast.Call, node: ast.expr, code: str) -> str:
+        """Code that makes a layer; the attribute that keeps it, beside the layer that is one itself."""
+        if not isinstance(node, ast.Attribute):
+            return code
+        statement, kind = self._assignment(call), code.partition("(")[0].rpartition(".")[2]
+        assert statement is not None
+        name = f"{self._text(node)}_{re.sub(r'(?<!^)(?=[A-Z])', '_', kind).lower()}"
+        same = sum(f"{name}" in one for one in self._edits.values())
+        name += f"_{same + 1}" if same else ""
+        self._insert(self._span(statement)[1], f"\n{' ' * statement.col_offset}{name} = {code}")
+        return name
+
+    def attempt(self, edits: Iterable[Callable[[], bool]]) -> bool:
+        """Make all of these edits, or none of them if one cannot be made."""
+        before = dict(self._edits)
+        if all(edit() for edit in edits):
+            return True
+        self._edits = before
+        return False
 
     def insert_line(self, call: ast.Call, code: str) -> bool:
         """Put a line of code before the statement with a call; False if that shares its line with another."""
@@ -132,12 +153,21 @@ class Script:
         self._insert(begin, f"{code}\n{indent.decode()}")
         return True
 
-    def plain_argument(self, call: ast.Call, name: str, place: int) -> str | None:
-        """An argument that is a name, attribute or item, as code; None for others, which may be costly."""
+    def argument(self, call: ast.Call, name: str, place: int) -> ast.expr | None:
+        """An argument by name or place; None if it is not given."""
         named = {one.arg: one.value for one in call.keywords}
-        node = named.get(name) or (call.args[place] if place < len(call.args) else None)
-        plain = isinstance(node, ast.Name | ast.Attribute | ast.Subscript)
-        return self._text(node) if plain else None
+        return named.get(name) or (call.args[place] if 0 <= place < len(call.args) else None)
+
+    def part_of(self, node: ast.expr | None, key: int | str | None = None) -> str | None:
+        """A name, attribute or item as code, or its part ``key``; None for others, which may be costly."""
+        if key is not None and isinstance(node, ast.List | ast.Tuple):
+            return self.part_of(node.elts[int(key)])
+        if key is not None and isinstance(node, ast.Dict):
+            keys = [getattr(one, "value", None) for one in node.keys]
+            return self.part_of(node.values[keys.index(key)]) if key in keys else None
+        if not isinstance(node, ast.Name | ast.Attribute | ast.Subscript):
+            return None
+        return self._text(node) + ("" if key is None else f"[{json.dumps(key)}]")
 
     def object_of(self, call: ast.Call) -> str | None:
         """The name of the object whose method is called; None if it is not a name."""
@@ -146,8 +176,9 @@ class Script:
 
     def remove(self, call: ast.Call) -> bool:
         """Leave a layer out, wherever :meth:`insert_after` would put one after it."""
-        holder = self._holder(call)
-        start, end = self._span(call)
+        node = self._used(call)
+        holder, made = self._holder(node), self._assignment(call)
+        start, end = self._span(node)
         if isinstance(holder, ast.List) and len(holder.elts) > 1:
             self._edits[self._with_comma(start, end)] = ""
         elif isinstance(holder, ast.Call) and len(holder.args) == 1 and not holder.keywords:
@@ -161,6 +192,8 @@ class Script:
             self._drop(holder)
         else:
             return False
+        if node is not call and made is not None:
+            self._drop(made)
         return True
 
     def _assigned_to_itself(self, outer: ast.Call) -> ast.stmt | None:
@@ -186,14 +219,24 @@ class Script:
         return (line, rest) if alone else (start, end)
 
     def _used(self, call: ast.Call) -> ast.expr:
-        """The call itself, or the only use of the name that it is assigned to."""
+        """The call itself, or the only use of the name, or attribute of a class, that it is assigned to."""
+        made = self._assignment(call)
+        if made is None:
+            return call
+        name, kind = ast.unparse(made.targets[0]), type(made.targets[0])
+        classes = [one for one in ast.walk(self._tree) if isinstance(one, ast.ClassDef)]
+        scope = next((one for one in reversed(classes) if any(made is each for each in ast.walk(one))), None)
+        every = ast.walk(self._tree if scope is None else scope)
+        named: list[Any] = [one for one in every if type(one) is kind and ast.unparse(one) == name]
+        uses = [one for one in named if isinstance(one.ctx, ast.Load)]
+        return uses[0] if len(named) == 2 and len(uses) == 1 else call
+
+    def _assignment(self, call: ast.Call) -> ast.Assign | None:
+        """The statement that assigns a call, and nothing else, to one name or attribute."""
         for node in ast.walk(self._tree):
-            if isinstance(node, ast.Assign) and node.value is call and isinstance(node.targets[0], ast.Name):
-                name = node.targets[0].id
-                named = [one for one in ast.walk(self._tree) if isinstance(one, ast.Name) and one.id == name]
-                uses = [one for one in named if isinstance(one.ctx, ast.Load)]
-                return uses[0] if len(named) == 2 and len(uses) == 1 else call
-        return call
+            if isinstance(node, ast.Assign) and node.value is call and len(node.targets) == 1:
+                return node if isinstance(node.targets[0], ast.Name | ast.Attribute) else None
+        return None
 
     def _holder(self, call: ast.expr) -> ast.List | ast.Call | ast.Expr | None:
         """What uses a layer: a list, the call of it, or a call of ``add`` as a statement."""

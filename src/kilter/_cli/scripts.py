@@ -1,18 +1,18 @@
 """``kilter diagnose`` and ``kilter treat`` on a user's script, which runs in a separate process."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import typer
 
+from kilter._cli.commands import Diagnose, Treat
+from kilter._cli.options import command_name
 from kilter._cli.output import say
 from kilter._progress import SILENT, Display
 from kilter._records import Diagnosis, Evidence, Finding
@@ -22,52 +22,29 @@ from kilter.errors import OptionError, RunError
 SUFFIX: Final = ".py"
 
 
-def is_script(source: str) -> bool:
-    """Whether the source is a Python script."""
-    return source.endswith(SUFFIX)
+def run_script(asked: Diagnose | Treat, progress: Display, **options: Any) -> dict[str, Any] | None:
+    """The diagnosis or treatment of the first model that a script trains, as JSON; None without a script.
 
-
-def check_alone(source: str, given: Sequence[str]) -> None:
-    """Raise :class:`OptionError` for options ``given`` that are for recipes and data."""
-    if given:
+    It has the ``lines`` of the layers, and after a treatment the ``diff`` of the script. Raises
+    :class:`OptionError` for options that are for recipes and data, or for arguments without a script.
+    """
+    if not asked.source.endswith(SUFFIX):
+        if asked.arguments:
+            raise OptionError(
+                expected="one recipe, data set or script",
+                received=", ".join([asked.source, *asked.arguments]),
+                remedy="pass them one by one; only a script takes arguments: "
+                "kilter treat train.py -- --epochs 5",
+            )
+        return None
+    if given := [*asked.overrides.given(), *(["--model"] if asked.model else [])]:
         raise OptionError(
-            expected=f"{source} without options for recipes and data",
+            expected=f"{asked.source} without options for recipes and data",
             received=", ".join(given),
             remedy="leave them out: the script says what is trained, and on what",
         )
-
-
-def check_arguments(source: str, arguments: Sequence[str] | None) -> None:
-    """Raise :class:`OptionError` for arguments without a script that would read them."""
-    if arguments and not is_script(source):
-        raise OptionError(
-            expected="one recipe, data set or script",
-            received=", ".join([source, *arguments]),
-            remedy="pass them one by one; only a script takes arguments: kilter treat train.py -- --epochs 5",
-        )
-
-
-def diagnosed(
-    source: str, arguments: Sequence[str] | None, *, epochs: int | None, steps: int, progress: Display
-) -> dict[str, Any]:
-    """The diagnosis of the first model that the script trains, as JSON, with the ``lines`` of its layers."""
-    options = {"what": "diagnose", "epochs": epochs, "steps": steps, "arguments": list(arguments or ())}
-    return _run(source, options, progress)
-
-
-def treated(
-    source: str,
-    arguments: Sequence[str] | None,
-    *,
-    out: Path,
-    epochs: int | None,
-    keep: Sequence[str],
-    progress: Display,
-) -> dict[str, Any]:
-    """The treatment of the first model that the script trains, as JSON, with the ``diff`` of the script."""
-    options = {"what": "treat", "epochs": epochs, "out": str(out.resolve()), "keep": list(keep)}
-    options["arguments"] = list(arguments or ())
-    return _run(source, options, progress)
+    options |= {"what": command_name(type(asked)), "epochs": asked.epochs}
+    return _run(asked.source, {**options, "arguments": asked.arguments or []}, progress)
 
 
 def show_changes(found: Mapping[str, Any], source: str, out: Path) -> None:

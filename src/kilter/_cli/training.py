@@ -1,23 +1,21 @@
 """``kilter train`` and ``kilter resume``."""
 
-from __future__ import annotations
-
 import json
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import typer
 
-from kilter._cli.evaluation import say_evaluation
-from kilter._cli.options import Distribution, Overrides, devices_from
+from kilter._cli.commands import Replay, Resume, Train, Transfer
+from kilter._cli.options import Distribution, devices_from
 from kilter._cli.output import say, say_table
 from kilter._engine.joining import together
 from kilter._engine.processes import is_first
 from kilter._progress import Display
-from kilter._text import duration, number, printable
+from kilter._text import counted, duration, measures, number, printable
 from kilter.errors import OptionError
 from kilter.nn.zeros import NEAR_ZERO, PenalizedWeights
 from kilter.recipe import Recipe, with_overrides
@@ -33,31 +31,21 @@ from kilter.runs.cross_validation import (
     resume_folds,
 )
 from kilter.runs.reading import read_data
-from kilter.runs.records import to_json
+from kilter.runs.records import Evaluation, to_json
 
 
-def train(
-    source: str,
-    *,
-    overrides: Overrides,
-    name: str | None,
-    epochs: int | None,
-    seed: int | None,
-    metric: str | None,
-    folds: int | None,
-    devices: str | None,
-    distribution: Distribution,
-    **how: Any,
-) -> None:
+def train(asked: Train, progress: Display) -> None:
     """Train a model from a recipe, or from data with the default recipe; or one for each fold."""
-    options = {"name": name, "train.epochs": epochs, "seed": seed, "train.metric": metric}
-    options |= {"data.folds": folds, "train.devices": devices_from(devices)}
-    with _joined(distribution, how["progress"]):
-        recipe = recipe_from(source, overrides.all, options)
+    options = {"name": asked.name, "train.epochs": asked.epochs, "seed": asked.seed}
+    options |= {"train.metric": asked.metric, "data.folds": asked.folds}
+    options["train.devices"] = devices_from(asked.devices)
+    with _joined(asked.distribution, progress):
+        recipe = recipe_from(asked.source, asked.overrides.all, options)
         if recipe.data.folds is not None and recipe.data.fold is None:
-            _cross_validate(recipe, **how)
+            folds = cross_validate(recipe, parent=asked.runs, verbose=progress, allow_code=asked.allow_code)
+            _say_folds(folds, asked, progress)
         else:
-            train_recipe(recipe, **how)
+            train_recipe(recipe, asked, progress)
 
 
 def _joined(distribution: Distribution, progress: Display) -> AbstractContextManager[None]:
@@ -66,21 +54,14 @@ def _joined(distribution: Distribution, progress: Display) -> AbstractContextMan
     return together(**vars(distribution))
 
 
-def _cross_validate(
-    recipe: Recipe, *, runs: Path, allow_code: bool, path_only: bool, as_json: bool, progress: Display
-) -> None:
-    """Train once for each fold, and print the measures of the held-out rows."""
-    found = cross_validate(recipe, parent=runs, verbose=progress, allow_code=allow_code)
-    _say_folds(found, path_only, progress, as_json=as_json)
-
-
-def _say_folds(found: CrossValidation, path_only: bool, progress: Display, *, as_json: bool = False) -> None:
+def _say_folds(found: CrossValidation, asked: Train | Resume, progress: Display) -> None:
+    """Print the measures of the held-out rows."""
     progress.close()
-    if as_json:
+    if isinstance(asked, Train) and asked.as_json:
         measures = {name: asdict(one) for name, one in found.measures.items()}
         typer.echo(to_json({"measures": measures, "run": str(found.path)}, indent=2))
         return
-    if path_only:
+    if asked.path_only:
         typer.echo(found.path)
         return
     rows = [
@@ -93,44 +74,33 @@ def _say_folds(found: CrossValidation, path_only: bool, progress: Display, *, as
     say(f"run: {found.path}")
 
 
-def train_recipe(
-    recipe: Recipe, *, runs: Path, allow_code: bool, path_only: bool, as_json: bool = False, progress: Display
-) -> None:
+def train_recipe(recipe: Recipe, asked: Train | Transfer, progress: Display) -> None:
     """Train a recipe and print the result."""
     verbose = progress if is_first() else 0
-    result = job.train(recipe, parent=runs, verbose=verbose, allow_code=allow_code)
-    _conclude(result, path_only, progress, as_json=as_json)
+    result = job.train(recipe, parent=asked.runs, verbose=verbose, allow_code=asked.allow_code)
+    _conclude(result, asked, progress)
 
 
-def resume(
-    run: Path,
-    *,
-    epochs: int | None,
-    devices: str | None,
-    distribution: Distribution,
-    allow_code: bool,
-    path_only: bool,
-    progress: Display,
-) -> None:
+def resume(asked: Resume, progress: Display) -> None:
     """Continue an interrupted run, or train a finished one for longer."""
-    if is_cross_validation(run):
-        if epochs is not None:
+    if is_cross_validation(asked.run):
+        if asked.epochs is not None:
             raise OptionError(
                 expected="--epochs for one run, not for all folds of a cross-validation",
-                received=f"--epochs {epochs}",
+                received=f"--epochs {asked.epochs}",
                 remedy="leave it out, or resume the run of one fold",
             )
-        _say_folds(resume_folds(run, verbose=progress, allow_code=allow_code), path_only, progress)
+        _say_folds(resume_folds(asked.run, verbose=progress, allow_code=asked.allow_code), asked, progress)
         return
-    how: Any = {"epochs": epochs, "devices": devices_from(devices), "allow_code": allow_code}
-    with _joined(distribution, progress):
-        result = job.resume(run, verbose=progress if is_first() else 0, **how)
-        _conclude(result, path_only, progress)
+    how: Any = {"epochs": asked.epochs, "allow_code": asked.allow_code}
+    how["devices"] = devices_from(asked.devices)
+    with _joined(asked.distribution, progress):
+        _conclude(job.resume(asked.run, verbose=progress if is_first() else 0, **how), asked, progress)
 
 
-def replay(run: Path, *, step: int | None, allow_code: bool, progress: Display) -> None:
+def replay(asked: Replay, progress: Display) -> None:
     """Print which operation produced the first non-finite number."""
-    found = repeated.replay(run, step, allow_code=allow_code)
+    found = repeated.replay(asked.run, asked.step, allow_code=asked.allow_code)
     progress.close()
     for sentence in found.sentences:
         say(sentence)
@@ -153,7 +123,7 @@ def without_search(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"optimizer": numbers})
 
 
-def _conclude(result: job.TrainResult, path_only: bool, progress: Display, *, as_json: bool = False) -> None:
+def _conclude(result: job.TrainResult, asked: Train | Transfer | Resume, progress: Display) -> None:
     """Write the report, and print the result of the run; of several processes the first one does."""
     if not is_first():
         return
@@ -161,16 +131,14 @@ def _conclude(result: job.TrainResult, path_only: bool, progress: Display, *, as
     page = write_report(result.path)
     progress.close()
     ended = result.result
-    if as_json:
+    if isinstance(asked, Train) and asked.as_json:
         typer.echo(to_json(asdict(ended) | {"run": str(result.path)}, indent=2))
         return
-    if path_only:
+    if asked.path_only:
         typer.echo(result.path)
         return
-    best = ""
-    if ended.best_epoch is not None:
-        best = f", the best was {ended.best_epoch + 1} by {ended.monitor}"
-    say(f"{ended.epochs} epoch{'s' * (ended.epochs != 1)} in {duration(ended.seconds)}{best}")
+    best = "" if ended.best_epoch is None else f", the best was {ended.best_epoch + 1} by {ended.monitor}"
+    say(f"{counted(ended.epochs, 'epoch')} in {duration(ended.seconds)}{best}")
     for name, evaluation in ended.evaluations.items():
         say_evaluation(name, evaluation)
     data = read_data(result.path)
@@ -188,3 +156,32 @@ def _zeros(penalized: Sequence[PenalizedWeights]) -> str:
     zeros = sum(weights.zeros * weights.count for weights in penalized) / count
     near = sum(weights.near_zeros * weights.count for weights in penalized) / count
     return f"L1: {zeros:.1%} of {count:,} weights are 0, {near:.1%} below {NEAR_ZERO}"
+
+
+_FURTHER: Final = "    "  # before the further lines of a long one
+CLASSES: Final = 10  # of more, those with the lowest recall are shown
+
+
+def say_evaluation(name: str, found: Evaluation) -> None:
+    """Print loss and measures, remarks, a constant prediction's measures, and the results of each class."""
+    say(f"{name}: {counted(found.rows, 'row')}  {measures(found.metrics)}", indent=_FURTHER)
+    for remark in found.remarks:
+        say(f"{name}: {remark}", indent=_FURTHER)
+    if found.constant:
+        answer = "most frequent class" if found.per_class else "median"
+        say(f"  always the {answer}: {measures(found.constant)}", indent=_FURTHER)
+    shown = found.per_class
+    if len(shown) > CLASSES:
+        shown = sorted(shown, key=lambda one: (math.isnan(one.recall), one.recall))[:CLASSES]
+    rows = [
+        ("  " + one.name, str(one.rows), str(one.found), _share(one.precision), _share(one.recall))
+        for one in shown
+    ]
+    if rows:
+        say_table(("  class", "rows", "correct", "precision", "recall"), rows, right=(1, 2, 3, 4))
+    if len(shown) < len(found.per_class):
+        say(f"  and {len(found.per_class) - len(shown)} more classes, with higher recall")
+
+
+def _share(value: float) -> str:
+    return "-" if math.isnan(value) else number(value)

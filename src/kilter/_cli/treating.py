@@ -1,16 +1,13 @@
 """``kilter treat``: fix a network that does not learn, prove the changes, and train it."""
 
-from __future__ import annotations
-
 import math
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from kilter._cli import scripts
+from kilter._cli.commands import Treat
 from kilter._cli.diagnosing import Subject, of_recipe, of_saved_model, say_findings
-from kilter._cli.options import Overrides
 from kilter._cli.output import is_unused, made, say, say_json, say_table, unused
 from kilter._cli.training import recipe_from
 from kilter._progress import Display
@@ -33,45 +30,29 @@ DEFAULT: Final = Path("treated")
 EPOCHS: Final = 10  # of a model without a recipe
 
 
-def treat(
-    source: str,
-    arguments: Sequence[str] | None,
-    *,
-    overrides: Overrides,
-    model: Path | None,
-    out: Path | None,
-    epochs: int | None,
-    keep: Sequence[str] | None,
-    metric: str | None,
-    allow_code: bool,
-    as_json: bool,
-    progress: Display,
-) -> None:
+def treat(asked: Treat, progress: Display) -> None:
     """Treat a recipe, a script, or the compiled ``model`` with data. The result is in ``out``."""
-    out = _new_folder(out)
-    scripts.check_arguments(source, arguments)
-    if scripts.is_script(source):
-        scripts.check_alone(source, [*overrides.given(), *(["--model"] if model else [])])
-        found = scripts.treated(source, arguments, out=out, epochs=epochs, keep=keep or (), progress=progress)
-        say_json(found) if as_json else _show_script(found, source, out)
+    out, keep = _new_folder(asked.out), asked.keep or []
+    found = scripts.run_script(asked, progress, out=str(out.resolve()), keep=keep)
+    if found is not None:
+        say_json(found) if asked.as_json else _show_script(found, asked.source, out)
         return
-    options = {"train.epochs": epochs if model is None else epochs or EPOCHS}
-    how: dict[str, Any] = {"allow_code": allow_code, "progress": progress}
-    if model is None:
-        recipe = recipe_from(source, overrides.all, options)
+    options = {"train.epochs": asked.epochs if asked.model is None else asked.epochs or EPOCHS}
+    if asked.model is None:
+        recipe = recipe_from(asked.source, asked.overrides.all, options)
         _require_one_stage(recipe)
-        subject = of_recipe(recipe, treat_model, **how)
+        subject = of_recipe(recipe, treat_model, allow_code=asked.allow_code, progress=progress)
     else:
-        subject = of_saved_model(model, source, overrides, options, **how)
+        subject = of_saved_model(asked.model, asked, options, progress)
         subject.arguments["epochs"] = subject.recipe.train.epochs
     with made(out):
-        given: dict[str, Any] = {"features": subject.features, "keep": keep or (), "metric": metric}
+        given: dict[str, Any] = {"features": subject.features, "keep": keep, "metric": asked.metric}
         treatment = treat_model(**subject.arguments, **given, verbose=progress)
     progress.stage("Writing the model and the report")
     _keep(treatment, subject, out)
     page = write_treatment(treatment, out / REPORT)
     progress.close()
-    if as_json:
+    if asked.as_json:
         say_json(treatment.to_json())
         return
     show_treatment(treatment)

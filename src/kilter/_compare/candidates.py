@@ -1,7 +1,5 @@
 """What can be compared: recipes on the same data, or functions that build models."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import re

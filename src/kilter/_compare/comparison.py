@@ -1,7 +1,5 @@
 """The result of a comparison: all runs, the differences from the baseline, and whether they are proven."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,60 +9,20 @@ from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
-from kilter._compare.looks import can_decide, too_few_pairs
-from kilter._compare.statistics import bootstrap_interval, comparable, holm, paired_differences, sign_flip_p
-from kilter._plotting import Figure, drawn
+from kilter._compare.statistics import (
+    bootstrap_interval,
+    can_decide,
+    comparable,
+    holm,
+    paired_differences,
+    sign_flip_p,
+    too_few_pairs,
+)
+from kilter._records import Figure, drawn
 from kilter._validation import one_of
 from kilter.runs.best_epoch import direction_of
 from kilter.runs.reading import RunRecords
 from kilter.runs.records import Direction, to_json
-
-
-def verdicts(comparison: Comparison) -> list[str]:
-    """A sentence for each candidate except the baseline, and one if there were too few pairs for a proof."""
-    note = too_few_pairs(len(comparison.baseline.runs), len(comparison.differences), comparison.level)
-    return [*(_verdict(comparison, one) for one in comparison.differences), *([note] if note else [])]
-
-
-def in_how_many(one: Difference) -> str:
-    """The number of pairs in which a candidate is better or worse than the baseline, whichever is larger."""
-    better, worse = one.counts
-    word, count = ("worse", worse) if worse > better else ("better", better)
-    return f"{word} in {count} of {len(one.differences)} pairs"
-
-
-def proof_in_words(comparison: Comparison) -> str:
-    """The proof of a treatment as text: pairs won, mean difference, p, and the level if it was missed."""
-    one = comparison.differences[0]
-    word = "worse" if one.mean < 0 else "better"
-    by = f", {word} by {abs(one.mean):.3g} on average" if math.isfinite(one.mean) else ""
-    result = f"{in_how_many(one)}{by} (p = {one.p:.2g})"
-    if one.verdict in ("better", "worse"):
-        return result
-    return f"no evidence that the changes help: {result[:-1]}, {comparison.level:.2g} needed)"
-
-
-def _verdict(comparison: Comparison, one: Difference) -> str:
-    baseline = comparison.baseline.name
-    if one.verdict == "too few pairs":
-        sentence = f"Too few pairs to tell whether {one.candidate} and {baseline} differ: "
-    elif one.verdict == "no evidence":
-        sentence = f"No evidence that {one.candidate} and {baseline} differ: "
-    else:
-        sentence = f"{one.candidate} is {one.verdict} than {baseline}: "
-    if math.isfinite(one.mean):
-        word = "worse" if one.mean < 0 else "better"
-        sentence += f"{comparison.metric} {word} by {abs(one.mean):.4g} on average"
-    else:
-        sentence += "a run diverged in every pair"
-    if math.isfinite(one.low):
-        sentence += f" ({1 - comparison.level:.0%} interval {one.low:+.4g} to {one.high:+.4g})"
-    diverged = sum(not math.isfinite(value) for value in one.differences)
-    if 0 < diverged < len(one.differences):
-        sentence += f", leaving out {diverged} of {len(one.differences)} pairs in which a run diverged"
-    corrected = " corrected" if len(comparison.differences) > 1 else ""
-    return f"{sentence}; p = {one.p_corrected:.2g}{corrected}."
-
 
 # The prefix of a measure's name, by the part of the data.
 PREFIXES: Final = {"validation": "val_", "test": "test_"}
@@ -101,31 +59,6 @@ def choose_metric(asked: str | None, known: Sequence[str]) -> str:
     asked = asked if asked in known or f"val_{asked}" not in known else f"val_{asked}"
     one_of("metric", asked, known)
     return asked
-
-
-def paired_run(records: RunRecords, seed: int, metric: str) -> PairedRun:
-    """A finished run with its score: the metric of its best weights, NaN if no epoch was finite."""
-    result = records.result
-    assert result is not None, "only finished runs are scored"
-    return PairedRun(
-        seed=seed,
-        score=_score(records, metric),
-        best_epoch=result.best_epoch,
-        seconds=result.seconds,
-        history=tuple(line.logs for line in records.history),
-        path=str(records.path),
-    )
-
-
-def _score(records: RunRecords, metric: str) -> float:
-    result = records.result
-    if result is None or result.best_epoch is None:
-        return math.nan
-    for part, prefix in PREFIXES.items():
-        if metric.startswith(prefix) and part in result.evaluations:
-            return result.evaluations[part].metrics[metric.removeprefix(prefix)]
-    best = next(line for line in records.history if line.epoch == result.best_epoch)
-    return best.logs[metric]
 
 
 Verdict = Literal["better", "worse", "no evidence", "too few pairs"]
@@ -303,3 +236,74 @@ def _difference(
         verdict = "better" if comparable(values).mean() > 0 else "worse"
     mean = float(finite.mean()) if len(finite) else float("nan")
     return Difference(name, tuple(values.tolist()), mean, low, high, p, p_corrected, verdict)
+
+
+def verdicts(comparison: Comparison) -> list[str]:
+    """A sentence for each candidate except the baseline, and one if there were too few pairs for a proof."""
+    note = too_few_pairs(len(comparison.baseline.runs), len(comparison.differences), comparison.level)
+    return [*(_verdict(comparison, one) for one in comparison.differences), *([note] if note else [])]
+
+
+def in_how_many(one: Difference) -> str:
+    """The number of pairs in which a candidate is better or worse than the baseline, whichever is larger."""
+    better, worse = one.counts
+    word, count = ("worse", worse) if worse > better else ("better", better)
+    return f"{word} in {count} of {len(one.differences)} pairs"
+
+
+def proof_in_words(comparison: Comparison) -> str:
+    """The proof of a treatment as text: pairs won, mean difference, p, and the level if it was missed."""
+    one = comparison.differences[0]
+    word = "worse" if one.mean < 0 else "better"
+    by = f", {word} by {abs(one.mean):.3g} on average" if math.isfinite(one.mean) else ""
+    result = f"{in_how_many(one)}{by} (p = {one.p:.2g})"
+    if one.verdict in ("better", "worse"):
+        return result
+    return f"no evidence that the changes help: {result[:-1]}, {comparison.level:.2g} needed)"
+
+
+def _verdict(comparison: Comparison, one: Difference) -> str:
+    baseline = comparison.baseline.name
+    if one.verdict == "too few pairs":
+        sentence = f"Too few pairs to tell whether {one.candidate} and {baseline} differ: "
+    elif one.verdict == "no evidence":
+        sentence = f"No evidence that {one.candidate} and {baseline} differ: "
+    else:
+        sentence = f"{one.candidate} is {one.verdict} than {baseline}: "
+    if math.isfinite(one.mean):
+        word = "worse" if one.mean < 0 else "better"
+        sentence += f"{comparison.metric} {word} by {abs(one.mean):.4g} on average"
+    else:
+        sentence += "a run diverged in every pair"
+    if math.isfinite(one.low):
+        sentence += f" ({1 - comparison.level:.0%} interval {one.low:+.4g} to {one.high:+.4g})"
+    diverged = sum(not math.isfinite(value) for value in one.differences)
+    if 0 < diverged < len(one.differences):
+        sentence += f", leaving out {diverged} of {len(one.differences)} pairs in which a run diverged"
+    corrected = " corrected" if len(comparison.differences) > 1 else ""
+    return f"{sentence}; p = {one.p_corrected:.2g}{corrected}."
+
+
+def paired_run(records: RunRecords, seed: int, metric: str) -> PairedRun:
+    """A finished run with its score: the metric of its best weights, NaN if no epoch was finite."""
+    result = records.result
+    assert result is not None, "only finished runs are scored"
+    return PairedRun(
+        seed=seed,
+        score=_score(records, metric),
+        best_epoch=result.best_epoch,
+        seconds=result.seconds,
+        history=tuple(line.logs for line in records.history),
+        path=str(records.path),
+    )
+
+
+def _score(records: RunRecords, metric: str) -> float:
+    result = records.result
+    if result is None or result.best_epoch is None:
+        return math.nan
+    for part, prefix in PREFIXES.items():
+        if metric.startswith(prefix) and part in result.evaluations:
+            return result.evaluations[part].metrics[metric.removeprefix(prefix)]
+    best = next(line for line in records.history if line.epoch == result.best_epoch)
+    return best.logs[metric]

@@ -37,10 +37,8 @@ class Limits:
 
         ``earlier``: the logs of the epochs that a resumed training has behind it.
         """
-        made = _Stopping(self.monitor, [self._median(epoch) for epoch in range(self._epochs)])
-        for logs in earlier:
-            made.saw(logs)
-        return made
+        values = [float(logs.get(self.monitor, math.nan)) for logs in earlier]
+        return _Stopping(self.monitor, [self._median(epoch) for epoch in range(self._epochs)], values)
 
     @property
     def _epochs(self) -> int:
@@ -56,21 +54,17 @@ class Limits:
 class _Stopping(keras.callbacks.Callback):
     kilter_chunked = True
 
-    def __init__(self, monitor: str, limits: Sequence[float]) -> None:
+    def __init__(self, monitor: str, limits: Sequence[float], values: Sequence[float]) -> None:
         super().__init__()
-        self._limits = limits
-        self._monitor, self._best = monitor, math.nan
+        self._monitor, self._limits, self._values = monitor, limits, values
         self._better = better_of(monitor)
 
-    def saw(self, logs: Mapping[str, float]) -> None:
-        """Note the logs of an epoch."""
-        value = float(logs.get(self._monitor, math.nan))
-        self._best = value if math.isnan(self._best) else self._better(self._best, value)
-
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.saw(logs or {})
+        # A resumed training may begin before the last of the earlier epochs.
+        self._values = [*self._values[:epoch], float((logs or {}).get(self._monitor, math.nan))]
+        best = running_best(self._values, self._better)[-1]
         limit = self._limits[epoch] if epoch < len(self._limits) else math.nan
-        if epoch > 0 and math.isfinite(limit) and self._better(self._best, limit) != self._best:
+        if epoch > 0 and math.isfinite(limit) and self._better(best, limit) != best:
             model: Any = self.model  # Keras sets it before training
             model.stop_training = True
 

@@ -118,6 +118,11 @@ _MODEL: Final = {
         "The learning rate falls below {least:.0%} of its maximum after {alive:.0%} of the {steps} planned "
         "steps; the rest changes almost nothing. Let it decay over the whole training.",
     ),
+    "rate-rises-late": (
+        "learning rate rises too late", ("find-learning-rate",), _BENGIO,
+        "In the {steps} planned steps the learning rate reaches only {share:.1%} of the {most:.2g} that its "
+        "schedule has later: the warm-up is longer than the training.",
+    ),
     "stale-compile": (
         "layers frozen or unfrozen after compile()", ("recompile",),
         "Keras, keras.io/guides/transfer_learning",

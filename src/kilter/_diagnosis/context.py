@@ -177,6 +177,16 @@ def within(context: Context, kinds: tuple[type, ...]) -> set[str]:
     return {one.path for one in context.layers if id(one.layer) in inner}
 
 
+def is_passed(context: Context, layer: LayerFacts) -> bool:
+    """Whether no way from the inputs to the outputs leads around the layer."""
+    reached: set[int] = set()
+    for one in context.layers:
+        if one.index != layer.index and (one.takes_input or reached & {*one.sources}):
+            reached.add(one.index)
+    ends = {one.index for one in context.layers if not one.consumers}
+    return not reached & ends
+
+
 def normalized(context: Context, layer: LayerFacts) -> bool:
     """Whether a normalisation comes before or after the layer, with at most dropout or reshaping between."""
     calls = context.layers

@@ -29,7 +29,7 @@ from kilter._engine.augmenting import Augment, as_augmentation, check_augmentati
 from kilter._engine.batch_hooks import check_callbacks
 from kilter._engine.divergence import Event
 from kilter._engine.history import History
-from kilter._engine.measuring import Reader, measured_steps, probe
+from kilter._engine.measuring import READINGS, Reader, measured_steps, probe
 from kilter._engine.program_cache import QUICK_WEIGHTS, compiled_for, shared_programs
 from kilter._engine.scheduling import Schedule, check_schedule
 from kilter._engine.training_spec import TrainingSpec
@@ -211,7 +211,7 @@ def examined(
     blocking = [one for one in findings if one.severity == "severe" and one.code in _BLOCKING]
     with compiled_for(context.model, asked.steps, QUICK_WEIGHTS if asked.outcome else math.inf):
         progress.stage("Diagnosing: compiling a forward and a backward pass")
-        reader, taken = _probed(context, spec.seed, blocking)
+        reader, taken = _probed(context, spec.seed, asked.steps, blocking)
         read = None if taken is None or blocking else read_sequences(context, spec.seed)
         context = replace(context, probe=taken, sequences=read)
         findings += run_checks(CHECKS["probe"], context)
@@ -387,11 +387,12 @@ def with_causes(findings: list[Finding]) -> list[Finding]:
 
 
 def _probed(
-    context: Context, seed: int, blocking: list[Finding]
+    context: Context, seed: int, steps: int, blocking: list[Finding]
 ) -> tuple[Reader, Measurements] | tuple[None, None]:
     """Reader and measurements of a forward and backward pass; None if it failed for a known reason."""
     try:
-        reader = Reader(context.model, context.x, context.y, context.row_weights, seed=seed, once=True)
+        rows = context.x, context.y, context.row_weights
+        reader = Reader(context.model, *rows, seed=seed, readings=1 + 2 * min(steps, READINGS))
         return reader, probe(context.model, context.x, context.y, seed=seed, reader=reader)
     except KilterError:
         if blocking:

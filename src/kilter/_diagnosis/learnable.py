@@ -42,10 +42,10 @@ class Learnable:
 def learnable(context: Context, seed: int = 0) -> Learnable:
     """Test whether rows with similar inputs have similar targets, compared with permuted targets.
 
-    Three smoothers that do not look at the targets (nearest neighbours, a ridge regression, random trees)
-    measure how far the targets of a row agree with those of similar rows. The statistic is the largest of the
-    three, each in deviations over permutations; p is exact, since under noise every permutation is equally
-    likely. False does not exclude a dependence that none of the three can see, such as a parity of many
+    Smoothers that do not look at the targets (nearest neighbours, a ridge regression, random trees, rows with
+    the same ids) measure how far the targets of a row agree with those of similar rows. The statistic is the
+    largest of them, each in deviations over permutations; p is exact, since under noise every permutation is
+    equally likely. False does not exclude a dependence that none of them can see, such as a parity of many
     columns.
     """
     rows, targets = _around_pixels(context, seed) or (features(context, context.x), _targets(context))
@@ -56,11 +56,12 @@ def learnable(context: Context, seed: int = 0) -> Learnable:
     random = np.random.default_rng(seed)
     chosen = random.permutation(len(rows))[:_ROWS]
     rows, targets = rows[chosen], targets[chosen]
+    same = _same_ids(rows)
     spread = rows.std(axis=0)
     if not (spread > 0).any() or not np.any(targets.std(axis=0) > 0):
         return Learnable(None, float("nan"), "nothing: inputs or targets are constant")
     rows = (rows - rows.mean(axis=0))[:, spread > 0] / spread[spread > 0]
-    smoothers = [_near(rows), _ridge(rows), _trees(rows, seed)]
+    smoothers = [_near(rows), _ridge(rows), _trees(rows, seed)] + ([] if same is None else [same])
     orders = [np.arange(len(rows)), *(random.permutation(len(rows)) for _ in range(_PERMUTATIONS))]
     permuted = targets[np.stack(orders)]  # [orders, rows, columns]
     side_by_side = np.moveaxis(permuted, 0, 1).reshape(len(rows), -1)
@@ -141,6 +142,22 @@ def _ridge(rows: np.ndarray) -> np.ndarray:
     gram = rows @ rows.T
     penalty = max(float(np.trace(gram)) / len(rows), 1e-9)
     return _without_self(np.linalg.solve(gram + penalty * np.eye(len(rows)), gram))
+
+
+def _same_ids(rows: np.ndarray) -> np.ndarray | None:
+    """For each column of whole numbers that repeat, 1 over their count for rows with the same one, summed.
+
+    None without such columns. Ids that are numbered at random are near no others.
+    """
+    columns = [one for one in rows.T[:_MOST_CLASSES] if are_repeated(one)]
+    alike = [(one[:, None] == one).astype(np.float64) for one in columns]
+    return sum(_without_self(one / one.sum(axis=1, keepdims=True)) for one in alike) if alike else None
+
+
+def are_repeated(column: np.ndarray) -> bool:
+    """Whether a column holds ten different whole numbers or more, each three times or more on average."""
+    kinds = len(np.unique(column))
+    return 10 <= kinds <= len(column) / 3 and bool(np.all(column == np.round(column)))
 
 
 def _trees(rows: np.ndarray, seed: int) -> np.ndarray:

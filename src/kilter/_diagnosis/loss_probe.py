@@ -42,6 +42,7 @@ class Probed:
         right, middle, wrong: for right, undecided and wrong predictions; None if these are unknown.
         by_columns: whether it is blind to a constant added to a column, as a softmax over the rows is.
         mixes: whether the targets of other rows decide what is best for a row, though alone it is right.
+        exchanged: whether it is linear in the predictions and curved in the targets.
         bad: a possible prediction for which it is not finite, as text; "" for none.
     """
 
@@ -54,6 +55,7 @@ class Probed:
     wrong: float | None = None
     by_columns: bool = False
     mixes: bool = False
+    exchanged: bool = False
     bad: str = ""
 
 
@@ -122,6 +124,7 @@ def _probed(
         found,
         by_columns=_is_by_columns(total, tried[0], output),
         mixes=levels is None and _mixes(total, y, shape),
+        exchanged=y.size == np.prod(shape) and _is_exchanged(loss, y.reshape(shape), tried),
         bad=_bad_end(total, shape, output),
         **named,
     )
@@ -196,6 +199,20 @@ def _is_by_columns(total: Total, p: Any, output: OutputFacts) -> bool:
     shifted = alike(p + column) and not alike(p + row)
     scaled = output.activation != "linear" and alike(p * (1 + column)) and not alike(p * (1 + row))
     return shifted or scaled
+
+
+def _is_exchanged(loss: Any, y: np.ndarray, tried: list[Any]) -> bool:
+    """Whether the loss bends with the targets but not with the predictions; a sound one bends with these."""
+
+    def bend(one: Any, other: Any, of: Callable[[Any], Any]) -> float:
+        ends, middle = [float(of(one)), float(of(other))], float(of((one + other) / 2))
+        size = max(abs(ends[0] - ends[1]), 1e-3 * max(map(abs, ends)), 1e-12)
+        return abs(middle - sum(ends) / 2) / size
+
+    target = jnp.asarray(y, jnp.float32)
+    by_answers = max(bend(tried[0], one, lambda p: loss(target, p)) for one in tried[1:])
+    by_targets = bend(tried[1], tried[2], lambda t: loss(t, tried[0]))
+    return by_answers < _NEAR and by_targets > 100 * _NEAR
 
 
 def _mixes(total: Any, y: np.ndarray, shape: Any) -> bool:

@@ -22,7 +22,7 @@ from kilter._engine.feed import Order, ResidentFeed
 from kilter._engine.inference import predict_unchanged, whole_batches
 from kilter._engine.loop import training
 from kilter._engine.padding import padded
-from kilter._engine.program_cache import shelf
+from kilter._engine.program_cache import MANY_BATCHES, shelf
 from kilter._engine.training_spec import TrainingSpec
 from kilter._models.optimizers import optimizer_facts, slot_index
 from kilter._models.tracing import fixed_batch_size
@@ -113,8 +113,9 @@ class PlannedTrial:
         highest = None if given else optimizer_facts(model).learning_rate
         runner = training(model, schedule, as_augmentation(spec.augment), spec.seed)
         batch = fixed_batch_size(model) or self.context.batch_size
-        # A program of its own for the last partial batch would take longer to compile than to run.
-        whole = self.context.rows // batch if spec.shuffle else 0
+        # Of many batches the last, a partial one, would take longer to compile than to run.
+        many = spec.shuffle and self.context.rows >= MANY_BATCHES * batch
+        whole = self.context.rows // batch if many else 0
         feed = ResidentFeed(self._rows, Order(batch, spec.shuffle, spec.seed, most=whole or None))
         if spec.augment is None:
             feed = padded(model, feed, "train")  # the program that measures and trains

@@ -96,7 +96,7 @@ def _read(context: Context, entry: _Entry, batch: Any, rows: int) -> SequenceRea
     def answers(variables: Any, x: Any) -> tuple[list[jax.Array], dict[str, jax.Array]]:
         return _attended(model, variables, x)
 
-    with quick_compilation():
+    with quick_compilation(runs=3):
         programs, compiled = shelf(model), owners(model)
         graded = programs.get(("gradients", entry), compiled, lambda: gradients, (state, batch))
         by_step = np.asarray(graded(state, batch))

@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 
+from kilter._diagnosis import roots
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.checks.optimizer import usual_rates
 from kilter._diagnosis.context import Context
@@ -21,194 +22,16 @@ from kilter._diagnosis.outcome import Outcome
 from kilter._diagnosis.thresholds import Thresholds, seen
 from kilter._records import Evidence, Finding
 
-# With these nothing can learn anything, whatever the data.
-_PREVENTING: Final = (
-    "data-not-finite",
-    "targets-loss",
-    "stale-compile",
-    "all-frozen",
-    "foreign-optimizer",
-    "ids-outside-table",
-    "infinite-derivative",
-    "loss-ignores-prediction",
-    "loss-not-differentiable",
-    "loss-sign",
-    "loss-axis",
-)
-# Faults that may hide what there is to learn.
-_HIDING: Final = (
-    *_PREVENTING,
-    "output-activation-loss",
-    "masks-misplaced",
-    "inputs-alike",
-    "missing-positions",
-    "softmax-axis",
-    "inverted-mask",
-    "unread-steps",
-    "attention-uniform",
-)
-# Severe regardless of a short training: the training cannot run as requested, or has nothing to learn from.
-_CERTAIN: Final = (
-    *_PREVENTING,
-    "one-class",
-    "inputs-alike",
-    "output-not-trained",
-    "row-weights",
-    "shuffled-labels",
-    "pairs-reversed",
-    "validation-classes",
-    "validation-class-order",
-    "validation-scale",
-    "validation-unlike-training",
-)
-_BY_CONSTRUCTION: Final = (
-    "augmentation-harms",
-    "output-activation-loss",
-    "constant-initializer",
-    "output-softmax-axis",
-    "from-logits",
-    "softmax-many-labels",
-    "accumulation-too-long",
-)
-# A sound sibling has the same structure, so that it cannot disprove these: severe while skill is missing.
-_STRUCTURAL: Final = (
-    "rows-mixed",
-    "softmax-axis",
-    "inverted-mask",
-    "unread-steps",
-    "missing-positions",
-    "missing-causal-mask",
-    "steps-against-one-target",
-    "attention-uniform",
-    "masks-misplaced",
-    "kl-collapse",
-    "discriminator-won",
-    "receptive-field",
-    "batch-norm-one-image",
-    "sentinel-values",
-    "drowned-output",
-    "padding-unmasked",
-    "channels-order",
-)
 _ENOUGH: Final = 0.9
 _RISING: Final = 0.02  # of skill in the second half of a training: it is not over yet
 # Validation rows that differ, although what is learnt carries over to them: the split may be intended.
 _SPLIT: Final = ("validation-scale", "validation-unlike-training")
 _CARRIES: Final = 0.6
-# The sibling has these too: where it falls short of simple learners, they are why, not the number of steps.
-_SHARED: Final = (
-    *_STRUCTURAL,
-    "batch-too-large",
-    "vanishing-through-time",
-    "long-sequence",
-    "rank-collapse",
-    "narrow-heads",
-    "frozen-random",
-    "embedding-scale",
-    "row-weights",
-)
-# Under a usual rate these are why the updates are too large; the sibling's clipping only hides them.
-_SPREADING: Final = (
-    "recurrent-initializer",
-    "recurrent-activation",
-    "exploding-through-time",
-    "attention-collapsed",
-)
-# What can explain a training run that falls short, causes before their consequences.
-_ROOTS: Final = (
-    *_CERTAIN,
-    *_BY_CONSTRUCTION,
-    *_STRUCTURAL,
-    "stateful-unrelated",
-    "recurrent-initializer",
-    "recurrent-activation",
-    "exploding-through-time",
-    "attention-collapsed",
-    "not-shuffled",
-    "loss-not-finite",
-    "loss-scale",
-    "frozen-random",
-    "channels-order",
-    "inputs-cut-off",
-    "easy-pairs",
-    "margin-out-of-reach",
-    "sentinel-values",
-    "scaled-twice",
-    "unscaled-targets",
-    "drowned-output",
-    "activation-before-softmax",
-    "excessive-decay",
-    "penalty-outweighs-loss",
-    "batch-norm-one-image",
-    "rare-pixels",
-    "receptive-field",
-    "kernel-larger-than-map",
-    "output-offset",
-    "softmax-hidden",
-    "exponential-hidden",
-    "leaky-slope",
-    "excessive-penalty",
-    "excessive-dropout",
-    "batch-norm-momentum",
-    "batch-norm-axis",
-    "layer-mode",
-    "batch-norm-small-batch",
-    "linear-hidden",
-    "saturating-deep",
-    "unpaired-initializer",
-    "unscaled-inputs",
-    "dead-units",
-    "saturated-units",
-    "variance-forward",
-    "variance-backward",
-    "disconnected-layer",
-    "padding-diluted",
-    "rank-collapse",
-    "embedding-scale",
-    "narrow-heads",
-    "forget-bias",
-    "vanishing-through-time",
-    "long-sequence",
-    "attention-logits-growing",
-    "signal-collapse",
-    "weights-growing",
-    "edge-of-stability",
-)
-_RATES: Final = (
-    "batch-too-large",
-    "rate-without-warm-up",
-    "post-norm-depth",
-    "clipping-too-strong",
-    "learning-rate-range",
-    "rate-too-high",
-    "rate-too-low",
-    "adagrad-deep",
-    "rate-decays-early",
-)
-_OWN_RATES: Final = (
-    "learning-rate-range",
-    "rate-too-high",
-    "rate-too-low",
-    "adagrad-deep",
-    "rate-decays-early",
-    "falls-short",
-)
-_CONSEQUENCES: Final = (
-    "non-finite",
-    "vanishing-gradients",
-    "exploding-gradients",
-    "dying-units",
-    "saturating-units",
-    "loss-not-moving",
-    "collapsed-output",
-    "slow-convergence",
-    "underfitting",
-)
 
 
 def is_noise(found: Iterable[Finding], context: Context, outcome: Outcome) -> bool:
     """Whether there is nothing to learn, and no fault that would hide what there is."""
-    hidden = any(one.severity == "severe" and one.code in _HIDING for one in found)
+    hidden = any(one.severity == "severe" and one.code in roots.HIDING for one in found)
     return not hidden and outcome.is_noise(context.thresholds.learnt_least)
 
 
@@ -229,10 +52,10 @@ def weighed(found: list[Finding], context: Context, outcome: Outcome | None) -> 
         # If only an extrapolation reaches the reference, faults of the construction stay severe.
         measured = replace(outcome, expected=outcome.reached)
         open_end = measured.falls_short(limits.short_margin, limits.short_margin)
-        kept = _BY_CONSTRUCTION if open_end else ()
+        kept = roots.BY_CONSTRUCTION if open_end else ()
         if outcome.reached >= _CARRIES:  # splits by time, group or site differ on purpose
             found = [replace(one, severity="warning") if one.code in _SPLIT else one for one in found]
-        kept = (*kept, *(_STRUCTURAL if outcome.reached < _ENOUGH else ()))
+        kept = (*kept, *(roots.STRUCTURAL if outcome.reached < _ENOUGH else ()))
         return [one if one.code in kept else _one_less(one) for one in found]
     if outcome.harmed_by_augmentation(limits.short_margin):
         found = [_augmentation(outcome), *found]
@@ -240,9 +63,11 @@ def weighed(found: list[Finding], context: Context, outcome: Outcome | None) -> 
     if rate:
         found = _with_rate(found, context)
     else:
-        found = [_at_most_warning(one) if one.code in _RATES and _knows(outcome) else one for one in found]
+        found = [
+            _at_most_warning(one) if one.code in roots.RATES and _knows(outcome) else one for one in found
+        ]
     known = any(
-        one.severity == "severe" or (one.severity == "warning" and one.code in _SHARED) for one in found
+        one.severity == "severe" or (one.severity == "warning" and one.code in roots.SHARED) for one in found
     )
     if not known and _is_too_short(outcome, limits):
         found = [_too_short(outcome), *found]
@@ -301,10 +126,18 @@ def _root(found: list[Finding], context: Context, *, rate: bool) -> Finding | No
     """
     usual, given = usual_rates(context.optimizer)[1], context.optimizer.learning_rate
     fits = usual is not None and given is not None and usual.low <= given <= usual.high
-    scale = ("unscaled-targets", "unscaled-inputs", *_SPREADING) if fits else ()
-    order = (*_ROOTS, *_RATES, "underfitting")
+    scale = ("unscaled-targets", "unscaled-inputs", *roots.SPREADING) if fits else ()
+    order = (*roots.ROOTS, *roots.RATES, "underfitting")
     if rate:
-        order = (*_CERTAIN, *_BY_CONSTRUCTION, *scale, "loss-scale", "excessive-decay", *_RATES, *_ROOTS)
+        order = (
+            *roots.CERTAIN,
+            *roots.BY_CONSTRUCTION,
+            *scale,
+            "loss-scale",
+            "excessive-decay",
+            *roots.RATES,
+            *roots.ROOTS,
+        )
     known = [one for one in found if one.code in order and one.severity != "note"]
     return min(
         known, key=lambda one: (not rate and one.severity != "severe", order.index(one.code)), default=None
@@ -313,19 +146,26 @@ def _root(found: list[Finding], context: Context, *, rate: bool) -> Finding | No
 
 def _explained(one: Finding, root: Finding) -> Finding:
     """A consequence names the root; a rate is one too, where the root is something else than a rate."""
-    rate = one.code in ("rate-too-high", "rate-too-low") and root.code not in _OWN_RATES
-    if (one.code in _CONSEQUENCES or rate) and one.code != root.code:
+    rate = one.code in ("rate-too-high", "rate-too-low") and root.code not in (
+        *roots.OWN_RATES,
+        "falls-short",
+    )
+    if (one.code in roots.CONSEQUENCES or rate) and one.code != root.code:
         return replace(_at_most_warning(one), explained_by=root.code)
     return one
 
 
 def _at_most_warning(one: Finding) -> Finding:
-    return replace(one, severity="warning") if one.severity == "severe" and one.code not in _CERTAIN else one
+    return (
+        replace(one, severity="warning")
+        if one.severity == "severe" and one.code not in roots.CERTAIN
+        else one
+    )
 
 
 def _one_less(one: Finding) -> Finding:
     """A finding that predicts a shortfall where there is none: a warning if it was severe, else a note."""
-    if one.severity == "warning" and one.code in (*_ROOTS, *_RATES, *_CONSEQUENCES):
+    if one.severity == "warning" and one.code in (*roots.ROOTS, *roots.RATES, *roots.CONSEQUENCES):
         return replace(one, severity="note")
     return _at_most_warning(one)
 

@@ -21,12 +21,13 @@ from kilter._diagnosis.checks.architecture import feeds_kernel, linear_layers
 from kilter._diagnosis.checks.endings import check_many_labels
 from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, SPARSE, SQUARES, complaints
 from kilter._diagnosis.context import Context
+from kilter._diagnosis.easing import INNER, MODERATE, Easing
 from kilter._diagnosis.targets import target_facts
-from kilter._models.compiling import compiled_like
-from kilter._models.copying import FOREIGN_ERRORS, Cut, copy_model, copy_written, is_graph
-from kilter._models.editing import as_graph, can_be_cut, cut, open_layers
+from kilter._models.copying import Cut, copy_model, copy_written, is_graph
+from kilter._models.editing import as_graph, can_be_cut, configuration, cut, open_layers
 from kilter._models.layers import (
     ATTENTION,
+    DROPOUTS,
     LOOKUPS,
     NORMALIZATIONS,
     RECURRENT,
@@ -34,8 +35,10 @@ from kilter._models.layers import (
     WEIGHTED,
     LayerFacts,
     OutputFacts,
-    output_names,
+    like_losses,
+    loss_weights,
 )
+from kilter._models.optimizers import compiled_like
 from kilter._models.variables import draw_weights
 from kilter.data.scaling import moments
 from kilter.nn.pairing import PAIRINGS, pairing_of
@@ -67,6 +70,8 @@ _CELL: Final = {
     "unit_forget_bias": True,
     "stateful": False,
 }
+# Layers without weights whose configuration may change.
+_ADJUSTED: Final = (*DROPOUTS, keras.layers.GaussianNoise, keras.layers.LeakyReLU)
 _SOUND: Final = "relu"
 _POOR: Final = ("sigmoid", "hard_sigmoid", "softmax", "exponential")
 
@@ -102,14 +107,14 @@ def compiled_soundly(context: Context, model: keras.Model, **changed: Any) -> ke
     return compiled_like(context.model, model, optimizer=sound_optimizer(model, context.model), **changed)
 
 
-def sound_optimizer(model: keras.Model, given: keras.Model) -> keras.optimizers.Optimizer:
-    """Adam with clipped gradients, at the largest rate that suits the kind of network.
+def sound_optimizer(model: keras.Model, given: keras.Model, rate: float = 0.0) -> keras.optimizers.Optimizer:
+    """Adam with clipped gradients, at ``rate``, or the largest rate that suits the kind of network.
 
     A ``given`` model's own Adam serves as well, at that rate, unless gradients may explode through time: it
     needs no other program.
     """
     layers = model._flatten_layers()
-    rate = ATTENTION_RATE if any(isinstance(one, ATTENTION) for one in layers) else RATE
+    rate = rate or (ATTENTION_RATE if any(isinstance(one, ATTENTION) for one in layers) else RATE)
     sound = keras.optimizers.Adam(rate, clipnorm=CLIP)
     if any(isinstance(one, RECURRENT) for one in layers) or type(given.optimizer) is not type(sound):
         return sound
@@ -158,10 +163,17 @@ class Cleaning:
     def compiled(self) -> Config:
         """The arguments of compile() that change."""
         given = {} if self.loss is None else {"loss": self.loss}
-        return given | ({"loss_weights": _weighted(self.graph, self.weights)} if self.weights else {})
+        if self.weights:
+            now = loss_weights(self.graph, len(self.weights))
+            given["loss_weights"] = like_losses(
+                self.graph, [one * factor for one, factor in zip(now, self.weights, strict=True)]
+            )
+        return given
 
 
-def cleaning_of(context: Context, graph: keras.Model, parts: Collection[str] = PARTS) -> Cleaning:
+def cleaning_of(
+    context: Context, graph: keras.Model, parts: Collection[str] = PARTS, easing: Easing = MODERATE
+) -> Cleaning:
     """The cleaning that changes these ``parts``."""
     facts: dict[int, LayerFacts] = {}
     for one in context.layers:
@@ -172,8 +184,10 @@ def cleaning_of(context: Context, graph: keras.Model, parts: Collection[str] = P
     for layer in open_layers(graph):
         if layer.trainable_variables and not isinstance(layer, keras.Model):
             cuts[layer] = _cleaner(facts.get(id(layer)), poor, parts, insert=insert)
-        elif id(layer) in poor or isinstance(layer, keras.layers.Dropout | keras.layers.LeakyReLU):
+        elif id(layer) in poor or isinstance(layer, _ADJUSTED):
             cuts[layer] = _cleaner(None, poor, parts, sound=id(layer) in poor)
+    if "ease-regularization" in parts:
+        cuts = {layer: _eased_first(easing, make) for layer, make in cuts.items()}
     heads, loss, weights = _endings(context, parts)
     for head, change in heads:
         cuts[head] = _after(cuts.get(head), change)
@@ -182,14 +196,6 @@ def cleaning_of(context: Context, graph: keras.Model, parts: Collection[str] = P
     listed = front if len(front) == len(graph.inputs) and any(front) else ()
     changed = {layer: make for layer, make in cuts.items() if _changes(layer, make)}
     return Cleaning(graph, changed, listed, loss, weights)
-
-
-def configuration(layer: Any) -> Config | None:
-    """A layer's configuration, of plain values; None where it has none."""
-    try:
-        return dict(layer.get_config())
-    except FOREIGN_ERRORS:
-        return None
 
 
 def _changes(layer: Any, make: Cut) -> bool:
@@ -219,7 +225,9 @@ def _cleaner(
         named = facts.activation_layer == facts.path
         if named and id(facts.layer) in poor:
             found["activation"] = _SOUND
-        if hidden and "kernel_initializer" in found and "reinitialize-paired" in parts:
+        # An activation comes with its initialiser, also where others keep theirs.
+        paired = "reinitialize-paired" in parts or id(facts.layer) in poor
+        if hidden and "kernel_initializer" in found and paired:
             lively = facts.activation if id(facts.layer) not in poor else _SOUND
             wanted = pairing_of(lively).default if lively in PAIRINGS else "glorot_uniform"
             found["kernel_initializer"] = _unless_same(config["kernel_initializer"], wanted)
@@ -246,23 +254,18 @@ def _unless_same(config: Any, wanted: str) -> Any:
 
 def _clean(config: Any, parts: Collection[str]) -> Any:
     """The configuration with sound initialisers, rates and penalties; other values as they are."""
-    drawn, eased = "reinitialize-paired" in parts, "ease-regularization" in parts
-    active = "replace-activation" in parts
+    drawn, active = "reinitialize-paired" in parts, "replace-activation" in parts
     found = dict(config)
     for key, value in config.items():
-        if key.endswith("_regularizer") and eased:
-            found[key] = None
-        elif key.endswith("_initializer") and key in _STARTS and drawn:
+        if key.endswith("_initializer") and key in _STARTS and drawn:
             found[key] = _unless_same(value, _STARTS[key])
         elif key in ("kernel_initializer", "depthwise_initializer", "pointwise_initializer") and drawn:
             found[key] = _unless_same(value, "glorot_uniform")
-        elif key in ("rate", "dropout", "recurrent_dropout") and isinstance(value, float) and eased:
-            found[key] = 0.2 if value > 0.5 else value
         elif key == "momentum" and isinstance(value, float) and "repair-batch-norm" in parts:
             found[key] = min(value, 0.9)
         elif key == "negative_slope" and isinstance(value, float) and value >= 1 and active:
             found[key] = 0.2
-        elif key in ("layer", "backward_layer", "cell") and isinstance(value, dict) and "config" in value:
+        elif key in INNER and isinstance(value, dict) and "config" in value:
             found[key] = {**value, "config": _clean(value["config"], parts)}
     if active and "recurrent_initializer" in config:
         found |= {key: sound for key, sound in _CELL.items() if key in config}
@@ -280,6 +283,10 @@ def _poor_activations(context: Context) -> set[int]:
 def _lacks_normalization(context: Context) -> bool:
     normal = any(isinstance(one.layer, NORMALIZATIONS) for one in context.layers)
     return len(context.hidden) >= _DEEP and not normal and context.batch_size >= context.thresholds.norm_batch
+
+
+def _eased_first(easing: Easing, change: Cut) -> Cut:
+    return lambda config: change(easing.eased(config))
 
 
 def _after(clean: Cut | None, change: Any) -> Cut:
@@ -358,18 +365,6 @@ def _rescaled(context: Context, output: OutputFacts) -> tuple[Any, Cut, float] |
         return [*(config if isinstance(config, list) else [config]), scale]
 
     return head.layer, change, weight
-
-
-def _weighted(model: keras.Model, factors: Sequence[float]) -> Any:
-    """The compiled loss weights, each multiplied by a factor, in the structure of the losses."""
-    given: Any = model._compile_config.config if model.compiled else {}  # type: ignore[attr-defined]
-    own = given.get("loss_weights")
-    if isinstance(given.get("loss"), dict):
-        names = output_names(model) or sorted(given["loss"])
-        known = own if isinstance(own, dict) else {}
-        return {name: known.get(name, 1.0) * factor for name, factor in zip(names, factors, strict=True)}
-    known = own if isinstance(own, list | tuple) else [1.0] * len(factors)
-    return [one * factor for one, factor in zip(known, factors, strict=True)]
 
 
 def _normalization(context: Context, index: int, array: np.ndarray) -> Any:

@@ -82,6 +82,12 @@ def labels(targets: np.ndarray | None) -> np.ndarray | None:
     return rows[:, 0].astype(np.int64) if facts.classes else None
 
 
+def are_shares(targets: np.ndarray) -> bool:
+    """Whether numbers sum to 1 along the last axis, as one-hot rows do: several labels a row do not."""
+    wide = targets.ndim > 1 and targets.shape[-1] > 1
+    return wide and bool(np.allclose(targets.sum(axis=-1, dtype=np.float64), 1, atol=1e-3))
+
+
 def are_inputs(inputs: Sequence[np.ndarray], targets: np.ndarray) -> bool:
     """Whether targets are the inputs, or these with noise, as an autoencoder's are.
 

@@ -87,6 +87,7 @@ class Thresholds:
     penalty_warning: float = sourced(0.03, "3 times Keras's default of 0.01; limit by kilter")
     leaky_slope: float = sourced(1.0, "a slope of 1 is linear")
     decayed_rate: float = sourced(0.01, "of the highest rate: Bengio 2012 searches rates in factors of 10")
+    risen: float = sourced(0.1, "Bengio 2012 searches rates in factors of 10")
     decayed_early: float = sourced(0.25, OWN)
     adagrad_depth: float = sourced(3, "Goodfellow et al. 2016, section 8.5.1")
     selu_mean: float = sourced(0.5, "Klambauer et al. 2017, theorem 1: inputs near mean 0")

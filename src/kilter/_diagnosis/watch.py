@@ -120,4 +120,5 @@ class Layers:
         if not still or len(still) < len(self._start):
             return []  # some may have no gradient yet; that all stand still has another cause
         evidence = [Evidence("trainable weights that did not change", len(still), 0, f"{step} steps")]
-        return [finding("weights-not-moving", "severe", ("optimizer",), evidence, steps=step)]
+        words = {"steps": step, "detail": "every weight"}
+        return [finding("weights-not-moving", "severe", ("optimizer",), evidence, **words)]

@@ -108,19 +108,30 @@ def first_birth(step: Any, *arguments: Any) -> tuple[Birth | None, bool]:
     while first.maker is not None:
         causes = [one for one in first.maker.inputs if not one.finite]
         if not causes:
-            return _birth(first), False
+            return _birth(first, backward=first not in _forward(found)), False
         first = min(causes, key=lambda one: one.number)
     return None, True
 
 
-def _birth(value: _Value) -> Birth:
+def _forward(found: Sequence[_Value]) -> set[_Value]:
+    """What reaches a result without a gradient: JAX computes parts of derivatives within the forward pass."""
+    reached, left = set[_Value](), list(found)
+    while left:
+        value = left.pop()
+        if value not in reached and (value.maker is None or "transpose(" not in value.maker.stack):
+            reached.add(value)
+            left += [] if value.maker is None else value.maker.inputs
+    return reached
+
+
+def _birth(value: _Value, *, backward: bool) -> Birth:
     made = value.maker
     assert made is not None
     scope = tuple(one for one in _SCOPE.findall(made.stack) if one not in _NOT_NAMES.split())
     return Birth(
         operation=made.equation.primitive.name,
         scope=scope,
-        direction="backward" if "transpose(" in made.stack else "forward",
+        direction="backward" if backward else "forward",
         inputs=tuple(_range(one.array) for one in made.inputs if np.size(one.array)),
         made="NaN" if bool(jnp.any(jnp.isnan(value.array))) else "infinity",
     )

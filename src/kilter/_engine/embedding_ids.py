@@ -23,6 +23,7 @@ from kilter._engine.host_rows import take
 from kilter._engine.overrides import overrides
 from kilter._engine.program_cache import Programs, owners
 from kilter._engine.step import predict_step, test_step, train_step
+from kilter._models.copying import is_graph
 from kilter._models.tracing import intercept_calls, leaf_layers
 from kilter._models.variables import State, fitting, values, view
 from kilter._xla.partial import depending_on, variables
@@ -56,16 +57,24 @@ class IdCheck:
 
     def rows(self, data: Any, batch_size: int, count: int) -> None:
         """Check ``count`` rows of arrays, a few megabytes at a time. Raises :class:`DataError`."""
-        for piece, order, numbers in self._pieces(data, batch_size, count):
-            self.block(piece, order, numbers)
+        for _, wrong in self._all(data, batch_size, count):
+            self._refuse(wrong)
 
     def found(self, data: Any, batch_size: int, count: int) -> list[WrongIds]:
         """The wrong ids in ``count`` rows of arrays, one record for each Embedding that has any."""
         parts: dict[str, list[WrongIds]] = {}
-        for piece, order, numbers in self._pieces(data, batch_size, count):
-            for place, one in self._wrong(piece, order, numbers):
-                parts.setdefault(place, []).append(one)
+        for place, one in self._all(data, batch_size, count):
+            parts.setdefault(place, []).append(one)
         return [_joined(several) for several in parts.values()]
+
+    def _all(self, data: Any, batch_size: int, count: int) -> Iterator[tuple[str, WrongIds]]:
+        """As :meth:`_wrong`, for ``count`` rows of arrays."""
+        ids = _direct_ids(self._model, self._kind, data[0]) if self.needed else None
+        if ids is None:
+            for piece, order, numbers in self._pieces(data, batch_size, count):
+                yield from self._wrong(piece, order, numbers)
+        elif count:
+            yield from _outside(self._model, ids[:count].reshape(count, -1))
 
     def _pieces(self, data: Any, batch_size: int, count: int) -> Iterator[tuple[Any, Any, np.ndarray]]:
         if not self.needed:
@@ -132,6 +141,30 @@ def _tables(model: keras.Model) -> Iterator[tuple[str, Any]]:
     for path, layer in leaf_layers(model):
         if isinstance(layer, keras.layers.Embedding) and type(layer).call is stock:
             yield path, layer
+
+
+def _direct_ids(model: Any, kind: Kind, x: Any) -> np.ndarray | None:
+    """The ids that all Embedding layers get, if they are the model's only input; None for others.
+
+    Nothing needs to be traced for these. Numbers with fractions may be cast on their way.
+    """
+    leaves, inputs = jax.tree.leaves(x), getattr(model, "inputs", None) or []
+    if not is_graph(model) or overrides(model, f"{kind}_step") or len(leaves) != 1 or len(inputs) != 1:
+        return None
+    called = [[node.input_tensors for node in layer._inbound_nodes] for _, layer in _tables(model)]
+    if not all(len(nodes) == 1 and nodes[0][0] is inputs[0] for nodes in called):
+        return None
+    return np.asarray(leaves[0]) if leaves[0].dtype.kind in "iu" else None
+
+
+def _outside(model: keras.Model, ids: np.ndarray) -> Iterator[tuple[str, WrongIds]]:
+    """For each Embedding with ids outside its table: its path, and those ids of the rows [rows, ids]."""
+    low, high = (ids.min(), ids.max()) if ids.size else (0, 0)
+    for path, layer in _tables(model):
+        if low < 0 or high >= layer.input_dim:
+            wrong = (ids < 0) | (ids >= layer.input_dim)
+            rows = np.flatnonzero(wrong.any(axis=1))
+            yield path, WrongIds(path, layer.input_dim, rows, ids[rows, wrong[rows].argmax(axis=1)])
 
 
 def _ids_program(model: keras.Model, kind: Kind) -> Callable[..., Any]:

@@ -9,8 +9,7 @@ from typing import Any
 import keras
 
 from kilter._engine.divergence import Event
-from kilter._plotting import Figure, drawn
-from kilter._records import Finding, Measurements
+from kilter._records import Figure, Finding, Measurements, drawn
 
 
 class History(keras.callbacks.History):

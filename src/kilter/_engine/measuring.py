@@ -47,6 +47,7 @@ _LARGE = 1 << 18
 # Multiply-adds of convolutions in a forward pass. At 2e8 readings take as long unoptimised as optimised, and
 # compile in 60 % of the time; at 4e9 they take twice as long.
 _QUICK_CONVOLVED = 5e8
+READINGS = 8  # during the first steps
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Measured:
 class Reader:
     """Reads a compiled, built model's layers on a fixed sample of rows, or one batch of a fixed size.
 
-    Compiled on first use: fast if it is to read ``once``, or a few times, and convolutions have little to do.
+    Compiled on first use: fast if there are few ``readings``, and convolutions have little to do.
     Changes neither the model nor the state.
     """
 
@@ -79,7 +80,7 @@ class Reader:
         y: Any,
         sample_weight: Any = None,
         *,
-        once: bool = False,
+        readings: float = math.inf,
         rows: int = 256,
         seed: int = 0,
     ) -> None:
@@ -99,7 +100,7 @@ class Reader:
         self._read: Any = None
         with fitting(model, self.batch):
             self.outputs = _outputs(model, view(model), self.batch)
-        self.once = once and _convolved(self.outputs) <= _QUICK_CONVOLVED
+        self.readings = readings if _convolved(self.outputs) <= _QUICK_CONVOLVED else math.inf
 
     def read(self, state: State) -> dict[str, np.ndarray]:
         """``loss``, shape (), and the values of :class:`~kilter._records.Measurements`, shape (l,)."""
@@ -125,7 +126,8 @@ class Reader:
 
             return run
 
-        with quick_compilation() if self.once else contextlib.nullcontext():
+        few = self.readings < math.inf
+        with quick_compilation(self.readings) if few else contextlib.nullcontext():
             found = programs.get(name, owners(self.model), make, (state, self.batch))
         cost = programs.cost("reading")
         self.work = 0.0 if cost is None else cost.work
@@ -165,7 +167,9 @@ def probe(
         found = kilter.probe(model, x, y)
         dict(zip(found.layers, found.values["dead"][-1]))  # the share of dead units of each layer
     """
-    reader = Reader(model, x, y, sample_weight, rows=rows, seed=seed, once=True) if reader is None else reader
+    reader = (
+        Reader(model, x, y, sample_weight, rows=rows, seed=seed, readings=1) if reader is None else reader
+    )
     return measurements(reader, [0], [reader.read(view(model))], [np.nan], [None])
 
 
@@ -175,7 +179,7 @@ def measured_steps(
     y: Arrays,
     *,
     steps: int = 64,
-    readings: int = 8,
+    readings: int = READINGS,
     batch_size: int = 32,
     shuffle: bool = True,
     sample_weight: Arrays | None = None,

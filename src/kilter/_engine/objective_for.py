@@ -10,9 +10,9 @@ import numpy as np
 from scipy.special import softmax
 
 from kilter.data import Dataset, Task
-from kilter.data.precision import long_tail
+from kilter.data.precision import target_scales
 from kilter.errors import ModelError, OptionError
-from kilter.nn.losses import SmoothedSparseCategoricalCrossentropy
+from kilter.nn.losses import ScaledHuber, SmoothedSparseCategoricalCrossentropy
 
 HUBER_DEVIATIONS: Final = 3.0  # up to here errors are squared, and beyond they count in proportion
 
@@ -69,9 +69,9 @@ def objective_for(model: keras.Model, train: Dataset, label_smoothing: float = 0
 
     Outputs are logits unless the last layer is a softmax or sigmoid. The loss of a regression is divided by
     the variance of the targets: 1 for a model that predicts their mean, whatever the unit; mae and rmse are
-    in that unit. One target with a long tail has the Huber loss, by the variance of most of its rows: a few
-    rows would be nearly all of the squared error. ``label_smoothing`` spreads that share of each label evenly
-    over all classes.
+    in that unit. A target with a long tail has the Huber loss, by the variance of most of its rows: a few
+    rows would be nearly all of the squared error. So have several targets, each in its own scale.
+    ``label_smoothing`` spreads that share of each label evenly over all classes.
     """
     if train.task == "regression" and label_smoothing:
         raise OptionError(
@@ -81,10 +81,14 @@ def objective_for(model: keras.Model, train: Dataset, label_smoothing: float = 0
         )
     if train.task == "regression":
         check_outputs(model, train.task, train.outputs)
-        tail = None if train.y is None else long_tail(train.y)
-        if tail is not None:
-            huber = keras.losses.Huber(HUBER_DEVIATIONS * tail[1])
-            return Objective("regression", huber, ("mae", "rmse"), 1.0 / tail[1] ** 2)
+        scales = () if train.y is None else target_scales(train.y)
+        if len(scales) > 1:
+            huber = ScaledHuber([one.deviation for one in scales], HUBER_DEVIATIONS)
+            return Objective("regression", huber, ("mae", "rmse"))
+        if scales and scales[0].has_tail:
+            deviation = scales[0].deviation
+            huber = keras.losses.Huber(HUBER_DEVIATIONS * deviation)
+            return Objective("regression", huber, ("mae", "rmse"), 1.0 / deviation**2)
         variance = float(np.var(train.y, axis=0, dtype=np.float64).mean())  # type: ignore[arg-type]
         weight = 1.0 / variance if variance > 0 else None
         return Objective("regression", keras.losses.MeanSquaredError(), ("mae", "rmse"), weight)

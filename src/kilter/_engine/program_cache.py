@@ -196,7 +196,8 @@ def shared_programs() -> Generator[None]:
 
 
 QUICK_WEIGHTS: Final = 50_000
-QUICK_STEPS: Final = 4_000
+MANY_BATCHES: Final = 16  # an epoch, for which short runs leave the last, partial one out
+QUICK_STEPS: Final = 30_000
 _decided: ContextVar[bool] = ContextVar("kilter_compilation_decided", default=False)
 
 
@@ -327,10 +328,10 @@ def _compiled(
 ) -> Program:
     with losses_used() as losses:
         traced = jax.jit(make(), donate_argnums=donate).trace(*arguments)
-    options = compile_options(compares=compares_floats(traced.jaxpr), hoists=hoists) or None
-    lowered = traced.lower()
+    lowered, cost = traced.lower(), cost_of(traced.jaxpr)
+    options = compile_options(compares=compares_floats(traced.jaxpr), hoists=hoists, work=cost.work) or None
     run = interruptible(lambda: lowered.compile(compiler_options=options))
-    return Program(run, cost_of(traced.jaxpr), bool(losses))
+    return Program(run, cost, bool(losses))
 
 
 def signature(arguments: Any) -> Hashable:

@@ -1,14 +1,12 @@
 """Calibration of a classifier: whether predictions are right as often as their probabilities say."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from kilter._array_types import Labels, Probabilities
-from kilter._plotting import Figure, drawn
+from kilter._records import Figure, drawn
 from kilter._validation import whole_number
 from kilter.errors import DataError
 

@@ -1,7 +1,5 @@
 """Folds batch normalisation into adjacent layers: the same outputs at inference, faster."""
 
-from __future__ import annotations
-
 import statistics
 import time
 from dataclasses import dataclass
@@ -14,8 +12,7 @@ import numpy as np
 
 from kilter._array_types import Arrays
 from kilter._engine.inference import predict_unchanged
-from kilter._infer.fold_plan import FoldPlan, NormFold, plan_folds
-from kilter._infer.kernels import write_weights
+from kilter._infer.fold_plan import FoldPlan, NormFold, plan_folds, write_weights
 from kilter._models.copying import Cut, copy_model
 from kilter._validation import whole_number
 from kilter.errors import ModelError, OptionError
@@ -71,15 +68,15 @@ def measure_speed(
 
     They alternate, so that both see the same load. Compilation is not timed: each model predicts once before.
     """
-    turns = [[_seconds(model, x, batch_size) for model in (before, after)] for _ in range(timings + 1)]
+
+    def seconds(model: keras.Model) -> float:
+        began = time.perf_counter()
+        predict_unchanged(model, x, batch_size=batch_size)
+        return time.perf_counter() - began
+
+    turns = [[seconds(model) for model in (before, after)] for _ in range(timings + 1)]
     first, second = zip(*turns[1:], strict=True)
     return Speed(first, second, len(jax.tree.leaves(x)[0]))
-
-
-def _seconds(model: keras.Model, x: Any, batch_size: int) -> float:
-    began = time.perf_counter()
-    predict_unchanged(model, x, batch_size=batch_size)
-    return time.perf_counter() - began
 
 
 def _relative(before: np.ndarray, after: np.ndarray) -> float:

@@ -1,7 +1,5 @@
 """Half-precision copies of models."""
 
-from __future__ import annotations
-
 from typing import Any, Final, Literal, get_args
 
 import keras
@@ -9,7 +7,7 @@ import keras
 from kilter._models.copying import Config, Cut, copy_model
 from kilter._models.editing import Graph, read_graph
 from kilter._models.layers import NORMALIZATIONS, SCALINGS
-from kilter.errors import OptionError
+from kilter._validation import one_of
 
 HalfType = Literal["bfloat16", "float16"]
 layers = keras.layers
@@ -42,12 +40,7 @@ def to_half(model: keras.Model, dtype: HalfType = "bfloat16") -> keras.Model:
         >>> [layer.compute_dtype for layer in to_half(model).layers]
         ['bfloat16', 'float32']
     """
-    if dtype not in get_args(HalfType):
-        raise OptionError(
-            expected=f"dtype, one of {', '.join(get_args(HalfType))}",
-            received=f"dtype={dtype!r}",
-            remedy="choose bfloat16 unless three more digits matter more than the range",
-        )
+    one_of("dtype", dtype, get_args(HalfType))
     whole = _makers_of_outputs(read_graph(model))
 
     def change(layer: Any) -> Cut | None:

@@ -3,8 +3,6 @@
 Gal and Ghahramani 2016, "Dropout as a Bayesian approximation"; the entropies follow Houlsby et al. 2011.
 """
 
-from __future__ import annotations
-
 import contextlib
 import inspect
 import itertools

@@ -1,7 +1,5 @@
 """What the outputs of a model mean, and their entropy."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
@@ -12,7 +10,8 @@ from jax.scipy.special import entr
 
 from kilter._engine.objective_for import last_activation
 from kilter._engine.stable_losses import OF_CLASSES, OF_LABELS
-from kilter.errors import ModelError, OptionError
+from kilter._validation import one_of
+from kilter.errors import ModelError
 
 Outputs = Literal["auto", "probabilities", "logits", "numbers"]
 
@@ -68,12 +67,7 @@ def meanings(model: keras.Model, outputs: Any, asked: Outputs = "auto") -> list[
     leaves, _ = jax.tree_util.tree_flatten_with_path(outputs)
     if asked == "auto":
         return [_found(model, index, path) for index, (path, _) in enumerate(leaves)]
-    if asked not in get_args(Outputs):
-        raise OptionError(
-            expected=f"outputs as one of {', '.join(get_args(Outputs))}",
-            received=f"outputs={asked!r}",
-            remedy='leave it out, or pass outputs="logits" for a classifier without a last activation',
-        )
+    one_of("outputs", asked, get_args(Outputs))
     if asked == "numbers":
         return [Meaning("numbers") for _ in leaves]
     return [

@@ -1,7 +1,5 @@
 """Pruning by magnitude: how many small weights a trained network can lose."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
@@ -16,7 +14,8 @@ from kilter._engine.fit import prepare
 from kilter._engine.loop import evaluate_feed, testing
 from kilter._models.copying import copy_model
 from kilter._models.variables import assign, values_kept
-from kilter._plotting import Figure, drawn
+from kilter._records import Figure, drawn
+from kilter._validation import one_of
 from kilter.errors import ModelError, OptionError
 
 Scope = Literal["global", "layer"]
@@ -51,7 +50,7 @@ class SparsityCurve:
         Raises:
             ModelError: if the model cannot be copied.
         """
-        _check_shares([share])
+        _check_each("shares", [share], 1.0, "(0.0, 0.5, 0.9)")
         copy = copy_model(self._model).model
         kernels = _kernels(self._model)
         values = [weights.copy() for weights in self._weights]
@@ -65,12 +64,7 @@ class SparsityCurve:
         """``metric`` against the share of zeros; by default the first that is an accuracy, else the loss."""
         names = list(self.measures[0])
         chosen = metric or next((name for name in names if "accuracy" in name), "loss")
-        if chosen not in names:
-            raise OptionError(
-                expected=f"one of the measures {', '.join(names)}",
-                received=f"metric={metric!r}",
-                remedy="compile the model with that metric, or name another",
-            )
+        one_of("metric", chosen, names)
         values = [measures[chosen] for measures in self.measures]
         scope = "smallest of all" if self.scope == "global" else "per kernel"
         return drawn("sparsity", self.shares, values, metric=chosen, scope=scope)
@@ -111,10 +105,7 @@ def zero_small_weights(
         DataError: if the data do not fit.
     """
     check_batch_size(batch_size)
-    if scope not in get_args(Scope):
-        raise OptionError(
-            expected='scope "global" or "layer"', received=f"scope={scope!r}", remedy="choose one of them"
-        )
+    one_of("scope", scope, get_args(Scope))
     feed = ResidentFeed(collect(x, y), Order(batch_size, shuffle=False, seed=0))
     prepare(model, feed, training=False)
     weights = tuple(np.array(weight) for weight in model.weights)
@@ -127,7 +118,7 @@ def zero_small_weights(
             remedy="name the weights of custom layers so that they end in kernel or embeddings",
         )
     if thresholds is None:
-        _check_shares(shares)
+        _check_each("shares", shares, 1.0, "(0.0, 0.5, 0.9)")
         cuts = [_cut(kernels, share, scope) for share in shares]
     else:
         _check_each("thresholds", thresholds, np.inf, "(0.0, 1e-3, 1e-2)")
@@ -198,7 +189,3 @@ def _check_each(name: str, values: Sequence[float], below: float, example: str) 
             received=f"{list(values)!r}",
             remedy=f"pass {name} such as {example}",
         )
-
-
-def _check_shares(shares: Sequence[float]) -> None:
-    _check_each("shares", shares, 1.0, "(0.0, 0.5, 0.9)")

@@ -1,7 +1,5 @@
 """Arrays as JAX takes them, and samples of their rows."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import jax

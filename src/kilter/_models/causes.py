@@ -1,7 +1,5 @@
 """Frequent errors of Keras and JAX while a model is traced: what each one means and how to fix it."""
 
-from __future__ import annotations
-
 import difflib
 import re
 import sysconfig
@@ -292,7 +290,8 @@ def explained(problem: Exception, model: Any, batch: Any) -> DataError:
     expected, received, remedy = _advice(trouble)
     for where in filter(None, (trouble.place, trouble.line)):
         received += f", in {where}"
-    return _kind(problem)(expected=expected, received=received, remedy=remedy, said=said or _text(problem))
+    kind = next((kind for base, kind in _KINDS.items() if isinstance(problem, base)), DataError)
+    return kind(expected=expected, received=received, remedy=remedy, said=said or _text(problem))
 
 
 def _advice(trouble: Trouble) -> tuple[str, str, str]:
@@ -358,10 +357,6 @@ def _line(error: BaseException) -> str:
     return found
 
 
-def _kind(problem: Exception) -> type[DataError]:
-    return next((kind for base, kind in _KINDS.items() if isinstance(problem, base)), DataError)
-
-
 class _KerasDataError(DataError):
     """A :class:`DataError` that is also an error of the kind that Keras raised; a pickle is the plain one."""
 
@@ -379,9 +374,8 @@ _KINDS: Final[dict[type[Exception], type[DataError]]] = {
 
 
 def _shapes(batch: Any) -> str:
+    def shapes(part: Any) -> Any:
+        return keras.tree.map_structure(lambda leaf: None if leaf is None else tuple(leaf.shape), part)
+
     named = zip(("x", "y", "sample_weight"), batch, strict=False)
-    return ", ".join(f"{name}={keras.tree.map_structure(_shape, part)}" for name, part in named)
-
-
-def _shape(leaf: Any) -> tuple[int, ...] | None:
-    return None if leaf is None else tuple(leaf.shape)
+    return ", ".join(f"{name}={shapes(part)}" for name, part in named)

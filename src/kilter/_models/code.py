@@ -1,7 +1,5 @@
 """Keras objects as the code that makes them, and what differs between two models."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import re
@@ -12,12 +10,13 @@ import keras
 import numpy as np
 
 from kilter._models.optimizers import inner_optimizer
+from kilter._text import few
 
 # Arguments that do not change what a layer computes.
 IGNORED: Final = ("name", "dtype", "trainable", "build_config", "batch_shape", "batch_input_shape")
 _PLAIN: Final = (str, bool, int, float, type(None))
-_NONE: Final = {"activation": '"linear"', "data_format": '"channels_last"'}  # what None stands for
-_NAMED: Final = 3  # layers that a comment names
+# What None stands for.
+_NONE: Final = {"activation": '"linear"', "data_format": '"channels_last"', "arguments": "{}"}
 
 
 def value_code(value: Any, prefix: str = "keras") -> str | None:
@@ -37,7 +36,9 @@ def value_code(value: Any, prefix: str = "keras") -> str | None:
         inner = ", ".join(map(str, parts))
         return f"({inner})" if isinstance(value, tuple) and len(parts) > 1 else f"[{inner}]"
     if not isinstance(value, Mapping) or "class_name" not in value:
-        return None
+        return "{}" if value == {} else None
+    if value["class_name"] == "function" and str(value.get("config")).isidentifier():
+        return str(value["config"])  # of the user's own code
     module, name, config = str(value.get("module") or ""), value["class_name"], value.get("config") or {}
     if module == "keras.initializers" and (short := _initializer_name(name, config)) is not None:
         return _literal(short)
@@ -57,6 +58,8 @@ def value_code(value: Any, prefix: str = "keras") -> str | None:
 def layer_code(kind: type, config: Mapping[str, Any], prefix: str = "keras") -> str:
     """The call that makes a layer of this configuration, without default arguments.
 
+    ``...`` stands for an argument that cannot be written, such as a lambda.
+
     Example:
         >>> layer_code(keras.layers.Dense, keras.layers.Dense(3, activation="relu").get_config())
         'keras.layers.Dense(3, activation="relu")'
@@ -72,9 +75,9 @@ def _call_code(kind: type, config: Mapping[str, Any], home: str, prefix: str) ->
         if name in IGNORED or name not in config or parameter.kind is parameter.VAR_KEYWORD:
             continue
         needed = parameter.default is parameter.empty
-        code = value_code(config[name], prefix)
+        code = value_code(config[name], prefix) or "..."
         usual = value_code(parameter.default, prefix)
-        if code is None or (not needed and code in (usual, usual == "None" and _NONE.get(name))):
+        if not needed and code in (usual, usual == "None" and _NONE.get(name)):
             continue
         found.append(code if needed and not any("=" in one for one in found) else f"{name}={code}")
     return f"{own}{kind.__name__}({', '.join(found)})"
@@ -87,7 +90,8 @@ def loss_code(loss: Any, prefix: str = "keras") -> str | None:
     if isinstance(loss, keras.losses.Loss):
         # Huber and others leave out of their configuration what they pass to their function.
         config = getattr(loss, "_fn_kwargs", {}) | loss.get_config()
-        return _call_code(type(loss), config, f"{prefix}.losses", prefix)
+        code = _call_code(type(loss), config, f"{prefix}.losses", prefix)
+        return None if "..." in code else code
     if isinstance(loss, Mapping):
         named = {key: loss_code(one, prefix) for key, one in loss.items()}
         return None if None in named.values() else _braced(named)
@@ -173,9 +177,7 @@ def _layer_lines(before: keras.Model, after: keras.Model) -> Iterator[str]:
 
 def listed(names: Iterable[str]) -> str:
     """Names in a comment, the first few of many."""
-    some = list(dict.fromkeys(names))
-    more = f" and {len(some) - _NAMED} more" if len(some) > _NAMED else ""
-    return ", ".join(some[:_NAMED]) + more
+    return few(list(dict.fromkeys(names)))
 
 
 def _own_layers(model: keras.Model) -> list[Any]:

@@ -1,7 +1,5 @@
 """Copies of Keras models with some layers changed or left out; the original does not change."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Rebuilding from the configuration, as Keras does, fails for functions that are n
 globals of a lambda, and does not say which inner layer of the copy belongs to which of the original.
 """
 
-from __future__ import annotations
-
 import copy
 import types
 from collections import OrderedDict
@@ -122,7 +120,8 @@ class Duplicator:
         kind: Any = type(value)
         base: Any = next(one for one in (OrderedDict, dict, list, set) if isinstance(value, one))
         # Keras's own containers would report elements to the original's tracker.
-        twin = kind.__new__(kind) if _is_tracked(value) else copy.copy(value)
+        tracked = isinstance(value, TrackedList | TrackedDict | TrackedOrderedDict | TrackedSet)
+        twin = kind.__new__(kind) if tracked else copy.copy(value)
         self._made[id(value)] = value, twin  # before its elements, which may hold it
         base.clear(twin)
         if isinstance(value, dict):
@@ -164,10 +163,6 @@ class Duplicator:
 def duplicate(original: Any) -> Any:
     """A duplicate of one metric or layer and of all that is in it."""
     return Duplicator().duplicate(original)
-
-
-def _is_tracked(value: Any) -> bool:
-    return isinstance(value, TrackedList | TrackedDict | TrackedOrderedDict | TrackedSet)
 
 
 def _holds_state(values: Iterable[Any]) -> bool:

@@ -1,7 +1,5 @@
 """Sequential and Functional models as graphs: their calls, and copies with layers replaced or left out."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +18,14 @@ from kilter._models.copying import (
 )
 from kilter._models.tracing import LayerCall
 from kilter._models.variables import assign_copies
+
+
+def configuration(layer: Any) -> dict[str, Any] | None:
+    """A layer's configuration, of plain values; None where it has none."""
+    try:
+        return dict(layer.get_config())
+    except FOREIGN_ERRORS:
+        return None
 
 
 def can_be_cut(model: keras.Model) -> bool:

@@ -1,7 +1,5 @@
 """Run a traced program operation by operation, and see the inputs and outputs of each."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -311,6 +311,14 @@ def loss_weights(model: keras.Model, outputs: int) -> list[float]:
     listed = [given] if isinstance(given, int | float) else list(given or [])
     known = [1.0 if one is None else float(one) for one in listed]
     return known if len(known) == outputs else [1.0] * outputs
+
+
+def like_losses(model: keras.Model, values: Sequence[Any]) -> Any:
+    """A value for each output, in the structure in which the losses were compiled: by name, or in a list."""
+    given: Any = getattr(getattr(model, "_compile_config", None), "config", {})
+    names = output_names(model)
+    named = isinstance(given.get("loss"), dict) and names
+    return dict(zip(names, values, strict=True)) if named else list(values)
 
 
 def compiled_metrics(model: keras.Model) -> list[Any]:

@@ -3,8 +3,6 @@
 What happens between layers (such as an addition in a subclassed ``call``) shows as an unknown source.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final

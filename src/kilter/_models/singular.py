@@ -11,11 +11,20 @@ import numpy as np
 
 from kilter._models.evaluation import evaluate, inner_program, line_of
 
-_NAMES: Final = {"sqrt": "square root", "rsqrt": "square root", "log": "logarithm", "pow": "power"}
+_NAMES: Final = {
+    "sqrt": "square root of 0", "rsqrt": "square root of 0", "cbrt": "cube root of 0", "pow": "power of 0",
+    "log": "logarithm of 0", "log1p": "logarithm of 0", "acos": "arc cosine of 1", "asin": "arc sine of 1",
+    "acosh": "inverse hyperbolic cosine of 1", "atanh": "inverse hyperbolic tangent of 1",
+    "erf_inv": "inverse error function of 1",
+}  # fmt: skip
 _AT_ZERO: Final[dict[str, Callable[..., Any]]] = {
     "sqrt": lambda x: x <= 0,
     "rsqrt": lambda x: x <= 0,
+    "cbrt": lambda x: x == 0,
     "log": lambda x: x <= 0,
+    "log1p": lambda x: x <= -1,
+    **dict.fromkeys(("acos", "asin", "atanh", "erf_inv"), lambda x: jnp.abs(x) >= 1),
+    "acosh": lambda x: x <= 1,
     "pow": lambda x, y: (x <= 0) & (y < 1) & (y != 0),
 }
 # What is known of a value: never negative; the sigmoid of such a value, which is at least 0.5.
@@ -31,7 +40,7 @@ _MOVING: Final = (
 
 @dataclass(frozen=True)
 class Singular:
-    """A ``name``, such as "square root", of ``count`` zeros among ``size`` numbers.
+    """A ``name``, such as "square root of 0", at ``count`` of ``size`` numbers.
 
     ``line``: where the user's code has it; "" if it is not there.
     """

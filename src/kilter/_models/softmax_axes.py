@@ -1,7 +1,5 @@
 """Along which axis a model's softmaxes run, and how their weights are used: read from the traced program."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal

@@ -3,8 +3,6 @@
 Works on any model, because it does not ask how layers are connected.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Nothing else in kilter assigns to a Keras variable.
 """
 
-from __future__ import annotations
-
 import contextlib
 import sys
 from collections.abc import Generator, Iterable, Sequence

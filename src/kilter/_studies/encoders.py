@@ -1,7 +1,5 @@
 """The networks that studies train: pretrained encoders of each kind, and students on labels."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

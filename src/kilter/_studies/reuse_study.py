@@ -1,7 +1,5 @@
 """``kilter.reuse_study``: does reuse beat training from scratch, and with how many labels?"""
 
-from __future__ import annotations
-
 import itertools
 import statistics
 import time
@@ -15,11 +13,11 @@ import numpy as np
 
 from kilter._array_types import Arrays, HeldLabels, HeldOut, Labels
 from kilter._compare.comparison import Candidate, Comparison, PairedRun, judge, verdicts
-from kilter._compare.looks import planned_pairs
+from kilter._compare.statistics import planned_pairs
 from kilter._engine.arrays import collect
 from kilter._engine.checks import check_inputs
-from kilter._plotting import Figure, drawn
 from kilter._progress import Verbose, shown
+from kilter._records import Figure, drawn
 from kilter._studies.encoders import Build, Plan, Pretraining, Way, ready, small_encoder, trained
 from kilter._transfer.reusing import reuse
 from kilter._transfer.stages import Stage

@@ -1,7 +1,5 @@
 """``kilter.search_reuse``: how many layers of a trained model should be reused?"""
 
-from __future__ import annotations
-
 import itertools
 import statistics
 from collections.abc import Callable, Sequence
@@ -14,12 +12,12 @@ import numpy as np
 
 from kilter._array_types import Arrays, HeldLabels, HeldOut, Labels
 from kilter._compare.comparison import Candidate, Comparison, Difference, PairedRun, judge, verdicts
-from kilter._compare.looks import planned_pairs
+from kilter._compare.statistics import planned_pairs
 from kilter._engine.arrays import collect
 from kilter._engine.checks import check_inputs
 from kilter._models.variables import draw_weights
-from kilter._plotting import Figure, drawn
 from kilter._progress import Verbose, shown
+from kilter._records import Figure, drawn
 from kilter._studies.encoders import Plan, trained
 from kilter._studies.reuse_study import class_numbers
 from kilter._transfer.cutting import cuts, find_cut

@@ -4,8 +4,6 @@ A cut goes through one array: everything above depends on the inputs only throug
 weights are counted, except normalisations and learned slopes, which belong to the layer before them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +14,7 @@ from kilter._models.copying import check_graph
 from kilter._models.editing import Graph, read_graph
 from kilter._models.layers import NORMALIZATIONS
 from kilter._models.tracing import LayerCall
-from kilter._text import did_you_mean
+from kilter._text import did_you_mean, few
 from kilter._validation import whole_number
 from kilter.errors import OptionError
 
@@ -163,7 +161,7 @@ def _obstacle(graph: Graph, index: int) -> str | None:
         if any(given is not call.outputs[0] and id(given) not in made_above for given in other.inputs)
     ]
     if passing:
-        return f"{_some(passing)} has an input that bypasses it"
+        return f"{few(list(map(repr, passing)))} has an input that bypasses it"
     models = call.path.split("/")[:-1]
     if models and sum(other.path == call.path for other in graph.calls) > 1:
         return f"model {models[-1]!r} around it is applied at several places"
@@ -206,8 +204,3 @@ def _nearest(places: Sequence[Cut], wanted: int) -> str:
         return "make the model of the layers to keep with keras.Model(inputs, outputs), and keep all of it"
     near = min(places, key=lambda place: abs(place.keep - wanted))
     return f"keep={near.keep} keeps all up to {near.layer!r}"
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, names[:3]))
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

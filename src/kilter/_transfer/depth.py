@@ -1,7 +1,5 @@
 """The layers of a model by depth: which ones a stage of fine-tuning trains, and how deep each one is."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 

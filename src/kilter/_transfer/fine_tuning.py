@@ -1,9 +1,8 @@
 """``kilter.fine_tune``: stages of training, each with its own layers and rates."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import keras
@@ -16,8 +15,8 @@ from kilter._engine.cuts import Start
 from kilter._engine.fit import fit
 from kilter._engine.history import History
 from kilter._engine.objective_for import last_activation, objective_for
-from kilter._plotting import Figure, drawn
 from kilter._progress import Verbose
+from kilter._records import Figure, drawn
 from kilter._transfer.depth import train_only
 from kilter._transfer.stages import Phase, Stage, default_stages, phases_of
 from kilter.data import Dataset
@@ -51,12 +50,9 @@ class StagedHistory(History):
 
     def plot(self) -> Figure:
         """Each logged number against the epoch, with a line where a stage begins."""
-        starts = {self.epoch[at] - 0.5: f"stage {self.stages[at] + 1}" for at in _beginnings(self.stages)}
+        steps = zip(self.epoch[1:], pairwise(self.stages), strict=True)
+        starts = {epoch - 0.5: f"stage {now + 1}" for epoch, (before, now) in steps if now != before}
         return drawn("history", self, stages=starts)
-
-
-def _beginnings(stages: Sequence[int]) -> list[int]:
-    return [place for place in range(1, len(stages)) if stages[place] != stages[place - 1]]
 
 
 Compile = Callable[[keras.optimizers.Optimizer], None]
@@ -165,8 +161,12 @@ def train_in_phases(
             continue
         if phase.begin >= initial_epoch and start is None:
             enter(model, phase, compile_for)
-        stopping = _stopping(phase.stage)
-        batches = _batches(data[0], batch_size)
+        patience: Any = phase.stage.patience
+        stopping = [
+            keras.callbacks.EarlyStopping("val_loss", patience=epochs, restore_best_weights=True)
+            for epochs in ([] if patience is None else [patience])
+        ]
+        batches = -(-row_count(x=data[0]) // batch_size) if is_array(data[0]) else None
         found = fit(
             model,
             *data,
@@ -189,17 +189,6 @@ def enter(model: keras.Model, phase: Phase, compile_for: Compile) -> None:
     """Freeze and unfreeze layers for ``phase``, and compile the model with a fresh optimiser."""
     train_only(model, phase.trained)
     compile_for(phase.optimizer(model))
-
-
-def _stopping(stage: Stage) -> list[keras.callbacks.EarlyStopping]:
-    if stage.patience is None:
-        return []
-    return [keras.callbacks.EarlyStopping("val_loss", patience=stage.patience, restore_best_weights=True)]
-
-
-def _batches(x: Any, batch_size: int) -> int | None:
-    """The batches of an epoch; None for an iterable."""
-    return -(-row_count(x=x) // batch_size) if is_array(x) else None
 
 
 def _compiler(model: keras.Model, y: Any, loss: Any, metrics: Any) -> Compile:

@@ -3,8 +3,6 @@
 Nothing is downloaded. Every file is identified by its SHA-256, so that a result can name its source.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass

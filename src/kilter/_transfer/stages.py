@@ -1,7 +1,5 @@
 """The stages of fine-tuning: which layers each trains, for how long and at which rate."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,7 +80,7 @@ class Stage:
         learning_rate: float = 1e-3,
         decay: float = 2.6,
         optimizer: Optimizer = "adam",
-    ) -> list[Stage]:
+    ) -> "list[Stage]":
         """Gradual unfreezing (Howard and Ruder 2018): the top layer, then the top two, up to ``layers``.
 
         ``epochs``: of each stage.

@@ -11,17 +11,17 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
-from kilter._compare.looks import Spending
+from kilter._compare.statistics import Spending
 from kilter._diagnosis.diagnose import Examined
-from kilter._diagnosis.outcome import skill_of
+from kilter._diagnosis.outcome import Outcome, skill_of
 from kilter._diagnosis.thresholds import Thresholds
 from kilter._records import Diagnosis
-from kilter._text import as_number
+from kilter._treatment.full_runs import FullRuns, Round, moved, trial
 from kilter._treatment.full_training import AsGiven, Trained, train_in_full
 from kilter._treatment.minimal import UNSEEN, Minimal, in_full, minimal
-from kilter._treatment.plan import LATE, STRUCTURAL, certain, shortfall, sibling_of, wanted
+from kilter._treatment.plan import shortfall, sibling_of, wanted
 from kilter._treatment.proof import proven
-from kilter._treatment.result import Part, Trial, Trials
+from kilter._treatment.result import Trial, Trials
 from kilter._treatment.scoring import Scoring
 from kilter._treatment.search import (
     Choice,
@@ -46,15 +46,6 @@ OPTIMIZING: Final = (
     "ease-clipping",
     "one-cycle",
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Round:
-    """The best subject so far, its full training if there was one, and the trials that chose its changes."""
-
-    subject: Subject
-    trained: Trained | None
-    trials: Trials
 
 
 @dataclass(frozen=True)
@@ -109,6 +100,16 @@ class _Course:
     examined: Examined
 
     def run(self) -> Round:
+        """The course; at its end the ways to make its changes are chosen."""
+        found = self._rounds()
+        changed = found.subject is not self.unchanged.subject
+        return self._full_runs.varied(found) if changed else found
+
+    @property
+    def _full_runs(self) -> FullRuns:
+        return FullRuns(self.unchanged, self.diagnosis, self.tools, self._scoring, self.steps.train)
+
+    def _rounds(self) -> Round:
         first = self.unchanged if self.diagnosis.ok else self._first_round()
         done = self._trained(first)
         # A network with warnings is expected to reach as much as others.
@@ -139,7 +140,7 @@ class _Course:
         subject = self._sibling_subject
         return None if subject is None else self.steps.train(subject, self.tools)
 
-    @property
+    @cached_property
     def _sibling_subject(self) -> Subject | None:
         """The sibling; with its optimiser only, if the diagnosis has seen that this is what it takes."""
         outcome = self.examined.outcome
@@ -149,7 +150,7 @@ class _Course:
 
     def _may_gain(self, done: Trained) -> bool:
         """Whether the sibling may get further than this training, as far as the diagnosis knows."""
-        outcome, rows = self.examined.outcome, self.examined.rows
+        outcome, rows = self._seen_of_sibling, self.examined.rows
         if outcome is None or rows is None or done.failed:
             return True
         return outcome.is_behind_sibling(skill_of(rows, done.restored()))
@@ -219,7 +220,7 @@ class _Course:
         hopeless = search is not None and self._sibling_learns_nothing
         if not enough and not hopeless and self._sibling is not None:
             search = search or self.steps.planned(self._sibling.subject, self.tools)
-            search.tried.append(_trial(self._sibling, "sound sibling"))
+            search.tried.append(trial(self._sibling, "sound sibling"))
             trained.append(self._sibling)
         assert search is not None
         if choice.search is not None and all(scoring.learnt_nothing(one.score) for one in trained):
@@ -230,8 +231,15 @@ class _Course:
     @property
     def _sibling_learns_nothing(self) -> bool:
         """Whether the diagnosis has tried the whole sibling, and it has learnt nothing."""
-        outcome = self.examined.outcome
+        outcome = self._seen_of_sibling
         return outcome is not None and outcome.is_whole and outcome.sibling < outcome.least(_LEARNT)
+
+    @property
+    def _seen_of_sibling(self) -> Outcome | None:
+        """What the diagnosis has seen of the sibling; None if this one, unlike that, is made on remedies."""
+        subject = self._sibling_subject
+        repaired = subject is not None and any(one.finding is not None for one in subject.steps)
+        return None if repaired else self.examined.outcome
 
     def _proven(self, trained: Sequence[Trained], search: Search) -> Round:
         """The best of what was trained, or the next if that is not proven, with the fewest changes.
@@ -268,8 +276,9 @@ class _Course:
         """
         if not found.trials.proven:
             unchanged = Round(self.unchanged.subject, self.unchanged.trained, found.trials)
-            reason = None if search.thorough else self._by_reason(found)
-            return reason or self._by_length(found) or unchanged
+            runs = self._full_runs
+            reason = None if search.thorough else runs.by_reason(found)
+            return reason or runs.by_length(found) or unchanged
         original, tools = self.unchanged.subject, self.tools
         asked = [OPTIMIZER, *(code for code, _ in wanted(self.diagnosis))]
         made = self.steps.minimal(original, found.subject, search, found.trials, tools.remedy_set, asked)
@@ -278,80 +287,13 @@ class _Course:
             return Round(found.subject, found.trained, trials)
         line = Trial(made.subject.remedies, made.score, 0.0, "short trials: mean of the rest, chosen")
         if found.trained is None:
-            return Round(made.subject, None, replace(trials, tried=_moved(trials.tried, line)))
-        trained = self._enough(found.trained, self.steps.train(made.subject, tools), made.parts)
+            return Round(made.subject, None, replace(trials, tried=moved(trials.tried, line)))
+        trained = self._full_runs.enough(found.trained, self.steps.train(made.subject, tools), made.parts)
         if trained.subject is not made.subject:
-            line = _trial(trained, "remaining changes, chosen")
-        tried = trials.tried if trained is found.trained else _moved(trials.tried, line)
+            line = trial(trained, "remaining changes, chosen")
+        tried = trials.tried if trained is found.trained else moved(trials.tried, line)
         parts = in_full(made.parts, trained.subject)
         return Round(trained.subject, trained, replace(trials, parts=parts, tried=tried))
-
-    def _enough(self, full: Trained, fewer: Trained, parts: Sequence[Part]) -> Trained:
-        """The training with the fewer changes; if it loses, with removed ones put back, one after another.
-
-        The one with the largest effect comes first, and one that gains nothing stays out. If what the policy
-        allows does not suffice, all of them stay.
-        """
-        scoring, original = self.tools.scoring, self.unchanged.subject
-        removed = sorted((one for one in parts if not one.kept), key=lambda one: one.loss, reverse=True)
-        for part in removed[: original.policy.search.put_back]:
-            if not self._loses(fewer, full) or self._stops("putting removed changes back"):
-                break
-            codes = [part.remedy, *(one.code for one in fewer.subject.steps)]
-            steps = [one for one in full.subject.steps if one.code in codes]
-            more = self.tools.remedy_set.again(original, steps)
-            if more is None or len(steps) == len(full.subject.steps):
-                continue
-            again = self.steps.train(more, self.tools)
-            fewer = again if scoring.better_by(again.score, fewer.score) > 0 else fewer
-        return full if self._loses(fewer, full) else fewer
-
-    def _loses(self, fewer: Trained, full: Trained) -> bool:
-        """Whether a training ends clearly behind another, by more than chance explains."""
-        scoring = self.tools.scoring
-        return scoring.better_by(full.score, fewer.score) > scoring.clear + scoring.noise
-
-    def _by_reason(self, found: Round) -> Round | None:
-        """The original with its structural faults repaired, if full training shows a gain; None otherwise.
-
-        Short ones may end on a plateau. Too few rows to prove anything are not trained on to find out.
-        """
-        original = self.unchanged.subject
-        few = original.rows <= original.policy.search.few_rows
-        repaired, named = certain(
-            original, self.diagnosis, self.tools.remedy_set, STRUCTURAL if few else LATE
-        )
-        if repaired is None:
-            return None
-        if few:
-            reason = f"{original.rows} rows prove nothing, but {named} keeps the network from fitting any"
-            return Round(repaired, None, replace(found.trials, reason=reason))
-        why = f"{named} keeps the network from learning, which short trials do not show"
-        return self._in_full(found, repaired, why)
-
-    def _by_length(self, found: Round) -> Round | None:
-        """The original, trained longer, if full training shows that it needs it; short ones cannot."""
-        steps = [one for one in found.subject.steps if one.code in UNSEEN]
-        longer = self.tools.remedy_set.again(self.unchanged.subject, steps) if steps else None
-        return None if longer is None else self._in_full(found, longer, "too few epochs were planned")
-
-    def _in_full(self, found: Round, changed: Subject, why: str) -> Round | None:
-        """The changed subject if its full training gains what matters over the original's; None otherwise.
-
-        Both train on the same rows with the same seed.
-        """
-        if self._stops("the full training that decides"):
-            return None
-        known = found.trained is not None and found.subject.remedies == changed.remedies
-        trained = found.trained if known else self.steps.train(changed, self.tools)
-        assert trained is not None
-        assert self.unchanged.trained is not None
-        scoring, before = self.tools.scoring, self.unchanged.trained.score
-        if not scoring.is_gain(trained.score, before):
-            return None
-        gained = f"{scoring.measure} {as_number(before)} → {as_number(trained.score)}"
-        trials = replace(found.trials, reason=f"{why}; full training runs: {gained}")
-        return Round(trained.subject, trained, trials)
 
     def _trained(self, best: Round) -> Trained:
         return self.steps.train(best.subject, self.tools) if best.trained is None else best.trained
@@ -386,14 +328,3 @@ def _ranked(trained: Sequence[Trained], scoring: Scoring) -> list[Trained]:
     # Where the fewest changes do not reach the reference, any gain counts.
     further = gain > (0 if scoring.is_behind(first.score) else scoring.clear)
     return [best, first] if best is not first and further else [first]
-
-
-def _moved(tried: Sequence[Trial], line: Trial) -> tuple[Trial, ...]:
-    """The trials, with a line for the changes that are left of the chosen ones."""
-    return (*(replace(one, outcome=one.outcome.removesuffix(", chosen")) for one in tried), line)
-
-
-def _trial(trained: Trained, what: str) -> Trial:
-    seconds = trained.history.seconds
-    each = sum(seconds) / max(len(seconds), 1)
-    return Trial(trained.subject.remedies, trained.score, each, f"full training: {what}")

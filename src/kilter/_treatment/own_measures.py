@@ -18,7 +18,7 @@ from scipy.special import expit, softmax
 from kilter import _measures
 from kilter._diagnosis.checks.output import SQUARES
 from kilter._diagnosis.skill import are_distances, cut_where_best
-from kilter._diagnosis.targets import labels, target_facts
+from kilter._diagnosis.targets import are_shares, labels, target_facts
 from kilter._engine.inference import predict_unchanged, whole_batches
 from kilter._measures import Answers, Direction, Kind
 from kilter._models.layers import LossFacts, OutputFacts, output_names
@@ -214,7 +214,7 @@ def kind_of(output: OutputFacts) -> Kind | None:
     if are_classes(targets, loss, classes):
         return "classes"
     sparse = "sparse_categorical" in loss and targets[:1].size * classes == elements
-    shares = loss.startswith("categorical") and targets[:1].size == elements and classes > 1
+    shares = loss.startswith("categorical") and targets[:1].size == elements and are_shares(targets)
     if sparse or shares:
         return "classes"
     if targets[:1].size != elements:

@@ -24,6 +24,7 @@ ORDER: Final = (
     "clean-data",
     "fit-embedding",
     "project-numbers",
+    "embed-ids",
     "move-channels",
     "mask-padding",
     "clip-sentinels",
@@ -35,8 +36,11 @@ ORDER: Final = (
     "realign-masks",
     "swap-pair-labels",
     "separate-pairs",
+    "contrastive-loss",
     "invert-mask",
     "add-loss",
+    "replace-loss",
+    "equal-weights",
     "drop-augmentation",
     "remove-first-activation",
     "shift-logits",
@@ -86,8 +90,22 @@ ORDER: Final = (
     "one-cycle",
 )
 _WRITTEN: Final = "it is a class with its own call()"
-# Of data and training alone: the sound sibling is made on top of these.
-GROUNDWORK: Final = ("clean-data", "shuffle", "recompile", "unfreeze", "change-batch-size", "class-weights")
+# What the sound sibling replaces by parts of its own; it is made on top of every other remedy.
+_OF_SIBLING: Final = (
+    *CODES,
+    "refit-scaling",
+    "rescale-each-output",
+    "self-normalize",
+    "alpha-dropout",
+    "ease-penalties",
+    "add-residuals",
+    "reinitialize-lsuv",
+    "warm-up",
+    "find-learning-rate",
+    "clip-gradients",
+    "ease-clipping",
+    "one-cycle",
+)
 # Symptoms of other faults; their first remedy is a search for the rate, hundreds of steps.
 _SYMPTOM: Final = "loss-not-moving"
 _SYMPTOMS: Final = (_SYMPTOM, "falls-short")
@@ -100,7 +118,19 @@ STRUCTURAL: Final = (
     "softmax-many-labels",
 )
 # Findings whose repairs may show late: full training runs decide if short ones prove nothing.
-LATE: Final = (*STRUCTURAL, "sentinel-values", "rare-pixels")
+LATE: Final = (
+    *STRUCTURAL,
+    "loss-not-differentiable",
+    "loss-ignores-prediction",
+    "loss-axis",
+    "loss-sign",
+    "row-weights",
+    "output-not-trained",
+    "pairs-not-apart",
+    "ids-as-quantities",
+    "sentinel-values",
+    "rare-pixels",
+)
 # Tried beyond the findings' own remedies: the optimiser, frozen layers, the rate, then larger changes.
 FURTHER: Final = (
     "change-optimizer",
@@ -248,8 +278,7 @@ def sibling_of(
     ``optimizer_alone``: the original network with the sibling's optimiser.
     """
     own = dict(wanted(diagnosis.raised(), symptoms=False))
-    ground = cumulative(
-        original, in_order({code: own[code] for code in GROUNDWORK if code in own}), remedy_set
-    )
+    asked = {code: finding for code, finding in own.items() if code not in _OF_SIBLING}
+    ground = cumulative(original, in_order(asked), remedy_set)
     parts = [one for one in remedy_set.parts() if one == OPTIMIZER or not optimizer_alone]
     return sound_sibling(ground[-1] if ground else original, remedy_set.keep, parts)

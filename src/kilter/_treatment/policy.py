@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
-from kilter._engine.program_cache import QUICK_STEPS, QUICK_WEIGHTS
+from kilter._engine.program_cache import MANY_BATCHES, QUICK_WEIGHTS
 
 BY_HAND: Final = "chosen by hand"
 
@@ -47,12 +47,12 @@ class SearchPolicy:
         3, "full training runs", "removed changes are put back one by one if full training loses without them"
     )
     short_training_steps: int = _number(
-        QUICK_STEPS,
+        4_000,
         "steps",
         "a shorter full training shares the program of the trials: compiling its own costs more",
     )
     many_batches: int = _number(
-        16, "batches an epoch", "from this number on, the last partial batch may be left out"
+        MANY_BATCHES, "batches an epoch", "from this number on, the last partial batch may be left out"
     )
     quick_parameters: int = _number(
         QUICK_WEIGHTS, "weights", "in larger networks, XLA's optimisations save more time than they cost",
@@ -104,6 +104,9 @@ class ScoringPolicy:
         "Efron & Tibshirani 1993, An Introduction to the Bootstrap, ch. 11",
     )  # fmt: skip
     harm_errors: float = _number(1.0, "standard errors", "a measure that gets worse by more counts as harmed")
+    trade: float = _number(
+        0.05, "of what it gains", "other outputs may lose this for one that had learnt nothing"
+    )
     baseline_rows: int = _number(1_000, "rows", "for nearest neighbours and ridge regression")
     baseline_features: int = _number(512, "features", "above this, a subset of the features is used")
     baseline_targets: int = _number(100, "numbers a row", "above this, there are no baselines")
@@ -144,6 +147,10 @@ class RemedyPolicy:
     most_dropout: float = _number(0.5, "rate", "a higher one is lowered", "Srivastava et al. 2014")
     l2: float = _number(1e-4, "factor", "of the sum of squared weights")
     most_penalty: float = _number(0.01, "factor", "a larger penalty is lowered", "Keras's default factor")
+    adam_rate: float = _number(
+        0.0, "rate", "of Adam as a repair, constant; 0: as high as suits the network, and falling for classes"
+    )
+    mark_missing: bool = _number(False, "yes or no", "whether missing values stay apart from the others")
     max_norm: float = _number(3.0, "norm", "of a unit's incoming weights", "Srivastava et al. 2014: 3 to 4")
     shift: float = _number(0.1, "share of the image", "of augmented images")
     residual_layers: int = _number(8, "hidden layers", "shallower stacks train without skip connections")

@@ -13,9 +13,8 @@ from kilter._compare.statistics import least_pairs, smallest_p
 from kilter._diagnosis.diagnose import check_rows, checked_training, targets_of
 from kilter._engine.arrays import pick, row_count
 from kilter._engine.training_spec import TrainingSpec
-from kilter._models.compiling import compiled_like
 from kilter._models.editing import as_graph
-from kilter._models.optimizers import optimizer_facts
+from kilter._models.optimizers import compiled_like, optimizer_facts
 from kilter._models.tracing import fixed_batch_size
 from kilter._models.variables import build_forward, fitting
 from kilter._treatment.policy import Policy
@@ -42,7 +41,7 @@ def subject_of(model: keras.Model, x: Any, y: Any, spec: TrainingSpec, policy: P
         held = tuple(spec.validation_data)
     if fixed is not None:
         data, held = (_whole_batches(model, part, fixed) for part in (data, held))
-    held = held[:2] if held[2:] == (None,) else held
+    held = held[:2] if held[2:] == (None,) else _counted(held)
     x, y, weights = data
     return Subject(model, x, y, replace(spec, validation_data=held, sample_weight=weights), policy=policy)
 
@@ -105,6 +104,13 @@ def _split(data: Any, share: float, seed: int, unit: int) -> tuple[Any, Any]:
     order = np.argsort(row_keys(row_count(x=data[0]), seed), kind="stable")
     held = max(1, round(share * len(order) / unit)) * unit
     return pick(data, np.sort(order[held:])), pick(data, np.sort(order[:held]))
+
+
+def _counted(held: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The validation rows without those of weight 0, which show nothing that their owner wants learnt."""
+    weights = held[2] if len(held) == 3 else None
+    by_row = isinstance(weights, np.ndarray) and weights.ndim == 1
+    return pick(held, np.flatnonzero(weights)) if by_row and weights.any() and not weights.all() else held
 
 
 def _whole_batches(model: keras.Model, data: Sequence[Any], batch_size: int) -> Any:

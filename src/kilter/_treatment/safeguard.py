@@ -181,18 +181,31 @@ def compared(
     """A check for every measure that both have; those that decide may lose no more than what matters.
 
     If the ``given`` model has learnt nothing of an output, its compiled metrics are left out: a constant
-    answer may have a perfect recall.
+    answer may have a perfect recall. If the ``other`` has, the other outputs share its layers with it, and
+    may lose a small part of what it gains.
     """
     theirs = {one.name: one for one in other}
     idle = {one.output for one in given if one.learnt is False} - {one.output for one in given if one.learnt}
     chosen = [one for one in given if one.name in theirs and not (one.learnt is None and one.output in idle)]
     errors = errors_allowed(len(chosen), policy.harm_errors)
+    gained = [_share(one, theirs[one.name]) for one in chosen if one.output in idle and one.name in deciding]
+    traded = policy.trade * max(gained, default=0.0)
     return tuple(
         _check(
-            one, theirs[one.name], errors, policy.least_gain * one.way if one.name in deciding else math.inf
+            one,
+            theirs[one.name],
+            errors,
+            policy.least_gain * one.way if one.name in deciding else math.inf,
+            traded * one.way if traded > 0 and math.isfinite(one.way) else 0.0,
         )
         for one in chosen
     )
+
+
+def _share(given: Measured, other: Measured) -> float:
+    """What the other gains, on the way from a constant prediction to perfection; 0 where it is unknown."""
+    share = (other.value - given.value) / given.way * (1.0 if given.direction == "max" else -1.0)
+    return share if math.isfinite(share) else 0.0
 
 
 def errors_allowed(measures: int, alone: float) -> float:
@@ -207,15 +220,15 @@ def errors_allowed(measures: int, alone: float) -> float:
     return float(stats.norm.ppf(stats.norm.cdf(alone) ** (1 / max(measures, 1))))
 
 
-def _check(given: Measured, other: Measured, errors: float, most: float) -> MeasureCheck:
-    """``errors``: the standard errors that the other may lose, but no more than ``most``."""
+def _check(given: Measured, other: Measured, errors: float, most: float, traded: float) -> MeasureCheck:
+    """``errors``: the standard errors that the other may lose, but no more than ``most``, or ``traded``."""
     sign = 1.0 if given.direction == "max" else -1.0
     gain = sign * (other.value - given.value)
     error = _jackknife_error(other.without - given.without)
     if not math.isfinite(given.value) or not math.isfinite(other.value):
         gain, error = float(math.isfinite(other.value)) - float(math.isfinite(given.value)), math.nan
     allowed = errors * error if math.isfinite(error) else 0.0
-    verdict = "better" if gain > allowed else "worse" if gain < -min(allowed, most) else "alike"
+    verdict = "better" if gain > allowed else "worse" if gain < -max(min(allowed, most), traded) else "alike"
     return MeasureCheck(given.name, given.value, other.value, error, verdict)
 
 

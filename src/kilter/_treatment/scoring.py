@@ -15,6 +15,7 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 from kilter import _measures
 from kilter._compare.comparison import OwnMeasure
+from kilter._diagnosis.skill import answers_of
 from kilter._diagnosis.targets import are_inputs
 from kilter._engine.inference import evaluate
 from kilter._measures import Answers
@@ -322,16 +323,13 @@ def baseline_of_classes(
     kinds = int(max(known.max(), wanted.max())) + 1
     near = KNeighborsClassifier(min(policy.neighbours, len(rows))).fit(rows, known)
     ridge = RidgeClassifier().fit(rows, known)
-    decided = ridge.decision_function(held)
-    values = [near.predict_proba(held), np.stack([-decided, decided], 1) if decided.ndim == 1 else decided]
     found = []
-    for learner, value in zip((near, ridge), values, strict=True):
+    for learner in (near, ridge):
+        given, value = answers_of(learner, held)
         shares = np.full((len(held), kinds), value.min() - 1)
         shares[:, learner.classes_] = value
         positive = _measures.rare_class(np.bincount(wanted, minlength=2))
-        answers = Answers(
-            "classes", wanted, np.asarray(learner.predict(held)), shares, 1 if positive is None else positive
-        )
+        answers = Answers("classes", wanted, given, shares, 1 if positive is None else positive)
         found.append(_measures.value(measure, answers))
     return float(np.nanmax(found)) if np.isfinite(found).any() else math.nan
 

@@ -13,28 +13,27 @@ import numpy as np
 
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.diagnose import read_context
+from kilter._diagnosis.easing import Easing
 from kilter._diagnosis.sibling import (
     PARTS,
     Cleaning,
     cleaning_of,
-    configuration,
     sound_optimizer,
 )
 from kilter._models.code import compile_code, layer_code, listed, loss_code, weights_code
-from kilter._models.compiling import compiled_like
 from kilter._models.copying import FOREIGN_ERRORS
-from kilter._models.editing import can_be_cut
+from kilter._models.editing import can_be_cut, configuration
+from kilter._models.optimizers import compiled_like
 from kilter._models.variables import draw_weights
 from kilter._records import Change
 from kilter._treatment.own_measures import kind_of
-from kilter._treatment.remedies.base import ADAPTED, counted
+from kilter._treatment.remedies.base import ADAPTED, counted, differences
 from kilter._treatment.remedies.normalization import in_whole_batches
 from kilter._treatment.subject import Step, Subject, copy_of
 from kilter.errors import KilterError
 
 OPTIMIZER: Final = "change-optimizer"
 CODES: Final = (*PARTS, OPTIMIZER)
-_NAMES: Final = {"units": "width", "filters": "width", "negative_slope": "slope"}
 
 
 def sound_sibling(
@@ -53,26 +52,29 @@ def sound_sibling(
 
 def _sibling(subject: Subject, keep: Collection[str], codes: Sequence[str]) -> Subject | None:
     context = read_context(subject.model, subject.x, subject.y, subject.training)
+    policy = subject.policy.remedies
+    easing = Easing(dropout=policy.dropout, most=policy.most_dropout)
     model, changes, options = copy_of(subject.model), [], {}
     graph = subject.model
     if can_be_cut(graph):
         parts = [code for code in codes if code in PARTS]
-        described = [_change(context, cleaning_of(context, graph, [code]), code) for code in parts]
+        described = [_change(context, cleaning_of(context, graph, [code], easing), code) for code in parts]
         changes = [one for one in described if one is not None and not set(one.where) & set(keep)]
         changes = [
             in_whole_batches(subject, one) if one.remedy == "insert-batch-norm" else one for one in changes
         ]
-        cleaning = cleaning_of(context, graph, [one.remedy for one in changes])
+        cleaning = cleaning_of(context, graph, [one.remedy for one in changes], easing)
         model, options = cleaning.model(), cleaning.compiled
-        if "reinitialize-paired" in [one.remedy for one in changes]:
+        made = [one.remedy for one in changes]
+        if "reinitialize-paired" in made or ("replace-activation" in made and not subject.trained):
             free = [one for one in model._flatten_layers(include_self=False) if one.trainable]
             draw_weights(free, subject.seed)
     treated = subject
     if OPTIMIZER in codes and "optimizer" not in keep:
-        optimizer = sound_optimizer(model, subject.model)
+        optimizer = sound_optimizer(model, subject.model, policy.adam_rate)
         rate = round(float(np.asarray(optimizer.learning_rate)), 6)
         # Regression benefits from a high learning rate to the end, classification from one that falls to 0.
-        cycled = any(kind_of(one) != "numbers" for one in subject.facts[1])
+        cycled = not policy.adam_rate and any(kind_of(one) != "numbers" for one in subject.facts[1])
         changes.append(_optimizer_change(subject, rate, optimizer.clipnorm, cycled=cycled))
         options["optimizer"] = optimizer
         treated = replace(subject.with_training(schedule=None), cycle=rate if cycled else None)
@@ -104,7 +106,7 @@ def _change(context: Context, cleaning: Cleaning, code: str) -> Change | None:
         if given is None or made is None:
             continue
         where.append(paths.get(id(layer), layer.path))
-        now, then = _differences(given, made)
+        now, then = differences(given, made)
         lines.setdefault(_made_code(layer, made), []).append(layer.name)
         before += now
         after += then
@@ -119,23 +121,6 @@ def _change(context: Context, cleaning: Cleaning, code: str) -> Change | None:
     if compiled:
         snippet.append(compile_code(context.model, **compiled))
     return Change(code, tuple(where), counted(before), counted(after), "\n".join(snippet))
-
-
-def _differences(given: dict[str, Any], made: Any) -> tuple[list[str], list[str]]:
-    """The values that a layer's cut changes, as text, before and after."""
-    if isinstance(made, list):
-        kinds = [type(one).__name__ for one in made if not isinstance(one, dict)]
-        return ["none"], [" + ".join(kind for kind in kinds if kind != "Activation")]
-    keys = [key for key in made if made[key] != given.get(key)]
-    before = [f"{_NAMES.get(key, key)} {_word(given.get(key))}" for key in keys]
-    return before, [f"{_NAMES.get(key, key)} {_word(made[key])}" for key in keys]
-
-
-def _word(value: Any) -> str:
-    """A configuration's value in a word."""
-    if isinstance(value, dict):
-        return str(value.get("class_name", "of its own"))
-    return "none" if value is None else str(value)
 
 
 def _made_code(layer: Any, made: Any) -> str:

@@ -17,10 +17,9 @@ from kilter._engine.arrays import collect, pick, row_count
 from kilter._engine.feed import Order
 from kilter._engine.training_spec import TrainingSpec
 from kilter._models.code import difference_code
-from kilter._models.compiling import compiled_like
 from kilter._models.copying import ModelCopy, copy_model, copy_written, is_graph
 from kilter._models.layers import LayerFacts, OutputFacts
-from kilter._models.optimizers import OptimizerFacts, optimizer_facts
+from kilter._models.optimizers import OptimizerFacts, compiled_like, optimizer_facts
 from kilter._models.reading import paired_targets, read_model
 from kilter._models.variables import build
 from kilter._records import Change, Finding

@@ -16,7 +16,7 @@ from dataclasses import replace
 import keras
 
 from kilter._array_types import Arrays, HeldOut
-from kilter._compare.looks import Spending
+from kilter._compare.statistics import Spending
 from kilter._diagnosis.context import check_names
 from kilter._diagnosis.diagnose import Asked, Examined, examined
 from kilter._engine.augmenting import Augment
@@ -174,7 +174,7 @@ def _trained(given: AsGiven) -> keras.Model | None:
 def _compiled(subject: Subject) -> contextlib.AbstractContextManager[None]:
     """How all programs of the treatment are compiled: as suits the steps of a full training."""
     policy, steps = subject.policy.search, subject.training.epochs * subject.steps_per_epoch
-    return compiled_for(subject.model, steps, policy.quick_parameters, policy.short_training_steps)
+    return compiled_for(subject.model, steps, policy.quick_parameters)
 
 
 def _best(

@@ -1,7 +1,5 @@
 """``clip_threshold``: where to clip gradients, measured over a trial of training."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +14,9 @@ from kilter._engine.arrays import check_batch_size, is_array, row_count
 from kilter._engine.augmenting import Augment, as_augmentation
 from kilter._engine.step import Batch, global_norm, gradients
 from kilter._models.variables import State
-from kilter._plotting import Figure, drawn
 from kilter._progress import QUICK, Verbose, shown
-from kilter._tuning.rate_curve import LEAST_STEPS, divergence
+from kilter._records import Figure, drawn
+from kilter._tuning.find_lr import LEAST_STEPS, divergence
 from kilter._tuning.trial import TrialStep, run_trial, step_with_loss, trial_feed, with_augmentation
 from kilter._validation import number, whole_number
 from kilter.data.augmentation import Augmentation
@@ -49,7 +47,7 @@ class FoundClip:
         return {"norms": self.norms.tolist(), "threshold": self.threshold, "percentile": self.percentile}
 
     @staticmethod
-    def from_dict(fields: Mapping[str, Any]) -> FoundClip:
+    def from_dict(fields: Mapping[str, Any]) -> "FoundClip":
         """The record from :meth:`to_dict`; KeyError or ValueError for other mappings."""
         return FoundClip(
             norms=np.asarray(fields["norms"], float),

@@ -1,7 +1,5 @@
 """``largest_curvature``: the largest eigenvalue of the loss's Hessian, by power iteration."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """``gradient_noise_scale``: the noise of a batch's gradient, and the batch size that it suggests."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

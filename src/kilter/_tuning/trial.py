@@ -3,8 +3,6 @@
 Nothing is written back, so the model is unchanged even if an error or Ctrl-C ends the trial.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import replace

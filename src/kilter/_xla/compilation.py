@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import sys
 from collections.abc import Generator
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import Literal
 
 _OPTION = "jax_disable_most_optimizations"
 
@@ -70,54 +72,69 @@ def enable_cache() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
-_quick: ContextVar[bool] = ContextVar("kilter_quick_compilation", default=False)
+# How often a quick program runs; 0 for programs that are not quick.
+_runs: ContextVar[float] = ContextVar("kilter_quick_runs", default=0)
+# Work of all runs of a program up to which it is not optimised: that saves more than these runs lose.
+# Counted as in kilter._engine.step_cost.
+UNOPTIMIZED_WORK: Final = 1e9
+# Fewer kernels, compiled one after another: a quarter to a half less to compile, for steps as fast or, with
+# narrow dense layers, up to half as slow again.
+_QUICK: Final = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
 
 
 @contextlib.contextmanager
-def quick_compilation() -> Generator[None]:
+def quick_compilation(runs: float = math.inf) -> Generator[None]:
     """Context in which programs for a CPU compile faster, to slower code. No effect on other devices.
 
-    For programs of dense layers that run a few hundred steps; unoptimised convolutions are too slow.
+    For programs without convolutions, which would be too slow. ``runs``: how often each of them is run; those
+    that run little are not optimised at all.
     """
-    token = _quick.set(True)
+    token = _runs.set(runs)
     try:
         with fast_compilation():
             yield
     finally:
-        _quick.reset(token)
+        _runs.reset(token)
 
 
 def is_quick() -> bool:
     """Whether programs are compiled faster, to slower code."""
-    return _quick.get() and jax.default_backend() == "cpu"
+    return _runs.get() > 0 and jax.default_backend() == "cpu"
 
 
-def compile_options(*, compares: bool = False, hoists: bool = True) -> dict[str, Any]:
+def compile_options(*, compares: bool = False, hoists: bool = True, work: float = math.inf) -> dict[str, Any]:
     """Options for XLA by platform: on a CPU, the widest vectors that the machine has.
 
-    Within :func:`quick_compilation` less optimisation, but some if the program ``compares`` floats for
-    equality (:func:`compares_floats`). Unless it ``hoists``, what a loop computes alike in every step stays
-    in it: in a training step the factors of frozen normalisation, each of which would be a kernel to compile.
+    Unless it ``hoists``, what a loop computes alike in every step stays in the loop. In a training step these
+    are the factors of frozen normalisation: short vectors, each of which would be a kernel to compile.
+
+    Within :func:`quick_compilation` less optimisation; none if the program, with this ``work``, runs little.
+    One that also compares floats for equality (``compares``, see :func:`compares_floats`) is not fused then.
     """
     if jax.default_backend() != "cpu":
         return {}
-    if not _quick.get():
+    if not is_quick():
         stays = {} if hoists else {"xla_disable_hlo_passes": "while-loop-invariant-code-motion"}
         return {"xla_cpu_prefer_vector_width": 512} | stays
-    return {"xla_backend_optimization_level": 1 if compares else 0}
+    if _runs.get() * work > UNOPTIMIZED_WORK:
+        return {"xla_backend_optimization_level": 1, **_QUICK}
+    whole = {"xla_disable_hlo_passes": "fusion"} if compares else {}
+    return {"xla_backend_optimization_level": 0, **_QUICK, **whole}
 
 
 def compares_floats(jaxpr: Any) -> bool:
-    """Whether a jaxpr compares floats for equality, as the gradient of a maximum does.
+    """Whether a jaxpr compares two arrays of floats for equality, as the gradient of a maximum does.
 
-    At optimisation level 0, XLA's CPU backend may compute an array twice with different rounding. Where it
-    then looks for the maximum of one in the other, it finds none, and the gradient is wrong or NaN.
+    At optimisation level 0, XLA's CPU backend may fuse an array into two loops that round it differently.
+    Where it then looks for the maximum of one in the other, it finds none, and the gradient is wrong or NaN.
     """
-    return any(
-        (one.primitive.name == "eq" and jnp.issubdtype(one.invars[0].aval.dtype, jnp.inexact))
-        or any(map(compares_floats, jaxprs_within(one)))
-        for one in jaxpr.eqns
-    )
+    return any(_compares_floats(one) or any(map(compares_floats, jaxprs_within(one))) for one in jaxpr.eqns)
+
+
+def _compares_floats(equation: Any) -> bool:
+    """Whether an equation compares floats, but not with a constant such as 0."""
+    named = equation.primitive.name == "eq" and not any(isinstance(one, Literal) for one in equation.invars)
+    return named and jnp.issubdtype(equation.invars[0].aval.dtype, jnp.inexact)
 
 
 def jaxprs_within(equation: Any) -> list[Any]:

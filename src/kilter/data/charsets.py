@@ -14,13 +14,17 @@ _UTF_8_MARK: Final = b"\xef\xbb\xbf"
 _UTF_16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 _SAMPLE: Final = 1 << 18
 _SIDE_BY_SIDE: Final = 0.5
+# The first level of GB 2312: two accented Latin letters side by side are rarely one of these characters.
+_FREQUENT_CHINESE: Final = "".join(
+    bytes([first, second]).decode("gb18030") for first in range(0xB0, 0xD8) for second in range(0xA1, 0xFA)
+)
 # Encodings, letters that are frequent in their texts, and the least share of these among what is not ASCII.
 _ALPHABETS: Final = (
     ("cp1251", re.compile("[а-яё]"), 0.7),
     ("shift_jis", re.compile("[\u3041-\u30fc]"), 0.2),
     ("euc_jp", re.compile("[\u3041-\u30fc]"), 0.2),
     ("euc_kr", re.compile("[\uac00-\ud7a3]"), 0.9),
-    ("gb18030", re.compile("[\u4e00-\u9fff]"), 0.8),
+    ("gb18030", re.compile(f"[{_FREQUENT_CHINESE}]"), 0.8),
 )
 _LOOKED_AT: Final = 200  # bytes, for the zeros of UTF-16 without a mark
 

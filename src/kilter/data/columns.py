@@ -177,7 +177,7 @@ def _text_column(text: pl.Series, precise: bool, kind: str | None, how: Literal[
             received=f"texts such as {quote(str(different.min()))}",
             remedy="write the dates in one of the formats of docs/data.md",
         )
-    if kind is None and (_are_numbers(different) or _are_nearly_numbers(text)):
+    if kind is None and (_are_numbers(different) or _are_nearly_numbers(different)):
         return _number_column(text, precise)
     missing = text.null_count() > 0
     if kind == "text":
@@ -220,9 +220,9 @@ def _grouped(text: pl.Series) -> tuple[list[str], list[str]]:
 def _number_column(series: pl.Series, precise: bool) -> Column:
     writing = writing_of(without_markers(plain_text(series))) if is_text(series) else Writing()
     values, missing = as_numbers(series, writing=writing)
-    known = values[~missing & np.isfinite(values)]
-    shift = find_shift(values[~missing]) if precise else NO_SHIFT
-    tail = find_compression(known) if precise and shift.is_none else None
+    given = values[~missing] if missing.any() else values
+    shift = find_shift(given) if precise else NO_SHIFT
+    tail = find_compression(given) if precise and shift.is_none else None
     shift = tail or shift
     column = Column(
         series.name,

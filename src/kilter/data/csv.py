@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import mmap
 import re
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
@@ -82,7 +81,6 @@ NULL_VALUES = [
 ]
 _TYPING_ROWS: Final = 1000
 _BLANK_LINE = re.compile(rb"(?:\A|\n)(?:[ \r]*\n|[ \r]+\Z)")
-_BLANK_BEGINS = (b"\n", b"\r", b" ")
 
 
 ENDINGS = (".csv", ".tsv", ".tab", ".txt", ".dat", ".data")
@@ -136,8 +134,16 @@ def frame(path: Path, options: LoadOptions) -> tuple[pl.DataFrame, tuple[str, ..
 def _read(content: Path | bytes, options: LoadOptions) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """The table, read as in the training of ``options.encoding``, and notes."""
     layout = arranged(content)
-    content, separator = _lines(layout.content), layout.separator
+    table, notes = _parsed(layout.content, layout.separator, options)
+    return table, layout.notes + notes
+
+
+def _parsed(
+    content: Path | bytes, separator: str, options: LoadOptions
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
     names = pl.read_csv(content, separator=separator, n_rows=0, glob=False).columns
+    if any("\ufffd" in name for name in names):  # polars raises for other fields alone
+        (content if isinstance(content, bytes) else content.read_bytes()).decode()
     require_short_names(names)
     encoding = options.encoding
     known = options.known_columns
@@ -161,12 +167,16 @@ def _read(content: Path | bytes, options: LoadOptions) -> tuple[pl.DataFrame, tu
 
     try:
         table = _typed_by_rows(lambda rows: read(schema_overrides=as_text, infer_schema_length=rows))
+        others = table.get_columns()[1:]
+        may_be_blank = not others or all(one.null_count() for one in others)
+        if may_be_blank and (filled := _without_blank_lines(content)) is not content:
+            return _parsed(filled, separator, options)
     except pl.exceptions.ComputeError as error:
+        if (filled := _without_blank_lines(content)) is not content:
+            return _parsed(filled, separator, options)
         if "could not parse" in str(error):  # polars takes the wide digits of Chinese texts for numbers
             plain = read(infer_schema=False)
-            return plain.with_columns(
-                typed(one) for one in plain.get_columns() if one.name not in texts
-            ), layout.notes
+            return plain.with_columns(typed(one) for one in plain.get_columns() if one.name not in texts), ()
         uneven = first_uneven(content, separator) if "more fields" in str(error) else ""
         if not uneven:
             raise
@@ -180,13 +190,12 @@ def _read(content: Path | bytes, options: LoadOptions) -> tuple[pl.DataFrame, tu
     table = table.with_columns(_codes(free, lambda columns: read(columns, infer_schema=False), content))
     table = _without_nulls_but(table, kept) if kept else table
     if separator != ";":
-        return table, layout.notes + (() if known else _ambiguous(table, content, separator))
+        return (table, ()) if known else _with_codes(table, content, separator, options.target)
     target = options.target or (encoding and encoding.target)
     used = {*(column.name for column in known), target} if known else present
     numeric = [name for name in names if name in used and name not in texts]
     by_name = {column.name: column for column in known}
-    table, notes = with_points(table, lambda columns: read(columns, infer_schema=False), numeric, by_name)
-    return table, layout.notes + notes
+    return with_points(table, lambda columns: read(columns, infer_schema=False), numeric, by_name)
 
 
 def _typed_by_rows(read: Callable[[int | None], pl.DataFrame]) -> pl.DataFrame:
@@ -217,10 +226,11 @@ def _kept_values(names: list[str], options: LoadOptions) -> dict[str, set[str]]:
     kept = {
         name: set(given) & set(NULL_VALUES) for name, given in signs_by_column(options.values, names).items()
     }
-    for column in options.known_columns:
-        found = {*column.categories, *column.rare} & set(NULL_VALUES)
-        if found:
-            kept[column.name] = kept.get(column.name, set()) | found
+    known = {column.name: {*column.categories, *column.rare} for column in options.known_columns}
+    if options.encoding is not None:
+        known[options.encoding.target] = set(options.encoding.classes)
+    for name, entries in known.items():
+        kept[name] = kept.get(name, set()) | (entries & set(NULL_VALUES))
     return {name: values for name, values in kept.items() if values}
 
 
@@ -234,22 +244,32 @@ def _without_nulls_but(table: pl.DataFrame, kept: dict[str, set[str]]) -> pl.Dat
     )
 
 
-def _ambiguous(table: pl.DataFrame, content: Path | bytes, separator: str) -> tuple[str, ...]:
-    """A sentence for each null value beside empty fields in a column of text: it may be a value."""
+def _with_codes(
+    table: pl.DataFrame, content: Path | bytes, separator: str, target: str | None
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """The table with NA as a value among other codes of two capital letters, such as countries; and notes.
+
+    A note names each null value beside empty fields in a column of text, or in the target: it may be a value.
+    """
     names = [one.name for one in table.get_columns() if one.dtype == pl.String and one.null_count()]
     if not names:
-        return ()
+        return table, ()
     raw = pl.read_csv(content, separator=separator, columns=names, infer_schema=False, glob=False)
     found: dict[str, list[str]] = {}
+    codes: list[pl.Series] = []
     for one in raw.get_columns():
         empty = one.null_count()
+        different = table[one.name].drop_nulls().unique()
+        if not empty and len(different) > 1 and different.str.contains(r"^[A-Z]{2}$").all():
+            codes += [one] if (one.is_in([*different, "NA"])).all() else []
+            continue
         for entry in NULL_VALUES:
             count = int((one == entry).sum())
-            if count and empty and not mostly_numbers(one):
+            if count and (empty or one.name == target) and not mostly_numbers(one):
                 found.setdefault(entry, []).append(
                     f"{quote(one.name)} ({count} rows, and {empty} empty ones)"
                 )
-    return tuple(
+    return table.with_columns(codes), tuple(
         f"{entry} counts as missing in column {first_named(places)}; if it is a value: "
         f"--set 'data.values=[\"{entry}\"]' (in Python values=)"
         for entry, places in found.items()
@@ -261,26 +281,16 @@ def _is_plain(name: str) -> bool:
     return name in ("true", "false") or (name.lstrip("-").isdecimal() and str(int(name)) == name)
 
 
-def _lines(content: Path | bytes) -> Path | bytes:
-    """The path or content itself, or the content without blank lines if it has any."""
-    if isinstance(content, bytes):
-        return _without_blank_lines(content) if _has_blank_lines(content) else content
-    with content.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
-        return _without_blank_lines(whole[:]) if _has_blank_lines(whole) else content
-
-
-def _has_blank_lines(content: mmap.mmap | bytes) -> bool:
-    # Finding bytes is three times as fast as the pattern, which would nearly double the reading time.
-    perhaps = content[:1] in _BLANK_BEGINS or any(content.find(b"\n" + one) >= 0 for one in _BLANK_BEGINS)
-    return perhaps and _BLANK_LINE.search(content) is not None
-
-
-def _without_blank_lines(content: bytes) -> bytes:
-    """The content without blank lines, except those within quotes."""
+def _without_blank_lines(content: Path | bytes) -> Path | bytes:
+    """The content without blank lines, except those within quotes; the same object if it has none."""
+    whole = content if isinstance(content, bytes) else content.read_bytes()
+    if not _BLANK_LINE.search(whole):
+        return content
     kept: list[bytes] = []
     within_quotes = False
-    for line in content.split(b"\n"):
+    for line in whole.split(b"\n"):
         if within_quotes or line.strip(b" \r"):
             kept.append(line)
         within_quotes ^= line.count(b'"') % 2 == 1
-    return b"\n".join(kept)
+    filled = b"\n".join(kept)
+    return filled if len(filled) < len(whole) else content

@@ -7,7 +7,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -74,6 +74,11 @@ def arranged(content: Path | bytes) -> Layout:
         return found if found.separator == declared[1] else Layout(rest, declared[1])
     lines = sample.splitlines(keepends=True)
     lines = lines if is_whole or len(lines) < 2 else lines[:-1]
+    comments = _comments(lines)
+    if comments:
+        rest = _whole(content).split(b"\n", comments)[-1]
+        found = arranged(rest)
+        return replace(found, notes=(_left_out(comments, lines[0].strip()), *found.notes))
     if lines and _IN_SINGLE_QUOTES.fullmatch(lines[0].strip()) and b'"' not in (whole := _whole(content)):
         return arranged(whole.replace(b"'", b'"'))
     separator, spaced = _by_header(lines), _spaced(lines)
@@ -179,7 +184,9 @@ def find_header(rows: Sequence[Sequence[str]]) -> int:
 
 def _names_groups(rows: Sequence[Sequence[str]]) -> bool:
     """Whether the first row names groups of columns, and the second one the columns, above some numbers."""
-    if len(rows) < 3 or len(set(rows[0])) == len(rows[0]) or not len(rows[0]) == len(rows[1]) == len(rows[2]):
+    if len(rows) < 3 or not len(rows[0]) == len(rows[1]) == len(rows[2]):
+        return False
+    if len(set(rows[0])) == len(rows[0]) and all(rows[0][1:]):  # the first may be the numbers of the rows
         return False
     names, below = ([one.strip() for one in row] for row in rows[1:3])
     numbers = [[_NUMBER.fullmatch(one) is not None for one in row] for row in (names, below)]
@@ -198,6 +205,25 @@ def _sample(content: Path | bytes) -> tuple[str, bool]:
         if len(first) <= size or size >= _LARGEST_SAMPLE or first.count(b"\n") >= _LINES:
             return first[:size].decode("utf-8", errors="replace"), len(first) <= size
         size *= 4
+
+
+def _comments(lines: Sequence[str]) -> int:
+    """The lines that begin with # above the names of the columns; the last one may have the names itself."""
+    count = next((i for i, line in enumerate(lines) if not line.startswith("#")), 0)
+    if not count or len(lines) < count + 2:
+        return 0
+    separator = _by_header(lines[count:])
+    names, below = (_records([line], separator) if separator else [] for line in lines[count : count + 2])
+    if names and below and len(names[0].fields) == len(below[0].fields):
+        numbers = [[bool(_NUMBER.fullmatch(one.strip())) for one in row[0].fields] for row in (names, below)]
+        if any(numbers[1]) and not any(numbers[0]):
+            return count
+    return count - 1
+
+
+def _left_out(count: int, example: str) -> str:
+    were = "line" if count == 1 else "lines"
+    return f"{count} {were} above the names of the columns left out, such as {quote(example)}"
 
 
 def _whole(content: Path | bytes) -> bytes:
@@ -229,7 +255,7 @@ def _is_plain(records: list[_Record]) -> bool:
         return False
     header = records[0]
     same = all(len(one.fields) == len(header.fields) for one in records)
-    tidy = all(field == field.strip() for field in header.fields) and header.fields[-1] != ""
+    tidy = all(field == field.strip() for field in header.fields) and all(header.fields[1:])
     distinct = len(set(header.fields)) == len(header.fields)
     return same and tidy and distinct and 2 * header.filled > len(header.fields)
 
@@ -283,9 +309,7 @@ def _cut(content: Path | bytes, separator: str, records: list[_Record]) -> Layou
     notes = ()
     if place:
         above = (field.strip() for one in records[:place] for field in one.fields)
-        shown = next((field for field in above if field), "")
-        were = "line" if place == 1 else "lines"
-        notes = (f"{place} {were} above the names of the columns left out, such as {quote(shown)}",)
+        notes = (_left_out(place, next((field for field in above if field), "")),)
     return Layout(first.getvalue().encode() + rest, separator, notes)
 
 

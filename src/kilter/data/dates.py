@@ -186,16 +186,23 @@ def days_of(series: pl.Series, pattern: str) -> np.ndarray:
 
 def features_of(days: np.ndarray, center: float, *, has_time: bool) -> np.ndarray:
     """The features ``[n, parts]``, float64, of days since 1970-01-01, in the order of ``date_parts``."""
-    moments = (np.floor(days)).astype("int64").astype("datetime64[D]")
+    whole = np.floor(days).astype("int64")
+    first, last = int(whole.min(initial=0)), int(whole.max(initial=0))
+    # A million rows are of a few thousand days, of which the parts are computed once.
+    each, places = (np.arange(first, last + 1), whole - first) if last - first < len(whole) else (whole, ...)
+    moments = each.astype("datetime64[D]")
     years = moments.astype("datetime64[Y]").astype(int)
     months = moments.astype("datetime64[M]").astype(int) - 12 * years
-    turns = [months / 12, np.mod(np.floor(days) + 3, 7) / 7]  # 1970-01-01 was a Thursday
-    if has_time:
-        turns.append(np.mod(days, 1.0))
-    waves = [wave(2 * np.pi * turn) for turn in turns for wave in (np.sin, np.cos)]
-    found = np.column_stack([days - center, years + 1970.0, *waves])
+    turns = [months / 12, np.mod(each + 3, 7) / 7]  # 1970-01-01 was a Thursday
+    parts = [years + 1970.0, *_waves(turns)]
+    times = _waves([np.mod(days, 1.0)]) if has_time else []
+    found = np.column_stack([days - center, *(part[places] for part in parts), *times])
     assert found.shape[1] == len(date_parts(has_time=has_time))
     return found
+
+
+def _waves(turns: list[np.ndarray]) -> list[np.ndarray]:
+    return [wave(2 * np.pi * turn) for turn in turns for wave in (np.sin, np.cos)]
 
 
 def _parsed(text: pl.Series, pattern: str) -> pl.Series:

@@ -157,27 +157,19 @@ def _from_mapping(content: dict[str, Any]) -> TableEncoding:
 
 
 def _column(entry: dict[str, Any]) -> Column:
-    kind, shift = _one_of(entry["kind"], "number", "category", "date", "text"), shift_from(entry)
-    fill, low, high = (_finite(entry.get(key)) for key in ("fill", "low", "high"))
+    shift = shift_from(entry)
+    more: dict[str, Any] = {key: _finite(entry.get(key)) for key in ("fill", "low", "high")}
+    more |= {key: bool(entry.get(key, False)) for key in ("indicator", "has_time", "compressed")}
+    more |= {key: _text(entry.get(key, "")) for key in ("pattern", "mark", "unit", "separator")}
+    more |= {key: _texts(entry.get(key, [])) for key in ("rare", "signs")}
     return Column(
         _text(entry["name"]),
-        kind,
+        _one_of(entry["kind"], "number", "category", "date", "text"),
         _texts(entry["categories"]),
         shift.center,
         shift.scale,
-        fill,
-        bool(entry.get("indicator", False)),
-        _text(entry.get("pattern", "")),
-        bool(entry.get("has_time", False)),
-        bool(entry.get("compressed", False)),
-        _texts(entry.get("rare", [])),
-        low,
-        high,
-        _texts(entry.get("signs", [])),
-        int(entry.get("buckets", 0)),
-        _text(entry.get("mark", "")),
-        _text(entry.get("unit", "")),
-        _text(entry.get("separator", "")),
+        buckets=int(entry.get("buckets", 0)),
+        **more,
     )
 
 

@@ -21,6 +21,7 @@ MARKERS = (
     *("#value!", "#ref!", "#name?", "#num!"),
 )
 _LONGEST_CLASS: Final = 1000
+_LOOKED_AT: Final = 100  # rows, before all of them
 
 
 def without_markers(text: pl.Series) -> pl.Series:
@@ -52,7 +53,9 @@ def known_numbers(series: pl.Series) -> np.ndarray:
 
 def as_whole(series: pl.Series) -> pl.Series:
     """A column of floats, which missing values turn whole numbers into, as whole numbers if all are."""
-    if not series.dtype.is_float() or not (series.drop_nulls() % 1 == 0).all():
+    if not series.dtype.is_float() or not all(
+        (part.drop_nulls() % 1 == 0).all() for part in (series.head(_LOOKED_AT), series)
+    ):
         return series
     return series.cast(pl.Int64, strict=False)
 
@@ -100,14 +103,16 @@ def raw_targets(series: pl.Series) -> tuple[np.ndarray, np.ndarray]:
         whole = _narrowed(series)
         whole = whole if isinstance(whole.dtype, _WHOLE) else whole.cast(pl.Float64)
         return whole.fill_null(0).to_numpy(), missing
-    if is_number(series):
-        values, _ = as_numbers(series)
-        return values, ~np.isfinite(values)
+    if is_number(series) or isinstance(series.dtype, pl.Array):
+        values = series.to_numpy() if isinstance(series.dtype, pl.Array) else as_numbers(series)[0]
+        return values, np.any(~np.isfinite(values).reshape(len(values), -1), axis=1)
     if is_text(series):
         text = plain_text(series)
         missing = text.is_null().to_numpy()
         _require_names(text)
-        return np.array(text.fill_null("").to_list(), dtype=str), missing
+        names = text.fill_null("").unique()
+        places = text.fill_null("").cast(pl.Enum(names)).to_physical().to_numpy()
+        return np.array(names.to_list(), dtype=str)[places], missing
     raise DataError(
         expected=f"numbers or text in the target column {quote(series.name)}",
         received=f"values of type {series.dtype}",

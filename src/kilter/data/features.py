@@ -33,7 +33,7 @@ FAR: float = 1.0
 
 @dataclass(frozen=True, eq=False)
 class Values:
-    """A column's features: float64 ``[n, k]``, or the position of the one that is 1, int64 ``[n]``; -1: none.
+    """A column's features: floats ``[n, k]``, or the position of the one that is 1, int64 ``[n]``; -1: none.
 
     ``bad`` marks rows that cannot be used; ``missing`` and ``infinite`` count why. ``filled`` counts missing
     values that were filled, among them ``strays``, which are no numbers or dates; ``unknown`` categories that
@@ -123,8 +123,12 @@ def column_values(series: pl.Series, column: Column) -> Values:
 def _numbers(series: pl.Series, column: Column) -> Values:
     values, missing = as_numbers(series, writing=Writing(column.mark, column.unit))
     with np.errstate(over="ignore"):  # what float32 cannot represent is infinite to the network
-        stored = column.stored(values)
-        infinite = ~missing & np.isinf(stored.astype(np.float32))
+        stored = column.stored(values).astype(np.float32)
+    odd = ~np.isfinite(stored)
+    if not odd.any() and not missing.any() and not is_text(series):
+        stored = np.column_stack([stored, missing]) if column.indicator else stored[:, np.newaxis]
+        return _ranged(Values(stored, missing), values, column, margin=FAR)
+    infinite = odd & ~missing & ~np.isnan(stored)
     missing = missing | np.isnan(stored)
     if column.fill is not None:
         missing = missing | infinite
@@ -173,7 +177,10 @@ def _ranged(found: Values, known: np.ndarray, column: Column, *, margin: float) 
     if column.low is None or column.high is None:
         return found
     room = margin * (column.high - column.low)
-    beyond = np.flatnonzero((known < column.low - room) | (known > column.high + room))
+    least, most = column.low - room, column.high + room
+    if not len(known) or (known.min() >= least and known.max() <= most):  # NaN is neither
+        return found
+    beyond = np.flatnonzero((known < least) | (known > most))
     if not len(beyond):
         return found
     return replace(found, beyond=len(beyond), example=shown(float(known[beyond[0]]), column))

@@ -1,4 +1,4 @@
-"""A folder of images in class folders: ``cats/1.jpg``, or ``train/cats/1.jpg`` and ``test/cats/9.jpg``."""
+"""Images in class folders, ``cats/1.jpg`` or ``train/cats/1.jpg`` and ``test/cats/9.jpg``, or one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kilter.data.assembling import About, Part, assemble
 from kilter.data.dataset import LoadOptions, Source
 from kilter.data.images import FILE, Decoded, Encoded, content_of, decode_images
 from kilter.data.labels import lost_labels
-from kilter.data.paths import first_named, in_utf8, quote
+from kilter.data.paths import first_named, in_utf8, quote, require_file
 from kilter.errors import DataError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -80,6 +80,27 @@ def read(path: Path, options: LoadOptions) -> Source:
     notes += (f"not read, besides the parts: folder {first_named(rest)}",) if rest else ()
     about = _about(path, classes, notes, decoded)
     return assemble(train, parts.get("test"), options, about, parts.get("validation"))
+
+
+def is_single(path: Path) -> bool:
+    """Whether the path is a picture by its name or, with an unknown name, by its first bytes."""
+    return path.is_file() and is_picture(path)
+
+
+def read_single(path: Path, options: LoadOptions) -> Source:
+    """Read one picture as a row without a label."""
+    require_file(path)
+    if not options.unlabelled:
+        raise DataError(
+            expected="data with labels, such as a folder with a folder of images for each class",
+            received=f"the picture {in_utf8(path.name)}",
+            remedy="name the folder of the class folders; kilter predict takes a single picture",
+        )
+    one = Encoded(1, lambda _: path.read_bytes(), lambda _: in_utf8(path.name))
+    decoded = decode_images(one, options)
+    inputs = pl.DataFrame({FILE: [in_utf8(path.name)]}) if options.keep_inputs else None
+    about = About("picture", str(path), path.stem, notes=decoded.notes, image_size=decoded.size)
+    return assemble(Part(decoded.x, None, inputs=inputs), None, options, about)
 
 
 def _about(path: Path, classes: tuple[str, ...], notes: tuple[str, ...], decoded: Decoded) -> About:

@@ -13,7 +13,7 @@ from kilter._validation import errors_as
 from kilter.data.assembling import About, Part, assemble
 from kilter.data.dataset import LoadOptions, Source
 from kilter.data.entries import raw_targets
-from kilter.data.folders import begins_as_picture
+from kilter.data.folders import TEST_NAMES, TRAIN_NAMES, VALIDATION_NAMES, begins_as_picture
 from kilter.data.images import FILE, Encoded, Size, content_of, decode_images
 from kilter.data.labels import combined_labels_note, if_usable, label_name, lost_labels
 from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, quote, require_file
@@ -23,6 +23,12 @@ from kilter.errors import DataError
 
 _IMAGE_NAMES = ("image", "img", "picture", "x")
 _LOOKED_AT = 16  # rows
+_SPLIT_NAMES = ("split", "usage", "partition", "subset", "set")
+_PARTS = {
+    **dict.fromkeys((*TRAIN_NAMES, "train set", "training set"), "train"),
+    **dict.fromkeys((*VALIDATION_NAMES, "publictest", "public test", "validation set"), "validation"),
+    **dict.fromkeys((*TEST_NAMES, "privatetest", "private test", "holdout", "test set"), "test"),
+}
 
 
 def frames_source(
@@ -38,6 +44,9 @@ def frames_source(
     table.
     ``declared(label)``: the names of the classes of a label column, if the source says them.
     """
+    if len(frames) == 1 and not options.unlabelled:
+        frames, parts = by_split_column(frames["train"], options)
+        about = replace(about, notes=about.notes + parts)
     train = frames["train"]
     image_columns = columns_of_images(train)
     if pictures is not None:
@@ -64,6 +73,32 @@ def frames_source(
     source = assemble(part, test, options, about, validation)
     combined = combined_labels_note(source.train.classes) if options.for_training else ()
     return replace(source, notes=source.notes + combined)
+
+
+def by_split_column(
+    frame: pl.DataFrame, options: LoadOptions
+) -> tuple[dict[str, pl.DataFrame], tuple[str, ...]]:
+    """The parts of the rows if a column called "split" or "Usage" names them in every row, and a note.
+
+    The column is not a feature then. It is an ordinary one if the person names it in an option.
+    """
+    named = {*options.ignore, *options.only, *options.kinds, options.known_target}
+    for column in frame.get_columns():
+        if column.name.lower() not in _SPLIT_NAMES or column.dtype != pl.String or column.name in named:
+            continue
+        counts = column.value_counts(name="rows").sort(column.name).rows()
+        part_of = {entry: _PARTS.get((entry or "").strip().lower(), "") for entry, _ in counts}
+        if len(set(part_of.values())) < 2 or "train" not in part_of.values() or "" in part_of.values():
+            continue
+        rest = frame.drop(column.name)
+        places = column.replace_strict(part_of, return_dtype=pl.String)
+        found = {part: rest.filter(places == part) for part in dict.fromkeys(part_of.values())}
+        shown = ", ".join(f"{quote(entry)} ({rows} rows) {part_of[entry]}" for entry, rows in counts)
+        return found, (
+            f"the parts are those of column {quote(column.name)}: {shown}; to divide the rows otherwise: "
+            f"--ignore {quote(column.name)}",
+        )
+    return {"train": frame}, ()
 
 
 def joined(files: Sequence[Path], kind: str, read: Callable[[Path], pl.DataFrame]) -> pl.DataFrame:

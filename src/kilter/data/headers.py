@@ -94,9 +94,11 @@ def _is_row(frame: pl.DataFrame, names: list[str]) -> bool:
     it is a row if there is a fraction or a negative number, if all are numbers, or if every field could be a
     value of its column.
     """
-    frame = frame.with_columns(typed(plain_text(one)) for one in frame.get_columns() if is_text(one))
     columns = list(zip(names, frame.get_columns(), strict=True))
-    if any(column.dtype.is_numeric() and name and not _is_number(name) for name, column in columns):
+    if any(map(_is_name_of_numbers, *zip(*columns, strict=True))):
+        return False
+    columns = [(name, typed(plain_text(one)) if is_text(one) else one) for name, one in columns]
+    if any(map(_is_name_of_numbers, *zip(*columns, strict=True))):
         return False
     counted = names[1:] if names[0] == "" else names  # below a blank: the numbers of the rows
     if len(names) >= _COUNTED and counted in (
@@ -111,6 +113,10 @@ def _is_row(frame: pl.DataFrame, names: list[str]) -> bool:
     others = [column for (name, column), one in zip(columns, found, strict=True) if name and not one]
     texts = any(one for one, (_, column) in zip(found, columns, strict=True) if column.dtype == pl.String)
     return any(found) and (not others or (texts and all(map(_is_free_text, others))))
+
+
+def _is_name_of_numbers(name: str, column: pl.Series) -> bool:
+    return column.dtype.is_numeric() and bool(name) and not _is_number(name)
 
 
 def _stands_in(name: str, column: pl.Series) -> bool:

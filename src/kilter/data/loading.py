@@ -18,8 +18,8 @@ from kilter.data import (
     json_lines,
     memory,
     npz,
+    packed,
     parquet,
-    picture_file,
     picture_table,
     several,
     sqlite,
@@ -79,18 +79,27 @@ def _never(path: Path) -> bool:
     return False
 
 
+def _read_file(path: Path, options: LoadOptions) -> Source:
+    return _format_of(path).read(path, options)
+
+
+def _frame_reader(path: Path) -> several.Reader | None:
+    return next((known.frame for known in FORMATS if known.recognises(path)), None)
+
+
+def _by_name(name: str, looks_like: str, reader: Any, inner: Callable[..., Any]) -> Format:
+    """A format that a text names, no path; what it contains is read by ``inner``."""
+
+    def read(text: str, options: LoadOptions) -> Source:
+        return reader.read(text, options, inner)
+
+    return Format(name, looks_like, _never, read, is_table=True, names=reader.recognises)
+
+
 # In order of precedence: any other folder is an image folder.
 FORMATS = (
-    Format(
-        "standard input",
-        "- for standard input",
-        _never,
-        lambda text, options: standard_input.read(
-            text, options, lambda path, how: _format_of(path).read(path, how)
-        ),
-        is_table=True,
-        names=standard_input.recognises,
-    ),
+    _by_name("standard input", "- for standard input", standard_input, _read_file),
+    _by_name("zip member", "FILE.zip?table=NAME for one file of an archive", packed, _read_file),
     Format(
         "sqlite",
         "an SQLite database, sqlite:///file.db?table=NAME",
@@ -99,14 +108,7 @@ FORMATS = (
         is_table=True,
         names=sqlite.recognises,
     ),
-    Format(
-        "several",
-        "a pattern of files of one table, such as 'data/*.csv'",
-        _never,
-        lambda text, options: several.read(text, options, _frame_reader),
-        is_table=True,
-        names=several.recognises,
-    ),
+    _by_name("several", "a pattern of files of one table, such as 'data/*.csv'", several, _frame_reader),
     Format(
         "pictures",
         "a .csv or .tsv table of picture files",
@@ -151,7 +153,7 @@ FORMATS = (
         resizes=True,
         is_table=True,
     ),
-    Format("picture", "a picture", picture_file.recognises, picture_file.read, resizes=True),
+    Format("picture", "a picture", folders.is_single, folders.read_single, resizes=True),
     Format("images", "a folder of images in class folders", folders.recognises, folders.read, resizes=True),
 )
 # A file of these formats, or of none, may have the wrong ending.
@@ -298,7 +300,7 @@ def absolute(source: str) -> str:
     if source.startswith(sqlite.SCHEME):
         return sqlite.absolute(source)
     path = at_home(source)
-    if several.recognises(source):
+    if several.recognises(source) or packed.recognises(source):
         return str(path.absolute())
     return str(path.resolve()) if path.exists() else source
 
@@ -324,10 +326,6 @@ def _known_format(source: str | Path) -> Format | None:
     if misnamed or (recognised is None and is_table(path)):
         return next(known for known in FORMATS if known.name == "csv")
     return recognised
-
-
-def _frame_reader(path: Path) -> several.Reader | None:
-    return next((known.frame for known in FORMATS if known.recognises(path)), None)
 
 
 def _format_of(source: str | Path) -> Format:

@@ -6,15 +6,23 @@ import bz2
 import gzip
 import io
 import lzma
+import tempfile
 import zipfile
-from pathlib import Path
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import IO, Final, cast
 
-from kilter.data.paths import first_named, quote, require_room
+from kilter._system import at_home
+from kilter._validation import errors_as
+from kilter.data.dataset import LoadOptions, Source
+from kilter.data.paths import first_named, nearest_name, quote, require_file, require_room
 from kilter.errors import DataError
 
 ENDINGS: Final = (".gz", ".bz2", ".xz", ".zst", ".zip")
 TABLES: Final = (".csv", ".tsv", ".tab", ".dat", ".data")  # of a text beside it, a table is meant
+_TABLE: Final = "?table="
 _ZIP: Final = b"PK\x03\x04"
 _ZSTANDARD: Final = b"\x28\xb5\x2f\xfd"
 _CHUNK: Final = 1 << 24
@@ -65,16 +73,56 @@ def _stream(file: IO[bytes], first: bytes, path: Path) -> IO[bytes] | None:
 
 
 def _only_member(archive: zipfile.ZipFile, path: Path) -> IO[bytes]:
-    names = [one.filename for one in archive.infolist() if not one.is_dir() and not _is_hidden(one.filename)]
+    names = _members(archive)
     tables = [name for name in names if name.lower().endswith(TABLES)]
     names = tables if len(tables) == 1 else names
     if len(names) != 1:
         raise DataError(
             expected=f"one file in {path}",
             received=f"{len(names)}: {first_named(map(quote, names))}" if names else "none",
-            remedy="unpack it and pass the folder or one of the files",
+            remedy=f"name one: '{path}{_TABLE}{names[0]}'" if names else "pack a table into it",
         )
     return archive.open(names[0])
+
+
+def recognises(source: str) -> bool:
+    """Whether the source is one file of an archive: ``FILE.zip?table=NAME``."""
+    return source.lower().partition(_TABLE)[0].endswith(".zip") and _TABLE in source
+
+
+def read(source: str, options: LoadOptions, read_file: Callable[[Path, LoadOptions], Source]) -> Source:
+    """Read one file of a zip archive, named with or without its folder and its ending, with ``read_file``."""
+    name, _, wanted = source.partition(_TABLE)
+    path = at_home(name)
+    require_file(path)
+    with (
+        errors_as(
+            DataError,
+            *(OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError),
+            expected=f"an intact archive {path}",
+            received="a file that cannot be read",
+            remedy="pack it again, without a password",
+        ),
+        zipfile.ZipFile(path) as archive,
+    ):
+        names = _members(archive)
+        chosen = [one for one in names if wanted in (one, PurePosixPath(one).name, PurePosixPath(one).stem)]
+        if len(chosen) != 1:
+            raise DataError(
+                expected=f"one of the files of {path}: {first_named(map(quote, names))}",
+                received=f"table={wanted}",
+                remedy=f"name one of them{nearest_name(wanted, names)}",
+            )
+        with archive.open(chosen[0]) as stream:
+            content = _bounded(stream, path)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / PurePosixPath(chosen[0]).name
+        file.write_bytes(content)
+        return replace(read_file(file, options), origin=source)
+
+
+def _members(archive: zipfile.ZipFile) -> list[str]:
+    return [one.filename for one in archive.infolist() if not one.is_dir() and not _is_hidden(one.filename)]
 
 
 def _is_hidden(name: str) -> bool:

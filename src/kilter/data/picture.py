@@ -22,7 +22,7 @@ from kilter.data.paths import DAMAGE
 FORMATS: Final = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _GREY: Final = ("1", "L", "LA", "La")
 _COLOUR: Final = ("RGB", "RGBA", "RGBa", "RGBX", "P", "PA", "CMYK", "YCbCr", "HSV", "LAB")
-_DEEP: Final = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+_DEEP: Final = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 _WITH_ALPHA: Final = ("RGBA", "RGBa", "LA", "La", "PA")
 _ORIENTATION: Final = 0x0112  # the EXIF tag; from 5 on the picture lies on its side
 Size = tuple[int, int]
@@ -40,8 +40,8 @@ def decode_image(content: bytes | None, size: Size | None = None) -> np.ndarray 
     """One image as uint8 ``[h, w, 1]`` (grey) or ``[h, w, 3]``, or the reason why it is bad.
 
     Of an animation the first frame; turned upright as its EXIF data say; transparent parts are white, as on a
-    page. 16-bit grey becomes 8-bit. ``size``: the image is resized (bilinear) to fit into it, with its aspect
-    kept, and the rest of it is black.
+    page. 16-bit grey and fractions become 8-bit. ``size``: the image is resized (bilinear) to fit into it,
+    with its aspect kept, and the rest of it is black.
     """
     opened = _opened(content)
     if isinstance(opened, Bad):
@@ -52,7 +52,7 @@ def decode_image(content: bytes | None, size: Size | None = None) -> np.ndarray 
         if image.mode in _DEEP:
             image = _eight_bit(image)
             if image is None:
-                return Bad("pixels of more than 16 bits, convert it to 8 bits a channel")
+                return Bad("pixels outside 0 to 65,535, convert it to 8 bits a channel")
         wanted = "L" if channels == 1 else "RGB"
         if image.mode in _WITH_ALPHA or "transparency" in image.info:
             image = _on_white(image)
@@ -101,11 +101,13 @@ def _undecodable(error: BaseException) -> Bad:
 
 
 def _eight_bit(image: Image.Image) -> Image.Image | None:
-    """A grey image of 16 bits with 8; None if its values do not fit into 16."""
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
+    """A grey image of 16 bits with 8, or one of fractions from 0 to 1 or to 255; None for other values."""
+    values = np.asarray(image).astype(np.float64)
+    most = values.max()
+    if not (values.min() >= 0 and most <= 65535):  # NaN is neither
         return None
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    scale = 1 / 257 if image.mode != "F" or most > 255 else 255.0 if most <= 1 else 1.0
+    return Image.fromarray(np.floor(values * scale + 0.5).astype(np.uint8))
 
 
 def _on_white(image: Image.Image) -> Image.Image:

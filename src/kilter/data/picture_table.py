@@ -18,7 +18,6 @@ from kilter.data.folders import EXTENSIONS
 from kilter.data.frames import frames_source
 from kilter.data.paths import quote
 from kilter.data.picture_paths import Pictures, are_pictures, locate
-from kilter.data.tables import table_source
 from kilter.errors import DataError
 
 _ENDINGS: Final = (".csv", ".tsv")
@@ -83,7 +82,7 @@ def read_without(path: Path, options: LoadOptions) -> Source:
                 remedy="put the pictures into a folder beside the table, or correct their names",
             )
         notes += (f"{absent}: the other columns are the inputs",)
-    return table_source(table, None, options, About("csv table", str(path), path.stem, notes=notes))
+    return frames_source({"train": table}, options, About("csv table", str(path), path.stem, notes=notes))
 
 
 def column_names(path: Path) -> list[str]:

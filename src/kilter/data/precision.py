@@ -78,7 +78,7 @@ def find_compression(values: np.ndarray) -> Shift | None:
     a small value (their 10 % quantile); others are centred and scaled by their typical distance from the
     median.
     """
-    known = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    known = values if values.dtype.kind != "f" or (finite := np.isfinite(values)).all() else values[finite]
     if len(known) < _FEWEST_OF_A_TAIL:
         return None
     sample = known[:: len(known) // _SAMPLE | 1]
@@ -97,16 +97,30 @@ def find_compression(values: np.ndarray) -> Shift | None:
     return Shift(center, typical)
 
 
-def long_tail(targets: np.ndarray) -> tuple[float, float] | None:
-    """The median and the deviation of most rows of targets ``[n]`` or ``[n, 1]`` with a long tail, else None.
+@dataclass(frozen=True)
+class TargetScale:
+    """Center and deviation of one column of targets, of most rows if it has a long tail; 1 for constants."""
 
-    The deviation is that of a normal distribution with the same 10 % and 90 % quantiles.
+    center: float
+    deviation: float
+    has_tail: bool
+
+
+def target_scales(targets: np.ndarray) -> tuple[TargetScale, ...]:
+    """The scale of each column of targets ``[n]`` or ``[n, k]``.
+
+    With a long tail these are the median, and the deviation of a normal distribution with the same 10 % and
+    90 % quantiles; otherwise mean and standard deviation.
     """
-    values = targets.astype(np.float64).ravel()
-    if len(values) != len(targets) or find_compression(values) is None:
-        return None
-    low, middle, high = np.quantile(values, [0.1, 0.5, 0.9]).tolist()
-    return (middle, (high - low) / _NORMAL_RANGE) if high > low else None
+    return tuple(map(_target_scale, targets.reshape(len(targets), -1).T.astype(np.float64)))
+
+
+def _target_scale(values: np.ndarray) -> TargetScale:
+    if find_compression(values) is not None:
+        low, middle, high = np.quantile(values, [0.1, 0.5, 0.9]).tolist()
+        if high > low:
+            return TargetScale(middle, (high - low) / _NORMAL_RANGE, has_tail=True)
+    return TargetScale(float(values.mean()), float(values.std()) or 1.0, has_tail=False)
 
 
 def median(values: np.ndarray) -> float:

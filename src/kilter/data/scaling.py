@@ -14,8 +14,8 @@ from kilter.errors import DataError, OptionError
 if TYPE_CHECKING:
     from kilter._array_types import Kept, Numbers
 
-# Values converted to float64 at once: 8 million are 64 MB.
-CHUNK_VALUES = 8_000_000
+# Values converted to float64 at once: they stay in the processor's cache.
+CHUNK_VALUES = 1 << 17
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,7 +40,17 @@ def draw_rows(rows: int, count: int, seed: int) -> np.ndarray:
         >>> draw_rows(6, 2, seed=0)
         array([2, 3])
     """
-    return np.sort(np.argsort(row_keys(rows, seed), kind="stable")[:count])
+    return _smallest(row_keys(rows, seed), count)
+
+
+def _smallest(keys: np.ndarray, count: int) -> np.ndarray:
+    """Positions (ascending) of the smallest keys, of equal ones the first, without sorting them all."""
+    if not 0 < count < len(keys):
+        return np.arange(len(keys))[:count]
+    limit = np.partition(keys, count - 1)[count - 1]
+    chosen = keys < limit
+    chosen[np.flatnonzero(keys == limit)[: count - int(chosen.sum())]] = True
+    return np.flatnonzero(chosen)
 
 
 def draw_share(labels: np.ndarray | None, keys: np.ndarray, share: Fraction) -> np.ndarray:
@@ -56,10 +66,7 @@ def draw_share(labels: np.ndarray | None, keys: np.ndarray, share: Fraction) -> 
         [np.arange(len(keys))] if labels is None else [np.flatnonzero(labels == c) for c in np.unique(labels)]
     )
     counts = share_counts([len(group) for group in groups], share, spare_single=labels is not None)
-    taken = [
-        group[np.argsort(keys[group], kind="stable")[:count]]
-        for group, count in zip(groups, counts, strict=True)
-    ]
+    taken = [group[_smallest(keys[group], count)] for group, count in zip(groups, counts, strict=True)]
     return np.sort(np.concatenate(taken)) if taken else np.zeros(0, np.int64)
 
 
@@ -249,7 +256,7 @@ def _draw(
         taken = rows[draw_groups(groups[rows], keys[rows], share)]
         return np.setdiff1d(rows, taken, assume_unique=True), taken
     stratified = whole.task == "classification" and whole.y is not None
-    taken = rows[draw_share(whole.y[rows] if stratified else None, keys[rows], share)]  # type: ignore[index]
+    taken = draw_share(whole.y[rows] if stratified else None, keys[rows], share)  # type: ignore[index]
     if not len(taken):
         raise DataError(
             expected=f"rows in the {name} part ({name}={part})",
@@ -257,7 +264,7 @@ def _draw(
             remedy=f"use more data, a part from a file, or no {name} part: {name}=None "
             f'(data.{name} = "none" in a recipe)',
         )
-    return np.setdiff1d(rows, taken, assume_unique=True), taken
+    return np.delete(rows, taken), rows[taken]
 
 
 def _loaded(source: Source | Dataset, part: Part, name: str) -> Dataset | None:

@@ -13,8 +13,9 @@ from kilter._system import at_home
 from kilter._validation import errors_as
 from kilter.data.assembling import About
 from kilter.data.dataset import LoadOptions, Source
+from kilter.data.frames import frames_source
 from kilter.data.paths import first_named, nearest_name, quote, require_file
-from kilter.data.tables import UNREADABLE, table_source
+from kilter.data.tables import UNREADABLE
 from kilter.errors import DataError
 
 ENDINGS = (".db", ".sqlite", ".sqlite3")
@@ -70,7 +71,7 @@ def read(source: str, options: LoadOptions) -> Source:
         frame = pl.read_database(f"SELECT * FROM {_quoted(table)}", connection, infer_schema_length=None)
     others = first_named(quote(name) for name in names if name != table)
     notes = () if wanted or not others else (f"the table {quote(table)} is read, and not {others}",)
-    return table_source(frame, None, options, About("sqlite table", source, table, notes=notes))
+    return frames_source({"train": frame}, options, About("sqlite table", source, table, notes=notes))
 
 
 def _only_table(connection: sqlite3.Connection, kinds: dict[str, str], target: str | None) -> str:

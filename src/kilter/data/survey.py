@@ -11,8 +11,8 @@ import polars as pl
 from kilter.data.dataset import LoadOptions, Source
 from kilter.data.encoding import Column
 from kilter.data.entries import is_number, is_text, plain_text
-from kilter.data.leaks import leak_notes
 from kilter.data.loading import read
+from kilter.data.relations import leak_notes
 from kilter.data.tables import TARGET_NAMES
 from kilter.errors import DataError
 

@@ -6,7 +6,7 @@ import lzma
 import zipfile
 import zlib
 from dataclasses import replace
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import polars as pl
@@ -55,6 +55,7 @@ UNREADABLE = (
 )
 # Names of the default target, in order of preference, in any case.
 TARGET_NAMES = ("target", "label", "class", "y")
+_BLOCK_ROWS: Final = 4096
 
 
 def table_source(
@@ -69,8 +70,11 @@ def table_source(
     if not options.unlabelled:
         frame, left = without_totals(frame)
         shaped += left
-    others = (None if one is None else plain(one, options.known_target)[0] for one in (test, validation))
-    test, validation = others
+    named = options.known_target
+    frame = _with_joint_target(frame, named)
+    test, validation = (
+        None if one is None else _with_joint_target(plain(one, named)[0], named) for one in (test, validation)
+    )
     about = replace(about, notes=about.notes + shaped)
     if options.seen is not None:
         options.seen(frame)
@@ -96,6 +100,16 @@ def table_source(
         for name, one in (("test", test), ("validation", validation))
     )
     return assemble(train_part, next(held_out), options, about, next(held_out))
+
+
+def _with_joint_target(frame: pl.DataFrame, target: str | None) -> pl.DataFrame:
+    """The frame with its targets as one column of arrays if ``target`` names several: "height,weight"."""
+    names = [name.strip() for name in (target or "").split(",")]
+    if len(names) < 2 or target in frame.columns or not set(names) <= set(frame.columns):
+        return frame
+    numbers = [pl.Series(name, as_numbers(frame[name], targets=True)[0].astype(float)) for name in names]
+    joint = pl.Series(target, np.column_stack(numbers), dtype=pl.Array(pl.Float64, len(names)))
+    return frame.drop(names).with_columns(joint)
 
 
 def choose_target(
@@ -205,8 +219,9 @@ def _fit_target(series: pl.Series, options: LoadOptions) -> tuple[Task, tuple[st
         require_repeated(targets[~missing], classes, series.name)
         notes += combined_labels_note(classes)
     else:
-        notes = _reading_notes([series]) + target_suspicions(series)
-        if len(series) > 1 and np.ptp(targets[~missing]) == 0:
+        single = targets.ndim == 1
+        notes = _reading_notes([series]) + (target_suspicions(series) if single else ())
+        if single and len(series) > 1 and np.ptp(targets[~missing]) == 0:
             notes += (f"the target is {targets[~missing][0]:g} in every row, so there is nothing to learn",)
     return task, classes, notes + (task_note(targets[~missing], task) if options.task == "auto" else ())
 
@@ -348,16 +363,22 @@ def _labels(
 
 def _features(encoding: TableEncoding, values: dict[str, Values], kept: np.ndarray) -> np.ndarray:
     """float32 ``[kept rows, features]`` in the order of the encoding."""
-    x = np.zeros((int(kept.sum()), len(encoding.features)), np.float32)
-    position = 0
-    for column in encoding.columns:
-        chosen = values[column.name].values[kept]
-        width = len(column.features)
-        if chosen.ndim == 1:
-            seen = np.flatnonzero(chosen >= 0)
-            x[seen, position + chosen[seen]] = 1.0
-        else:
-            with np.errstate(over="ignore"):  # overflow becomes infinity, which assemble() reports
-                x[:, position : position + width] = chosen
-        position += width
+    ends = np.cumsum([len(column.features) for column in encoding.columns])
+    columns = [values[column.name].values for column in encoding.columns]
+    if not kept.all():
+        columns = [one[kept] for one in columns]
+    # In blocks that stay in the processor's cache, and not by np.zeros, whose memory has small pages: a third
+    # of the time.
+    x = np.empty((int(kept.sum()), len(encoding.features)), np.float32)
+    for start in range(0, len(x), _BLOCK_ROWS):
+        block = x[start : start + _BLOCK_ROWS]
+        block[:] = 0
+        for column, end, found in zip(encoding.columns, ends, columns, strict=True):
+            first, chosen = end - len(column.features), found[start : start + _BLOCK_ROWS]
+            if chosen.ndim == 1:
+                seen = np.flatnonzero(chosen >= 0)
+                block[seen, first + chosen[seen]] = 1.0
+            else:
+                with np.errstate(over="ignore"):  # overflow becomes infinity, which assemble() reports
+                    block[:, first:end] = chosen
     return x

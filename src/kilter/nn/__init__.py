@@ -3,8 +3,6 @@
 Names load on first use (PEP 562), so that recipes check their options without Keras.
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +14,8 @@ if TYPE_CHECKING:
     from kilter.nn.depth import DepthRecord, LayerSignal, variance_through_depth
     from kilter.nn.gain import Gain, Moments, activation_moments, variance_gain
     from kilter.nn.losses import (
+        Contrastive,
+        ScaledHuber,
         SmoothedSparseCategoricalCrossentropy,
         SparseCategoricalFocalCrossentropy,
         SparseDice,
@@ -31,6 +31,8 @@ _NAMES = {
     "kilter.nn.depth": ("DepthRecord", "LayerSignal", "variance_through_depth"),
     "kilter.nn.gain": ("Gain", "Moments", "activation_moments", "variance_gain"),
     "kilter.nn.losses": (
+        "Contrastive",
+        "ScaledHuber",
         "SmoothedSparseCategoricalCrossentropy",
         "SparseCategoricalFocalCrossentropy",
         "SparseDice",
@@ -45,6 +47,7 @@ _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
     "PAIRINGS",
+    "Contrastive",
     "DepthRecord",
     "Gain",
     "LayerScaling",
@@ -55,6 +58,7 @@ __all__ = [
     "PenalizedWeights",
     "PositionEmbedding",
     "RReLU",
+    "ScaledHuber",
     "SmoothedSparseCategoricalCrossentropy",
     "SparseCategoricalFocalCrossentropy",
     "SparseDice",

@@ -1,7 +1,5 @@
 """The layers of a block, in order: kernel, batch normalisation, activation, dropout."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

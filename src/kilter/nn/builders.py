@@ -5,8 +5,6 @@ Two configurations: ``"standard"`` is ELU with He initialisation (He et al. 2015
 (numbers, uint8 pixels), outputs are logits.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any, Final, Unpack

@@ -1,7 +1,5 @@
 """Mean and deviation of the signal, layer by layer: as measured in one forward pass, and as predicted."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +17,7 @@ from kilter._models.keras_internals import BaseConv, BaseConvTranspose, BaseDept
 from kilter._models.layers import SELU_BOUND, SHAPING
 from kilter._models.tracing import LayerCall, forward, watch_calls
 from kilter._models.variables import build_forward, fitting, values
-from kilter._plotting import Figure, drawn
+from kilter._records import Figure, drawn
 from kilter.nn.gain import COUPLED, Moments, activation_moments, piecewise_linear, weight_moment
 from kilter.nn.rrelu import RReLU
 

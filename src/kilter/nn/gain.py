@@ -7,8 +7,6 @@ is nearly normal with mean 0 and variance ``q = n·σ²·E[x²]``, and its outpu
 et al. 2017 (Deep information propagation).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Callable, Sequence

@@ -3,8 +3,6 @@
 Imports neither Keras nor JAX, so that recipes are checked quickly.
 """
 
-from __future__ import annotations
-
 from typing import Any, Final
 
 from kilter._validation import number, one_of
@@ -81,8 +79,7 @@ def hidden_options(*, unchecked: bool = False, **keywords: Any) -> HiddenOptions
     options = HiddenOptions(**filled)
     _check_ranges(options)
     if not unchecked:
-        _check_slope(options)
-        _check_symmetry(options)
+        _check_theory(options)
         _check_self_normalization(options)
     return options
 
@@ -134,25 +131,19 @@ def _check_own(options: HiddenOptions) -> None:
         one_of("prelu_slopes", options.prelu_slopes, PRELU_SLOPES)
 
 
-def _check_slope(options: HiddenOptions) -> None:
+def _check_theory(options: HiddenOptions) -> None:
     if options.negative_slope is not None and options.negative_slope >= 1:
         raise OptionError(
             expected="a negative_slope from 0 to below 1: at 1 the layer is linear",
             received=f"negative_slope={options.negative_slope}",
             remedy=f"0.01 to 0.3 is usual; {ALLOW}",
         )
-
-
-def _check_symmetry(options: HiddenOptions) -> None:
     if options.initializer in ("zeros", "ones"):
         raise OptionError(
             expected="a random initializer: equal units get equal gradients and stay equal",
             received=f"initializer={options.initializer!r}",
             remedy=f"use {default_initializer(options.activation)!r}; {ALLOW}",
         )
-
-
-def _check_self_normalization(options: HiddenOptions) -> None:
     if options.activation == "selu" and not options.self_normalizing:
         raise OptionError(
             expected="SELU in a self-normalizing network: with plain dropout or batch normalisation "
@@ -160,6 +151,9 @@ def _check_self_normalization(options: HiddenOptions) -> None:
             received=f"activation='selu' with preset={options.preset!r}",
             remedy=f"use preset='self-normalizing', or activation='elu'; {ALLOW}",
         )
+
+
+def _check_self_normalization(options: HiddenOptions) -> None:
     if not options.self_normalizing:
         return
     broken = [

@@ -1,6 +1,4 @@
-"""Losses of class numbers that Keras has for one-hot labels only: label smoothing, focal, Dice."""
-
-from __future__ import annotations
+"""Losses of class numbers that Keras has for one-hot labels only, and the contrastive loss of pairs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -36,10 +34,32 @@ def sparse_categorical_focal_crossentropy(
     )
 
 
+def scaled_huber(y_true: Any, y_pred: Any, scales: Any, delta: float = 1.0) -> Any:
+    """The mean Huber loss of the numbers of each row, in their ``scales``, shape (...) for (..., k)."""
+    y_pred = keras.ops.convert_to_tensor(y_pred)
+    scales = keras.ops.convert_to_tensor(scales, y_pred.dtype)
+    return keras.losses.huber(keras.ops.cast(y_true, y_pred.dtype) / scales, y_pred / scales, delta)
+
+
 def sparse_dice(y_true: Any, y_pred: Any) -> Any:
     """1 - Dice of each class over all other axes, shape (classes,), for class numbers."""
     one_hot, y_pred = _one_hot(y_true, y_pred)
     return keras.losses.dice(one_hot, y_pred, axis=tuple(range(len(y_pred.shape) - 1)))
+
+
+def contrastive(y_true: Any, y_pred: Any, margin: float = 1.0, near: int = 1) -> Any:
+    """d² for pairs that belong together, max(margin - d, 0)² for others, the mean over the last axis.
+
+    ``y_pred``: distances d (..., k). ``y_true``: 0 or 1 in the same shape, or without its last axis of 1;
+    ``near`` is the label of pairs that belong together (Hadsell et al. 2006, with the factors 1).
+    """
+    y_pred = keras.ops.convert_to_tensor(y_pred)
+    labels = keras.ops.reshape(keras.ops.cast(y_true, y_pred.dtype), keras.ops.shape(y_pred))
+    together = labels if near == 1 else 1 - labels
+    apart = keras.ops.maximum(margin - y_pred, 0)
+    return keras.ops.mean(
+        together * keras.ops.square(y_pred) + (1 - together) * keras.ops.square(apart), axis=-1
+    )
 
 
 def _one_hot(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
@@ -49,8 +69,16 @@ def _one_hot(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
     return keras.ops.one_hot(keras.ops.cast(y_true, "int32"), y_pred.shape[-1], dtype=y_pred.dtype), y_pred
 
 
+class _Recreated(LossFunctionWrapper):
+    """A loss that Keras recreates from its name, reduction and options."""
+
+    def get_config(self) -> dict[str, Any]:
+        """The configuration from which Keras recreates the loss."""
+        return {"name": self.name, "reduction": self.reduction, **self._fn_kwargs}
+
+
 @keras.saving.register_keras_serializable(package="kilter")
-class SmoothedSparseCategoricalCrossentropy(LossFunctionWrapper):
+class SmoothedSparseCategoricalCrossentropy(_Recreated):
     """Keras's ``CategoricalCrossentropy(label_smoothing=...)`` for labels that are class numbers.
 
     Its minimum is the entropy of the smoothed label, not 0, so do not compare losses with different
@@ -89,13 +117,9 @@ class SmoothedSparseCategoricalCrossentropy(LossFunctionWrapper):
             from_logits=from_logits,
         )
 
-    def get_config(self) -> dict[str, Any]:
-        """The configuration from which Keras recreates the loss."""
-        return {"name": self.name, "reduction": self.reduction, **self._fn_kwargs}
-
 
 @keras.saving.register_keras_serializable(package="kilter")
-class SparseCategoricalFocalCrossentropy(LossFunctionWrapper):
+class SparseCategoricalFocalCrossentropy(_Recreated):
     """Keras's ``CategoricalFocalCrossentropy`` for labels that are class numbers, such as masks.
 
     Right and sure answers count little, rare classes as ``alpha`` says (Lin et al. 2017).
@@ -131,13 +155,9 @@ class SparseCategoricalFocalCrossentropy(LossFunctionWrapper):
             from_logits=from_logits,
         )
 
-    def get_config(self) -> dict[str, Any]:
-        """The configuration from which Keras recreates the loss."""
-        return {"name": self.name, "reduction": self.reduction, **self._fn_kwargs}
-
 
 @keras.saving.register_keras_serializable(package="kilter")
-class SparseDice(LossFunctionWrapper):
+class SparseDice(_Recreated):
     """1 - Dice, the mean over the classes, for masks of class numbers: how far answers and masks overlap.
 
     Each class counts alike, however few pixels it has. It is computed over a whole batch, so that weights of
@@ -151,10 +171,7 @@ class SparseDice(LossFunctionWrapper):
     """
 
     def __init__(
-        self,
-        reduction: str | None = "sum_over_batch_size",
-        name: str = "sparse_dice",
-        dtype: Any = None,
+        self, reduction: str | None = "sum_over_batch_size", name: str = "sparse_dice", dtype: Any = None
     ) -> None:
         super().__init__(
             sparse_dice,
@@ -163,6 +180,72 @@ class SparseDice(LossFunctionWrapper):
             dtype=dtype,
         )
 
-    def get_config(self) -> dict[str, Any]:
-        """The configuration from which Keras recreates the loss."""
-        return {"name": self.name, "reduction": self.reduction}
+
+@keras.saving.register_keras_serializable(package="kilter")
+class Contrastive(_Recreated):
+    """The contrastive loss of distances: d² for pairs that belong together, max(margin - d, 0)² for others.
+
+    Args:
+        margin: the distance up to which other pairs are pushed apart.
+        near: the label of pairs that belong together, 0 or 1.
+
+    Raises:
+        OptionError: for a margin that is not above 0: then one point for all is the best answer.
+
+    Example:
+        >>> import numpy as np
+        >>> loss = Contrastive(margin=1.0)
+        >>> [round(float(loss(np.array([label]), np.array([[0.2]]))), 2) for label in (1, 0)]
+        [0.04, 0.64]
+    """
+
+    def __init__(
+        self,
+        margin: float = 1.0,
+        near: int = 1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "contrastive",
+        dtype: Any = None,
+    ) -> None:
+        number("margin", margin, above=0, remedy="pass a distance such as 1")
+        super().__init__(
+            contrastive,
+            reduction=reduction,  # pyright: ignore[reportArgumentType]  (Keras takes None too)
+            name=name,
+            dtype=dtype,
+            margin=margin,
+            near=near,
+        )
+
+
+@keras.saving.register_keras_serializable(package="kilter")
+class ScaledHuber(_Recreated):
+    """Keras's ``Huber(delta)`` of several numbers, each divided by its scale, so that all count alike.
+
+    Args:
+        scales: of each number of the target, above 0; typically its standard deviation.
+        delta: how many scales large an error is that counts in proportion, and no longer squared.
+
+    Example:
+        >>> import numpy as np
+        >>> loss = ScaledHuber([1000.0, 1.0], delta=3.0)
+        >>> float(loss(np.array([[5000.0, 5.0]]), np.array([[6000.0, 6.0]])))
+        0.5
+    """
+
+    def __init__(
+        self,
+        scales: Sequence[float],
+        delta: float = 1.0,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "scaled_huber",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            scaled_huber,
+            reduction=reduction,  # pyright: ignore[reportArgumentType]  (Keras takes None too)
+            name=name,
+            dtype=dtype,
+            scales=list(scales),
+            delta=delta,
+        )

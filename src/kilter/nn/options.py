@@ -3,8 +3,6 @@
 Imports neither Keras nor JAX, so that recipes are checked quickly.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypedDict

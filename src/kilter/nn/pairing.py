@@ -4,8 +4,6 @@ Sources: Glorot & Bengio 2010 (tanh, sigmoid), He et al. 2015 (the ReLU family, 
 hence twice the variance), LeCun et al. 1998 with Klambauer et al. 2017 (SELU).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Final, Literal
 

@@ -1,7 +1,5 @@
 """PositionEmbedding: a trained vector for each step of a sequence, added to what stands there."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

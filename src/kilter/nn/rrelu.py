@@ -1,7 +1,5 @@
 """RReLU: a leaky ReLU with a random negative slope for every element in training (Xu et al. 2015)."""
 
-from __future__ import annotations
-
 from typing import Any, Final
 
 import keras

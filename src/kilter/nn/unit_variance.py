@@ -1,7 +1,5 @@
 """Layer-sequential unit-variance initialisation (LSUV; Mishkin & Matas 2016, All you need is a good init)."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """How many weights an L1 penalty has made zero, or nearly zero."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -40,8 +38,8 @@ def l1_zeros(model: Any, near: float = NEAR_ZERO) -> tuple[PenalizedWeights, ...
         for variable in model.weights
         if float(getattr(getattr(variable, "regularizer", None), "l1", 0.0)) > 0
     ]
-    return tuple(_shares(variable.path, np.abs(np.asarray(variable.value)), near) for variable in penalized)
-
-
-def _shares(path: str, sizes: np.ndarray, near: float) -> PenalizedWeights:
-    return PenalizedWeights(path, sizes.size, float(np.mean(sizes == 0)), float(np.mean(sizes < near)))
+    sizes = {variable.path: np.abs(np.asarray(variable.value)) for variable in penalized}
+    return tuple(
+        PenalizedWeights(path, size.size, float(np.mean(size == 0)), float(np.mean(size < near)))
+        for path, size in sizes.items()
+    )

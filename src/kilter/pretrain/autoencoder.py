@@ -1,7 +1,5 @@
 """``kilter.pretrain.autoencoder``: an encoder trained to keep what is needed to reconstruct its rows."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -19,12 +17,15 @@ from kilter._validation import number, one_of
 from kilter.errors import ModelError, OptionError
 from kilter.nn.blocks import Seeds
 from kilter.pretrain.decoder import Layers, Link, as_model, decoder_layers, links, stages, untied
-from kilter.pretrain.pretext import PretextModel, Training, TrainingKeywords, joined
 from kilter.pretrain.running import (
     Encoder,
+    PretextModel,
     Pretrained,
     Subject,
+    Training,
+    TrainingKeywords,
     baseline_error,
+    joined,
     reconstruction_figures,
     reconstruction_notes,
     subject_of,

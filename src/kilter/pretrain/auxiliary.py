@@ -1,7 +1,5 @@
 """``kilter.pretrain.auxiliary``: an encoder trained on a task with targets made from the rows."""
 
-from __future__ import annotations
-
 from typing import Any, Unpack
 
 import keras
@@ -13,11 +11,13 @@ from kilter._engine.inference import evaluate
 from kilter._models.arrays import some_rows
 from kilter._validation import one_of
 from kilter.errors import DataError, OptionError
-from kilter.pretrain.pretext import PretextModel, Training, TrainingKeywords
 from kilter.pretrain.running import (
     MEASURED_ROWS,
     Encoder,
+    PretextModel,
     Pretrained,
+    Training,
+    TrainingKeywords,
     choice_notes,
     reconstruction_figures,
     reconstruction_notes,

@@ -1,7 +1,5 @@
 """Decoders that mirror an encoder: layers from its codes back to its rows."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple

@@ -1,7 +1,5 @@
 """Pretraining from a recipe: the model of ``[model]`` without its output, on the task of ``[pretrain]``."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -64,17 +62,15 @@ def _trained(
     callbacks: Sequence[keras.callbacks.Callback],
     verbose: Verbose,
 ) -> Pretrained:
-    if section.task == "gan":
-        return _gan(recipe, encoder, train.x, callbacks, verbose)
+    options: dict[str, Any] = {"epochs": recipe.train.epochs, "batch_size": recipe.train.batch}
+    options |= {"seed": recipe.seed, "verbose": verbose, "callbacks": callbacks}
+    optimizer = make_optimizer(recipe)
+    if section.task == "gan":  # no early stopping: neither network's loss falls while both learn
+        judge = discriminator_of(encoder, seed=recipe.seed)
+        return gan(train.x, discriminator=judge, discriminator_optimizer=optimizer, **options)
     measure = "error" if section.task in ("autoencoder", "masked-patch") else "accuracy"
-    options: dict[str, Any] = section.options() | {
-        "epochs": recipe.train.epochs,
-        "batch_size": recipe.train.batch,
-        "optimizer": make_optimizer(recipe),
-        "callbacks": [*callbacks, *_stopping(recipe, measure)],
-        "seed": recipe.seed,
-        "verbose": verbose,
-    }
+    options |= {**section.options(), "optimizer": optimizer}
+    options["callbacks"] = [*callbacks, *_stopping(recipe, measure)]
     held: Any = None if validation is None else validation.x
     if section.task == "autoencoder":
         return autoencoder(encoder, train.x, validation_data=held, **options)
@@ -84,29 +80,6 @@ def _trained(
     elif section.task == "contrastive":
         options["views"] = make_augmentation(recipe.augment, train)
     return auxiliary(encoder, train.x, task=section.task, validation_data=held, **options)
-
-
-def _gan(
-    recipe: Recipe,
-    encoder: keras.Model,
-    x: np.ndarray,
-    callbacks: Sequence[keras.callbacks.Callback],
-    verbose: Verbose,
-) -> Pretrained:
-    """Train the encoder as the lower layers of a discriminator, with the recipe's optimizer.
-
-    No early stopping: neither network's loss falls while both learn.
-    """
-    return gan(
-        x,
-        discriminator=discriminator_of(encoder, seed=recipe.seed),
-        discriminator_optimizer=make_optimizer(recipe),
-        epochs=recipe.train.epochs,
-        batch_size=recipe.train.batch,
-        callbacks=callbacks,
-        seed=recipe.seed,
-        verbose=verbose,
-    )
 
 
 def _checked(recipe: Recipe) -> PretrainSection:

@@ -1,7 +1,5 @@
 """``kilter.pretrain.gan``: a generator and a discriminator trained against each other."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,8 +20,8 @@ from kilter._engine.loop import Chunk, Runner
 from kilter._engine.program_cache import shelf
 from kilter._models.copying import copy_model
 from kilter._models.variables import pull, push
-from kilter._plotting import Figure, drawn
 from kilter._progress import Verbose
+from kilter._records import Figure, drawn
 from kilter._validation import whole_number
 from kilter.errors import ModelError, OptionError
 from kilter.pretrain.gan_networks import Diversity, make_discriminator, make_generator, measure_diversity

@@ -3,8 +3,6 @@
 Both work in the data's range, so that the discriminator's lower layers accept the data unchanged.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

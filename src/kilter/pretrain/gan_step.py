@@ -4,8 +4,6 @@ The generator makes a batch of fakes. The discriminator is updated on real rows 
 through the new discriminator on the same fakes, so that its forward pass runs once per step.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
@@ -25,6 +23,33 @@ from kilter.pretrain.targets import check_varied
 USUAL_SMOOTHING = 0.1
 LossName = Literal["hinge", "logistic"]
 LOSSES: Final[tuple[LossName, ...]] = ("hinge", "logistic")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The losses of both networks, given the discriminator's logits r of real rows and f of fakes.
+
+    - "hinge" (Lim and Ye 2017, Geometric GAN): mean(max(0, 1 - r)) + mean(max(0, 1 + f)), and -mean(f) for
+      the generator.
+    - "logistic" (Goodfellow et al. 2014, the non-saturating form): the cross-entropy of "real" for r and
+      "fake" for f; for the generator, of "real" for f. With ``label_smoothing`` s, real rows have the label
+      1 - s and fakes keep 0 (one-sided, Salimans et al. 2016).
+    """
+
+    loss: LossName
+    label_smoothing: float = 0.0
+
+    def of_discriminator(self, real: jax.Array, fake: jax.Array) -> jax.Array:
+        """The discriminator's loss, a scalar."""
+        if self.loss == "hinge":
+            return jax.nn.relu(1 - real).mean() + jax.nn.relu(1 + fake).mean()
+        # -(1 - s) log σ(r) - s log(1 - σ(r)), in logits
+        of_real = jax.nn.softplus(real) - (1 - self.label_smoothing) * real
+        return of_real.mean() + jax.nn.softplus(fake).mean()
+
+    def of_generator(self, fake: jax.Array) -> jax.Array:
+        """The generator's loss, a scalar."""
+        return -fake.mean() if self.loss == "hinge" else jax.nn.softplus(-fake).mean()
 
 
 def checked_objective(loss: LossName, label_smoothing: float | None) -> Objective:
@@ -130,33 +155,6 @@ class Adversaries(NamedTuple):
     discriminator: State
     step: jax.Array
     sums: jax.Array
-
-
-@dataclass(frozen=True)
-class Objective:
-    """The losses of both networks, given the discriminator's logits r of real rows and f of fakes.
-
-    - "hinge" (Lim and Ye 2017, Geometric GAN): mean(max(0, 1 - r)) + mean(max(0, 1 + f)), and -mean(f) for
-      the generator.
-    - "logistic" (Goodfellow et al. 2014, the non-saturating form): the cross-entropy of "real" for r and
-      "fake" for f; for the generator, of "real" for f. With ``label_smoothing`` s, real rows have the label
-      1 - s and fakes keep 0 (one-sided, Salimans et al. 2016).
-    """
-
-    loss: LossName
-    label_smoothing: float = 0.0
-
-    def of_discriminator(self, real: jax.Array, fake: jax.Array) -> jax.Array:
-        """The discriminator's loss, a scalar."""
-        if self.loss == "hinge":
-            return jax.nn.relu(1 - real).mean() + jax.nn.relu(1 + fake).mean()
-        # -(1 - s) log σ(r) - s log(1 - σ(r)), in logits
-        of_real = jax.nn.softplus(real) - (1 - self.label_smoothing) * real
-        return of_real.mean() + jax.nn.softplus(fake).mean()
-
-    def of_generator(self, fake: jax.Array) -> jax.Array:
-        """The generator's loss, a scalar."""
-        return -fake.mean() if self.loss == "hinge" else jax.nn.softplus(-fake).mean()
 
 
 def begin_epoch(generator: State, discriminator: State, step: jax.Array) -> Adversaries:

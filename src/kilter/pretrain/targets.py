@@ -1,7 +1,5 @@
 """A decoder's targets: scaled rows and the loss that fits them. Checks of encoders and rows."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 

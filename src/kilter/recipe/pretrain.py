@@ -1,7 +1,5 @@
 """The ``[pretrain]`` section: the task that an encoder learns without labels (docs/pretraining.md)."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, model_validator

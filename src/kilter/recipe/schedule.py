@@ -13,8 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, cre
 from pydantic_core import PydanticCustomError
 
 from kilter.recipe.base import LISTED, UNSET, Section, refuse
-from kilter.schedules.registry import SCHEDULES, schedule_kind
-from kilter.schedules.settings import REQUIRED, ScheduleKind, Setting
+from kilter.schedules.registry import REQUIRED, SCHEDULES, ScheduleKind, Setting, schedule_kind
 
 # Optimisers with a momentum or beta_1 that can be cycled; sgd and rmsprop need a momentum setting.
 CYCLED: Final = ("sgd", "rmsprop", "adam", "adamw", "nadam", "adamax", "lion", "lamb")

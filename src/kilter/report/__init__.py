@@ -3,8 +3,6 @@
 Names load on first use, so that a figure of one record does not load the pages of all others.
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import TYPE_CHECKING, Any
 

@@ -4,8 +4,6 @@ Colours are names of the page's CSS variables (``--train``), which the page repl
 mode. Text is escaped here, because plotly interprets tags in labels.
 """
 
-from __future__ import annotations
-
 import html
 import json
 import math
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kilter._text import duration
 from kilter._tuning.clip_threshold import FoundClip
-from kilter._tuning.rate_curve import FoundRate
+from kilter._tuning.find_lr import FoundRate
 from kilter._validation import errors_as
 from kilter.errors import RunError
 from kilter.runs.reading import FOUND_CLIP, FOUND_RATE, RunRecords
@@ -94,7 +92,7 @@ def _clip_search(fields: Mapping[str, Any]) -> Chart:
     return _from_figure("Clipping threshold", note, found.plot())
 
 
-def _from_figure(title: str, note: str, figure: Figure) -> Chart:
+def _from_figure(title: str, note: str, figure: "Figure") -> Chart:
     """The figure without its template, because the page has its own."""
     content = json.loads(str(figure.to_json()))
     layout = {name: content["layout"][name] for name in ("xaxis", "yaxis")}
@@ -161,7 +159,7 @@ def confusion(name: str, evaluation: Evaluation, classes: Sequence[str]) -> Char
         heatmap |= {"text": [[str(cell or "") for cell in row] for row in counts], "texttemplate": "%{text}"}
     ticks = {
         "tickvals": list(range(len(labels))),
-        "ticktext": [html.escape(_short(label)) for label in classes],
+        "ticktext": [html.escape(label if len(label) <= 14 else label[:13] + "…") for label in classes],
     }
     layout = {
         "height": 420,
@@ -228,7 +226,8 @@ def line(
         "mode": "lines+markers" if len(x) <= 30 else "lines",
         "name": name,
         "x": list(x),
-        "y": [_plotted(value) for value in values],
+        # JSON has no NaN and infinity; plotly leaves a gap for None.
+        "y": [value if value is not None and math.isfinite(value) else None for value in values],
         "line": {"color": color, "width": 2, "dash": dash},
         "marker": {"color": color, "size": 5},
         "hovertemplate": "%{y:.5g}",
@@ -243,12 +242,3 @@ def _round_numbers(values: Sequence[float]) -> list[float]:
     decades = range(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 1)
     factors = (1, 2, 5) if len(decades) <= 3 else (1,)
     return [float(f"{factor}e{decade}") for decade in decades for factor in factors]
-
-
-def _plotted(value: float | None) -> float | None:
-    """None for NaN and infinity, which JSON lacks; plotly leaves a gap."""
-    return value if value is not None and math.isfinite(value) else None
-
-
-def _short(label: str) -> str:
-    return label if len(label) <= 14 else label[:13] + "…"

@@ -1,16 +1,13 @@
 """The page of a comparison: verdicts, scores, learning curves and differences."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Any
 
 from kilter._compare.comparison import Comparison, verdicts
 from kilter._text import duration
-from kilter.report import words
+from kilter.report import page
 from kilter.report.charts import Chart, vertical_line
-from kilter.report.page import fill
 from kilter.runs.atomic import write_text
 
 REPORT = "report.html"
@@ -31,7 +28,7 @@ def write_comparison(comparison: Comparison, path: Path | str | None = None) -> 
     :class:`~kilter.errors.RunError` if it cannot be written.
     """
     place = Path(comparison.path) / REPORT if path is None else Path(path)
-    write_text(place, fill("comparison.html", drawn=True, **_content(comparison)))
+    write_text(place, page.fill("comparison.html", drawn=True, **_content(comparison)))
     return place
 
 
@@ -51,7 +48,7 @@ def _content(comparison: Comparison) -> dict[str, Any]:
         "charts": [_curves(comparison), _differences(comparison)],
         "names": names,
         "by_pair": [
-            (pair[0].seed, ["diverged" if run.diverged else words.measure(metric, run.score) for run in pair])
+            (pair[0].seed, ["diverged" if run.diverged else page.measure(metric, run.score) for run in pair])
             for pair in runs
         ],
     }
@@ -59,7 +56,7 @@ def _content(comparison: Comparison) -> dict[str, Any]:
 
 def _cells(row: dict[str, Any], metric: str) -> list[str]:
     """The cells of a row of the table, without its name."""
-    scores = [words.measure(metric, row[key]) for key in (metric, "lowest", "highest")]
+    scores = [page.measure(metric, row[key]) for key in (metric, "lowest", "highest")]
     own = [*scores, str(row["diverged"] or "–"), duration(row["seconds"])]
     if row["verdict"] is None:
         return [*own, "–", "–", "–", "baseline"]

@@ -3,8 +3,6 @@
 Nothing is computed or trained here. Every function returns a plotly figure.
 """
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
     from kilter._studies.reuse_study import ReuseStudy
     from kilter._studies.search_reuse import ReuseSearch
     from kilter._tuning.clip_threshold import FoundClip
-    from kilter._tuning.rate_curve import FoundRate
+    from kilter._tuning.find_lr import FoundRate
     from kilter.nn.depth import DepthRecord
 
 _BLUE: Final = "#2a6fc9"
@@ -33,7 +31,7 @@ _SHORT: Final = 30  # epochs; longer curves have no markers
 
 
 def history(
-    record: History, *, stages: Mapping[float, str] | None = None, levels: Mapping[str, float] | None = None
+    record: "History", *, stages: Mapping[float, str] | None = None, levels: Mapping[str, float] | None = None
 ) -> Figure:
     """Each logged number against the epoch; vertical lines at `stages`, horizontal ones at `levels`, named.
 
@@ -64,7 +62,7 @@ def schedule(times: np.ndarray, curves: Mapping[str, np.ndarray], unit: str) -> 
     return figure.update_layout(template="plotly_white", showlegend=False)
 
 
-def signal_through_depth(record: DepthRecord) -> Figure:
+def signal_through_depth(record: "DepthRecord") -> Figure:
     """Standard deviation (logarithmic) and mean of each layer: measured as lines, predicted as crosses."""
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.08)
     # By number: a layer that is called twice has two places.
@@ -83,7 +81,7 @@ def signal_through_depth(record: DepthRecord) -> Figure:
     return figure.update_layout(template="plotly_white", title=f"Layer outputs on {record.rows} rows")
 
 
-def learning_rate_search(found: FoundRate) -> Figure:
+def learning_rate_search(found: "FoundRate") -> Figure:
     """Loss against learning rate (logarithmic), for each batch and smoothed, with the suggested rate."""
     figure = _figure()
     for number, curve in enumerate(found.curves):
@@ -103,7 +101,7 @@ def learning_rate_search(found: FoundRate) -> Figure:
     return figure.update_yaxes(title="loss of a batch", range=shown)
 
 
-def gradient_norms(found: FoundClip) -> Figure:
+def gradient_norms(found: "FoundClip") -> Figure:
     """The histogram of the gradient norms, with the clipping threshold as a line."""
     counts, edges = np.histogram(found.norms, bins="auto")
     middles = (edges[:-1] + edges[1:]) / 2
@@ -114,7 +112,7 @@ def gradient_norms(found: FoundClip) -> Figure:
     return figure.update_layout(xaxis_title="norm of all gradients", yaxis_title="steps")
 
 
-def reliability(record: Calibration) -> Figure:
+def reliability(record: "Calibration") -> Figure:
     """The reliability diagram: accuracy against confidence, bin by bin."""
     width = np.diff(record.edges)
     figure = _figure(
@@ -153,7 +151,7 @@ def image_grid(images: np.ndarray, title: str) -> Figure:
     )
 
 
-def comparison(record: Comparison) -> Figure:
+def comparison(record: "Comparison") -> Figure:
     """The validation metric of all candidates by epoch: median over the pairs, lowest to highest."""
     name = "val_" + record.metric.removeprefix("val_").removeprefix("test_")
     figure = _figure(xaxis_title="epoch", yaxis_title=name)
@@ -162,7 +160,7 @@ def comparison(record: Comparison) -> Figure:
     return figure
 
 
-def reuse_study(record: ReuseStudy) -> Figure:
+def reuse_study(record: "ReuseStudy") -> Figure:
     """Accuracy against the number of labels, a line for each way: mean, lowest and highest pair."""
     figure = _figure(
         xaxis={"title": "labelled rows", "type": "log", "tickvals": record.labels},
@@ -181,7 +179,7 @@ def reuse_study(record: ReuseStudy) -> Figure:
     return figure
 
 
-def reuse_search(record: ReuseSearch) -> Figure:
+def reuse_search(record: "ReuseSearch") -> Figure:
     """Accuracy against the number of layers reused: each run, the mean, and the mean with new weights."""
     figure = _figure(
         xaxis={"title": "layers reused", "tickvals": record.kept},
@@ -209,7 +207,7 @@ def _line(figure: Figure, name: str, x: Any, y: Any, mode: str = "lines", **line
     figure.add_scatter(x=x, y=y, name=name, mode=mode, line=line)
 
 
-def _add_curve(figure: Figure, candidate: Candidate, name: str, color: str) -> None:
+def _add_curve(figure: Figure, candidate: "Candidate", name: str, color: str) -> None:
     """The median over the runs as a line, and their range as an area; only epochs with finite values."""
     longest = max((len(run.history) for run in candidate.runs), default=0)
     columns = {at + 1: values for at in range(longest) if (values := _finite(candidate, name, at))}
@@ -223,6 +221,6 @@ def _add_curve(figure: Figure, candidate: Candidate, name: str, color: str) -> N
     figure.add_scatter(x=around, y=values, **area, hoverinfo="skip", showlegend=False, **same)
 
 
-def _finite(candidate: Candidate, name: str, epoch: int) -> list[float]:
+def _finite(candidate: "Candidate", name: str, epoch: int) -> list[float]:
     logs = (run.history[epoch] for run in candidate.runs if epoch < len(run.history))
     return [value for line in logs if np.isfinite(value := line.get(name, np.nan))]

@@ -1,7 +1,5 @@
 """The page of a run: ``report.html``, self-contained and made from the files of the run alone."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Mapping
@@ -11,9 +9,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from kilter._text import duration
+from kilter._text import counted, duration
 from kilter.nn.zeros import NEAR_ZERO
-from kilter.report import charts, words
+from kilter.report import charts
 from kilter.runs.atomic import write_text
 from kilter.runs.reading import RunRecords, open_run
 from kilter.runs.records import EpochRecord, best_epoch, default_monitor
@@ -49,10 +47,10 @@ def _content(records: RunRecords) -> dict[str, Any]:
         "name": records.recipe.get("name") or records.path.name,
         "folder": records.path.name,
         "status": records.status,
-        "outcome": words.outcome_in_words(records),
+        "outcome": outcome_in_words(records),
         "journal": records.journal,
-        "model": words.model_in_words(records),
-        "data": words.data_in_words(records),
+        "model": model_in_words(records),
+        "data": data_in_words(records),
         "tiles": _tiles(records, best),
         "table": _table(records, best),
         "not_finite": _not_finite(records),
@@ -80,13 +78,11 @@ def _tiles(records: RunRecords, best: EpochRecord | None) -> list[tuple[str, str
     tiles = []
     for part, evaluation in (records.result.evaluations if records.result else {}).items():
         name = next((name for name in evaluation.metrics if name != "loss"), "loss")
-        value = words.measure(name, evaluation.metrics.get(name))
+        value = measure(name, evaluation.metrics.get(name))
         tiles.append((f"{part} {name}", value, "; ".join([f"{evaluation.rows:,} rows", *evaluation.remarks])))
     monitor, _ = _monitor(records)
     if best is not None:
-        tiles.append(
-            (f"best {monitor}", words.measure(monitor, best.logs[monitor]), f"epoch {best.epoch + 1}")
-        )
+        tiles.append((f"best {monitor}", measure(monitor, best.logs[monitor]), f"epoch {best.epoch + 1}"))
     if records.history:
         total = sum(line.seconds + line.compile_seconds for line in records.history)
         typical = statistics.median(line.seconds for line in records.history)
@@ -106,7 +102,7 @@ def _table(records: RunRecords, best: EpochRecord | None) -> dict[str, Any]:
     columns = {part: metrics for part, metrics in columns.items() if metrics}
     names = sorted({name for metrics in columns.values() for name in metrics}, key=lambda n: (n != "loss", n))
     rows = [
-        (name, [words.measure(name, metrics.get(name)) for metrics in columns.values()])
+        (name, [measure(name, metrics.get(name)) for metrics in columns.values()])
         for name in names
         if name not in charts.SCHEDULED
     ]
@@ -119,7 +115,7 @@ def _not_finite(records: RunRecords) -> str:
     if not bad:
         return ""
     names = sorted(name for name, value in bad[0].logs.items() if not math.isfinite(value))
-    epochs = words.count(len(bad), "epoch")
+    epochs = counted(len(bad), "epoch", form=",")
     return f"NaN or infinity in {epochs}, first in epoch {bad[0].epoch + 1}: {', '.join(names)}."
 
 
@@ -157,3 +153,75 @@ def fill(template: str, *, drawn: bool, **content: Any) -> str:
     )
     # Only plotly's script is not escaped: it comes from the package, not from the run.
     return environment.get_template(template).render(plotly=get_plotlyjs(), drawn=drawn, **content)
+
+
+_SHARES = ("accuracy", "precision", "recall", "auc")
+
+
+def measure(name: str, value: float | None) -> str:
+    """A measured value: shares in percent, others with four digits; "–" for None.
+
+    Example:
+        >>> measure("val_accuracy", 0.98765), measure("loss", 0.0123456), measure("mae", 12345.6)
+        ('98.77 %', '0.01235', '12,346')
+    """
+    if value is None:
+        return "–"
+    if not math.isfinite(value):
+        return str(value)
+    if name.endswith(_SHARES):
+        return f"{100 * value:.2f} %"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def model_in_words(records: RunRecords) -> str:
+    """The trained model: the builder with its layers, the file, or the function."""
+    model = records.recipe.get("model", {})
+    size = records.result.parameters if records.result else None
+    weights = f" with {counted(size, 'parameter', form=',')}" if size is not None else ""
+    if "builder" in model:
+        parts = [f"{_layers(model[key])} {key}" for key in ("filters", "hidden") if key in model]
+        return (
+            f"{model['builder']}{weights} ({', '.join(parts)})" if parts else f"{model['builder']}{weights}"
+        )
+    return f"{model.get('file') or model.get('factory') or 'a Keras model'}{weights}"
+
+
+def data_in_words(records: RunRecords) -> str:
+    """The data: name, rows of each part, and what is predicted."""
+    data = records.data
+    if data is None:
+        return "data given in Python"
+    named = {"training" if part == "train" else part: number for part, number in data.rows.items()}
+    rows = ", ".join(f"{number:,} {part}" for part, number in named.items())
+    if data.task == "classification":
+        goal = counted(len(data.classes), "class", "classes", form=",")
+    else:
+        goal = counted(data.outputs, "number", form=",") + " to predict"
+    skipped = f"; {counted(data.skipped, 'bad row', form=',')} left out" if data.skipped else ""
+    return f"{data.name}: {rows} rows, {goal}{skipped}"
+
+
+def outcome_in_words(records: RunRecords) -> str:
+    """How the run ended."""
+    epochs = counted(len(records.history), "epoch", form=",")
+    if records.status == "training":
+        return f"Training now; {epochs} done."
+    result = records.result
+    if result is None or records.status == "interrupted":
+        return f"Interrupted after {epochs}. To resume: kilter resume {records.path}"
+    if records.status == "failed":
+        return f"Failed after {epochs}: {result.reason}"
+    if result.reason == "patience":
+        return f"Stopped early after {epochs}: {result.monitor} stopped improving."
+    return f"Trained for all {epochs}."
+
+
+def _layers(widths: object) -> str:
+    if isinstance(widths, dict):
+        return f"{widths.get('layers')} × {widths.get('units')}"
+    if isinstance(widths, list):
+        return "–".join(str(width) for width in widths) or "no"
+    return str(widths)

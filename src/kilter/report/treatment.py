@@ -1,7 +1,5 @@
 """The page of a treatment: what was found, what was changed, how certain the gain is, before and after."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Any, Final
@@ -10,11 +8,10 @@ import numpy as np
 
 from kilter._diagnosis.catalogue import CATALOGUE
 from kilter._records import Finding
-from kilter._text import as_number, duration
+from kilter._text import as_number, counted, duration
 from kilter._treatment.result import Evaluation, Treatment, failure, said
-from kilter.report import words
+from kilter.report import page
 from kilter.report.charts import LEGEND_ABOVE, Chart, line, titled
-from kilter.report.page import fill
 from kilter.runs.atomic import write_text
 
 _METHOD: Final = (
@@ -39,7 +36,7 @@ def write_treatment(treatment: Treatment, path: Path | str) -> Path:
     Raises :class:`~kilter.errors.RunError` if it cannot be written.
     """
     place = Path(path)
-    write_text(place, fill("treatment.html", drawn=True, **_content(treatment)))
+    write_text(place, page.fill("treatment.html", drawn=True, **_content(treatment)))
     return place
 
 
@@ -92,7 +89,7 @@ def _content(treatment: Treatment) -> dict[str, Any]:
 
 def _told(measure: str, value: float) -> str:
     """A score as text; of a model that cannot be trained there is none."""
-    return words.measure(measure, value) if math.isfinite(value) else as_number(value)
+    return page.measure(measure, value) if math.isfinite(value) else as_number(value)
 
 
 def _sentences(treatment: Treatment) -> list[str]:
@@ -106,7 +103,7 @@ def _sentences(treatment: Treatment) -> list[str]:
         kept = f"Kept the original model: {treatment.kept}." if treatment.kept else "Trained without changes."
         return [found, f"Nothing was changed. {kept}", *stopped]
     sure = f"Proof: {treatment.trials.in_words}." if treatment.trials.proof is not None else ""
-    return [found, f"{words.count(len(treatment.changes), 'change')}. {sure}".strip(), *stopped]
+    return [found, f"{counted(len(treatment.changes), 'change', form=',')}. {sure}".strip(), *stopped]
 
 
 def _tiles(treatment: Treatment) -> list[tuple[str, str, str]]:

@@ -31,12 +31,11 @@ from kilter._text import did_you_mean, printable
 from kilter._transfer.sources import checksum
 from kilter._transfer.stages import Phase
 from kilter._tuning.clip_threshold import FoundClip, clip_threshold
-from kilter._tuning.find_lr import find_lr
-from kilter._tuning.rate_curve import FoundRate
+from kilter._tuning.find_lr import FoundRate, find_lr
 from kilter._validation import errors_as
 from kilter.data import Dataset, Source, Splits
-from kilter.data.leaks import leak_notes
 from kilter.data.loading import absolute
+from kilter.data.relations import leak_notes
 from kilter.errors import ModelError, RecipeError
 from kilter.nn.builders import BYTES_A_WEIGHT
 from kilter.recipe import FileSection, Recipe, ReuseSection

@@ -16,7 +16,7 @@ from kilter._progress import Verbose, shown
 from kilter.data import Source
 from kilter.data.csv_output import csv_text
 from kilter.data.folds import fold_numbers
-from kilter.data.leaks import leak_notes
+from kilter.data.relations import leak_notes
 from kilter.errors import KilterError, RecipeError
 from kilter.recipe import Recipe, dump_recipe, load_recipe
 from kilter.runs.atomic import entries, write_text

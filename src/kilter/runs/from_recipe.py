@@ -20,8 +20,8 @@ from kilter._transfer.stages import Phase, Stage, phases_of
 from kilter._validation import errors_as
 from kilter.data import Dataset, augmentation, moments
 from kilter.data.augmentation import Augmentation, Mixing, Pixelwise, Transform
-from kilter.data.precision import long_tail
-from kilter.data.selection import related_features
+from kilter.data.precision import target_scales
+from kilter.data.relations import related_features
 from kilter.errors import ModelError, RecipeError
 from kilter.nn import cnn, lsuv, mlp
 from kilter.nn.builders import dense_weights, require_room
@@ -180,13 +180,8 @@ def _in_target_units(train: Dataset) -> keras.layers.Layer:
     A network starts near 0 ± 1. Without this layer it would first have to learn a mean in the hundred
     thousands, in steps of the learning rate.
     """
-    tail = long_tail(train.y)  # type: ignore[arg-type]
-    if tail is None:
-        targets = moments(train.y if train.y.ndim == 2 else train.y[:, None])  # type: ignore[union-attr,index]
-        deviation = [float(variance) ** 0.5 or 1.0 for variance in targets.variance]
-        mean = [float(value) for value in targets.mean]
-    else:
-        mean, deviation = [tail[0]], [tail[1]]
+    scales = target_scales(train.y)  # type: ignore[arg-type]
+    mean, deviation = [one.center for one in scales], [one.deviation for one in scales]
     # Keras accepts a list, although its annotation says one number.
     offset: Any = mean
     return keras.layers.Rescaling(deviation, offset=offset, dtype="float32", name="target_units")

@@ -96,7 +96,7 @@ def _named(losses: Any) -> Any:
             with suppress(ValueError):  # Keras reports an unknown name
                 loss = keras.losses.get(loss)
         text = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
-        return re.sub(r"(?<!^)(?=[A-Z])", "_", text).lower()
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", text).lower()
 
     return keras.tree.map_structure(name, losses)
 
@@ -185,9 +185,11 @@ def _resumed(model: keras.Model, run: Run, call: Call, train: Train) -> History:
         first, start = checkpoint.finished, start_of(checkpoint)
         if average is not None:
             average.restore(checkpoint.tree["average"])
-    if result is not None and result.status == "finished":
-        if call.epochs <= before["epochs"]:
-            first, start = max(first, call.epochs), Start()  # a callback may have ended it before
+    finished = result is not None and result.status == "finished"
+    stopped = checkpoint is not None and checkpoint.scalars.get("stopped", False)
+    if (finished or stopped) and call.epochs <= before["epochs"]:
+        first, start = max(first, call.epochs), Start()  # a callback may have ended it before
+    if finished:
         run.remove_result()
     kept = {name: before[name] for name in ("seed", "learning_rate") if name in before}
     run.write_call(to_json(now | kept))

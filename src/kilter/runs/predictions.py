@@ -38,7 +38,10 @@ class Uncertainty:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """One prediction per row: classes ``[n]`` with probabilities ``[n, classes]``, or numbers ``[n, k]``."""
+    """One prediction per row: classes ``[n]`` with probabilities ``[n, classes]``, or numbers ``[n, k]``.
+
+    ``classes``: also the names of several numbers.
+    """
 
     answers: np.ndarray
     classes: tuple[str, ...] = ()
@@ -177,7 +180,9 @@ def predictions(
     if trained.data is None:
         return Predictions(outputs, column="output")
     if trained.data.task == "regression":
-        return Predictions(outputs)
+        encoding = trained.data.table_encoding
+        names = [] if encoding is None else [name.strip() for name in encoding.target.split(",")]
+        return Predictions(outputs, tuple(names) if 1 < len(names) == outputs.shape[1] else ())
     objective = objective_for(trained.model, rows)
     if averaged:
         objective = replace(objective, from_logits=False)

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -139,12 +140,12 @@ def is_run(path: Path) -> bool:
 
 
 def near_run(path: Path) -> str:
-    """A hint that names the newest run directory ending in ``path``; "" if there is none."""
-    try:
-        named = [one for one in path.parent.iterdir() if one.name.endswith(f"-{path.name}") and is_run(one)]
-    except OSError:
-        return ""
-    return f"; did you mean {max(named)}?" if named else ""
+    """A hint that names the newest run directory ending in ``path``, else in that folder; "" if none is."""
+    found: list[Path] = []
+    for parent, ending in ((path.parent, f"-{path.name}"), (path, "")):
+        with suppress(OSError):
+            found = found or [one for one in parent.iterdir() if one.name.endswith(ending) and is_run(one)]
+    return f"; did you mean {max(found)}?" if found else ""
 
 
 def require_run(path: Path) -> None:

@@ -23,11 +23,12 @@ from kilter._engine.program_cache import shelf
 from kilter._models.variables import State, assign, copied, values_kept, variables
 from kilter.errors import RunError
 from kilter.runs import checkpoints
+from kilter.runs.atomic import read_lines
 from kilter.runs.best_epoch import Watch
 from kilter.runs.callback_states import states_of
 from kilter.runs.directory import Run
 from kilter.runs.flights import write_flight
-from kilter.runs.reading import read_history
+from kilter.runs.reading import HISTORY, read_history
 from kilter.runs.records import EpochRecord, Result, Status
 from kilter.runs.saver import Saver
 
@@ -93,6 +94,7 @@ class Recorder(keras.callbacks.Callback):
         self._model_epoch: int | None = None
         self._within: int | None = None
         self._divergence: dict[str, Any] | None = None
+        self.stopped = False  # by another callback, after the newest epoch
         self._began = 0.0
         self._compiled = 0.0
 
@@ -124,6 +126,7 @@ class Recorder(keras.callbacks.Callback):
         if self.watch.is_best:
             self.best = Best(model.get_weights(), [np.array(one.value) for one in _optimizer_of(model)])
         self._history = (*self._history, record.to_json())
+        self.stopped = bool(model.stop_training)
         average = self.average
         with contextlib.nullcontext() if average is None else average.training_weights():
             self._newest = self._unsaved(epoch, None, _state(model))
@@ -164,7 +167,13 @@ class Recorder(keras.callbacks.Callback):
         self.keep_best()
 
     def result(self, status: Status, reason: str, **more: Any) -> Result:
-        """The result of the run so far; ``more``: other fields of :class:`Result`."""
+        """The result of the run so far; ``more``: other fields of :class:`Result`.
+
+        Lines of history.jsonl that were removed or changed while the run trained are written again.
+        """
+        if tuple(read_lines(self.run.path / HISTORY)) != self._history:
+            self.run.restore_history(self._history)
+            self.run.note(f"{HISTORY} was removed or changed during training, and is written again")
         watch, history = self.watch, read_history(self.run.path)
         return Result(
             status=status,
@@ -229,6 +238,7 @@ class Recorder(keras.callbacks.Callback):
             "monitor": self.watch.monitor,
             "callbacks": states_of(self.beside),
             "divergence": self._divergence,
+            "stopped": self.stopped and step is None,
             checkpoints.RUN: self.run.identity,
             checkpoints.HISTORY: list(self._history),
             **(more or {}),

@@ -147,6 +147,12 @@ def open_trained(path: Path, *, allow_code: bool) -> Trained:
             remedy=f"correct the path; `kilter runs` lists the runs{near_run(path)}",
         )
     require_unchanged(run / MODEL)
+    if not (run / MODEL).exists():
+        raise RunError(
+            expected=f"a run that has saved its best weights, in {run / MODEL}",
+            received="one that has saved none yet",
+            remedy=f"wait, if it is training, for the first checkpoint; or run kilter resume {run}",
+        )
     record = read_data(run)
     model = load_model(run / MODEL, allow_code=allow_code)
     if record is not None:

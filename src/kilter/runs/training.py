@@ -148,6 +148,7 @@ def resume(
         recorder, start = _recorder_from_checkpoint(prepared, run)
         tell_differences(run, recipe.seed)
         if epochs is not None:
+            recorder.stopped = False
             run.write_recipe(dump_recipe(prepared.recipe))
             run.remove_result()
         with on_devices(prepared.model, devices):
@@ -238,7 +239,7 @@ def _fit(
     """Train the epochs after the last one; none if a resumed run had finished them all."""
     spec, watch, train = prepared.spec, recorder.watch, prepared.parts.train
     next_epoch = 0 if watch.last_epoch is None else watch.last_epoch + 1
-    if next_epoch >= spec.epochs or watch.has_waited_enough:
+    if next_epoch >= spec.epochs or watch.has_waited_enough or recorder.stopped:
         return History()
     if isinstance(spec.schedule, Performance):
         replayed = spec.schedule.replayed(line.logs for line in read_history(recorder.run.path))
@@ -291,6 +292,7 @@ def _recorder_from_checkpoint(prepared: Prepared, run: Run) -> tuple[Recorder, S
         history=history,
         restored=lambda recorder: restore_states(recorder.beside, counts),
     )
+    recorder.stopped = checkpoint is not None and checkpoint.scalars.get("stopped", False)
     return recorder, start
 
 

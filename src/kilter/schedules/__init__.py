@@ -7,8 +7,6 @@
 Names load on first use: recipes list the schedules without loading Keras.
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import TYPE_CHECKING, Any
 

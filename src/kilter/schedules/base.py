@@ -1,10 +1,8 @@
 """The base of all schedules: a pure function of the step that Keras can save and that can be plotted."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +10,8 @@ import keras
 import numpy as np
 
 from kilter._array_types import Rate, Step
-from kilter._plotting import Figure, drawn
-from kilter.schedules.settings import POSITIVE, POSITIVE_WHOLE, Rule, check, holding
+from kilter._records import Figure, drawn
+from kilter.schedules.registry import POSITIVE, POSITIVE_WHOLE, Rule, check, holding
 
 MOST_POINTS: Final = 2000  # of a curve in a plot: more than the width of a screen
 
@@ -47,7 +45,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         return asdict(self)
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Schedule:
+    def from_config(cls, config: dict[str, Any]) -> Self:
         """The schedule for a ``config`` from ``get_config``; JSON has turned its tuples into lists."""
         fields: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in config.items()

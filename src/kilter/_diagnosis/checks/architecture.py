@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,8 @@ import keras
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
-from kilter._diagnosis.context import Context, normalized, within
+from kilter._diagnosis.context import Context, is_passed, normalized, within
+from kilter._diagnosis.targets import labels
 from kilter._diagnosis.thresholds import Thresholds, band, seen
 from kilter._models.keras_internals import BaseDepthwiseConv
 from kilter._models.layers import ATTENTION, NORMALIZATIONS, RECURRENT, LayerFacts, drop_rates
@@ -117,6 +119,26 @@ def _narrow(context: Context, layer: LayerFacts) -> bool:
         return True
     after = next(one for one in context.weighted if one.index > layer.index)
     return kernel.shape[-1] < min(kernel.shape[-2], after.units)
+
+
+def check_width(context: Context) -> list[Finding]:
+    """Layers with fewer numbers a row than tell the classes apart, which everything has to pass.
+
+    Of k classes each number tells two apart: log2 k are the fewest.
+    """
+    classes = [one.units for one in context.outputs if labels(one.targets) is not None]
+    least = math.ceil(math.log2(max(classes))) if len(classes) == 1 and classes[0] > 2 else 0
+    found = {
+        one.path: math.prod(one.shape[1:])
+        for one in context.hidden
+        if math.prod(one.shape[1:]) < least and is_passed(context, one)
+    }
+    if not found:
+        return []
+    evidence = [Evidence("numbers of the narrowest layer", min(found.values()), least, "log2 of the classes")]
+    units = min(found.values())
+    words = {"units": units, "plural": "s" * (units > 1), "classes": classes[0]}
+    return [finding("narrow-layer", "warning", found, evidence, **words)]
 
 
 def check_leaky_slope(context: Context) -> list[Finding]:
@@ -256,6 +278,7 @@ CHECKS = (
     check_exponential,
     check_softmax,
     check_linear,
+    check_width,
     check_leaky_slope,
     check_self_normalization,
     check_selu_dropout,

@@ -8,7 +8,7 @@ from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.checks.probe import hidden_positions
 from kilter._diagnosis.context import Check, Context
 from kilter._diagnosis.thresholds import seen
-from kilter._records import Finding, Measurements
+from kilter._records import Evidence, Finding, Measurements, Severity
 
 _LARGE_MOMENTUM = 0.5
 
@@ -43,6 +43,25 @@ def check_updates(context: Context) -> list[Finding]:
     limit = "update_ratio_low_warning" if low else "update_ratio_sustained"
     evidence = [seen(limits, limit, "median update over the weights", outside[worst])]
     return [finding("update-ratio", "note", outside, evidence, ratio=outside[worst])]
+
+
+def check_still(context: Context) -> list[Finding]:
+    """Kernels that get a gradient and stay what they were: no update, or one that a constraint undoes."""
+    found, limits = _readings(context), context.thresholds
+    places = {} if found is None else {path: index for index, path in enumerate(found.layers)}
+    kernels = [one for one in context.weighted if one.path in places and one.layer.trainable]
+    if found is None or not kernels:
+        return []
+    moved = [np.nanmax(found.values["update_ratio"][:, places[one.path]], initial=0.0) for one in kernels]
+    norms = [np.min(found.values["weight_gradient_norm"][:, places[one.path]]) for one in kernels]
+    pairs = zip(kernels, moved, norms, strict=True)
+    still = [one.path for one, most, norm in pairs if most == 0 and norm > limits.gradient_least]
+    if not still:
+        return []
+    evidence = [Evidence("layers that stay as they were", len(still), 0, f"of {len(kernels)}")]
+    severity: Severity = "severe" if len(still) == len(kernels) else "warning"
+    words = {"steps": int(found.steps[-1] + 1), "detail": f"every weight of {', '.join(still[:4])}"}
+    return [finding("weights-not-moving", severity, still, evidence, **words)]
 
 
 def check_growth(context: Context) -> list[Finding]:
@@ -129,4 +148,11 @@ def check_logits(context: Context) -> list[Finding]:
     return [finding("attention-logits-growing", "warning", grown, evidence, most=most, steps=steps)]
 
 
-CHECKS: tuple[Check, ...] = (check_updates, check_growth, check_stability, check_signal, check_logits)
+CHECKS: tuple[Check, ...] = (
+    check_updates,
+    check_still,
+    check_growth,
+    check_stability,
+    check_signal,
+    check_logits,
+)

@@ -38,6 +38,10 @@ def check_kl(context: Context) -> list[Finding]:
     weights = {
         one.path: kl_weight(one.layer, context.batch_size) for one in context.layers if not one.repeated
     }
+    reversed_ = [path for path, weight in weights.items() if weight is not None and weight < 0]
+    if reversed_:
+        evidence = [Evidence("weight of the KL term", weights[reversed_[0]] or 0.0, 0.0)]
+        return [finding("kl-sign", "severe", reversed_, evidence)]
     path, weight = max(weights.items(), key=lambda one: one[1] or 0.0, default=("", None))
     variance = explained(context.outputs[0]) if weight else None
     scale = loss_weights(context.model, 1)[0]
@@ -76,7 +80,7 @@ def explained(output: OutputFacts) -> float | None:
 
 
 def kl_weight(layer: Any, rows: int) -> float | None:
-    """The weight of a KL term that a layer adds to the loss; None for any other layer.
+    """The weight of a KL term that a layer adds to the loss, negative if subtracted; None for other layers.
 
     The layer is called with made-up means and log-variances, two tensors or the halves of one: the KL term is
     a square of the mean, and grows exponentially with the other.
@@ -104,7 +108,7 @@ def kl_weight(layer: Any, rows: int) -> float | None:
         return None
     for mean, double, spread in ((one, two, other), (other, twice, one)):
         base = mean - none
-        if base <= 0 or not np.isclose((double - none) / base, 4, rtol=0.02):
+        if base == 0 or not np.isclose((double - none) / base, 4, rtol=0.02):
             continue
         if any(np.isclose((spread - none) / base, known, rtol=0.02) for known in _BY_SPREAD):
             return 2 * base / max(int(np.prod(shape)), 1)

@@ -1,16 +1,27 @@
-"""Ids that no row of an Embedding's table has: too large, negative, or real numbers."""
+"""Ids: those that no row of an Embedding's table has, and those that are read as quantities."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
 import numpy as np
+from scipy.stats import rankdata
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Context
+from kilter._diagnosis.learnable import are_repeated
+from kilter._diagnosis.targets import labels
 from kilter._engine.arrays import collect
 from kilter._engine.embedding_ids import IdCheck, WrongIds
 from kilter._models.copying import FOREIGN_ERRORS
+from kilter._models.layers import LOOKUPS, LayerFacts, OutputFacts
 from kilter._records import Evidence, Finding
 from kilter.errors import KilterError
+
+_SAMPLE: Final = 10_000  # rows
+_MOST_COLUMNS: Final = 50
+_MORE: Final = 0.1  # of the variance of the targets: what ids must say beyond quantities
 
 
 def check_ids(context: Context) -> list[Finding]:
@@ -47,4 +58,64 @@ def _finding(context: Context, wrong: WrongIds) -> Finding:
     return finding("ids-outside-table", "severe", [wrong.path], evidence, remedies, detail=detail)
 
 
-CHECKS = (check_ids,)
+def check_numbered(context: Context) -> list[Finding]:
+    """Columns of whole numbers that say much as ids, and little as quantities, without an Embedding.
+
+    Each row's target is predicted by the mean of other rows with the same number, and by that of rows with
+    the numbers just below and above. Quantities predict nearly as well from their neighbours.
+    """
+    found = id_columns(context.layers, context.inputs, context.outputs)
+    if not found:
+        return []
+    several = len(context.inputs) > 1
+    named = [f"{one.column} of input {one.place}" if several else str(one.column) for one in found]
+    evidence = [Evidence("share of the targets' variance", max(one.gap for one in found), _MORE)]
+    return [finding("ids-as-quantities", "severe", ["data"], evidence, columns=", ".join(named[:5]))]
+
+
+class IdColumn(NamedTuple):
+    """A column of ids: which input, which column, and its share of the variance beyond a quantity's."""
+
+    place: int
+    column: int
+    gap: float
+
+
+def id_columns(
+    layers: Sequence[LayerFacts], inputs: Sequence[np.ndarray], outputs: Sequence[OutputFacts]
+) -> list[IdColumn]:
+    """The columns of tables that are ids without an Embedding; none for several outputs or numbers a row."""
+    targets = outputs[0].targets if len(outputs) == 1 else None
+    classes = labels(targets)
+    if targets is None or (classes is None and (targets[:1].size != 1 or targets.dtype.kind not in "fiu")):
+        return []
+    # Several classes by the most common one, which is enough to see that an id matters.
+    wanted = np.ravel(targets) if classes is None else classes == np.bincount(classes).argmax()
+    ranks = rankdata(wanted)[:_SAMPLE]
+    found = []
+    for place, array in enumerate(inputs):
+        readers = [one.layer for one in layers if place in one.enters]
+        table = array.ndim == 2 and array.dtype.kind in "fiu"
+        if not table or any(isinstance(one, LOOKUPS) for one in readers):
+            continue
+        for column, values in enumerate(array[:_SAMPLE, :_MOST_COLUMNS].T):
+            gap = _beyond_quantity(values, ranks) if are_repeated(values) else 0.0
+            if gap > _MORE:
+                found.append(IdColumn(place, column, gap))
+    return found
+
+
+def _beyond_quantity(values: np.ndarray, wanted: np.ndarray) -> float:
+    """R² of the other rows with the same number, less that of rows with the numbers below and above."""
+    kinds, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    sums = np.bincount(place, wanted)
+    around = np.convolve(sums, [1, 1, 0, 1, 1], "same") / np.convolve(counts, [1, 1, 0, 1, 1], "same")
+    repeated = counts[place] > 1
+    own = ((sums[place] - wanted) / np.maximum(counts[place] - 1, 1))[repeated]
+    true = wanted[repeated]
+    errors = [np.square(true - guess).mean() for guess in (own, around[place][repeated], np.mean(wanted))]
+    explained = [1 - one / max(errors[2], 1e-12) for one in errors[:2]]
+    return float(explained[0] - max(explained[1], 0.0)) if len(kinds) > 1 and repeated.any() else 0.0
+
+
+CHECKS = (check_ids, check_numbered)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from kilter._diagnosis.catalogue import finding
+from kilter._diagnosis.checks.output import LOGARITHMIC
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.loss_probe import ROWS, Probed, probed
 from kilter._models.copying import trains_itself
@@ -17,22 +18,29 @@ _AXES: Final = (None, -1)
 
 
 def check_losses(context: Context) -> list[Finding]:
-    """Custom losses, and Keras's own over a custom axis, each probed with right and wrong predictions."""
+    """Custom losses, and Keras's own over a custom axis, each probed with right and wrong predictions.
+
+    Keras's own with a logarithm only with usual ones: a linear output may be negative.
+    """
     if context.probe is None or trains_itself(context.model):
         return []
     losses = given_losses(context.model, len(context.outputs))
     found = []
     for place, (given, output) in enumerate(zip(losses, context.outputs, strict=True)):
-        if given is None or output.loss is None or not _is_own(output.loss):
+        if given is None or output.loss is None:
+            continue
+        own = is_own(output.loss)
+        if not own and output.loss.name not in LOGARITHMIC:
             continue
         answers = context.answers if output.activation is None else None
         seen = probed(given, output, None if answers is None else answers[place])
-        if seen is not None:
+        if seen is not None and (own or seen.bad.startswith("usual")):
             found += _findings(context, _name(given), seen, alone=len(losses) == 1)
     return found
 
 
-def _is_own(loss: LossFacts) -> bool:
+def is_own(loss: LossFacts) -> bool:
+    """Whether a loss is custom, or one of Keras over a custom axis."""
     return loss.name is None or loss.options.get("axis") not in _AXES
 
 
@@ -71,6 +79,9 @@ def _meaning(context: Context, name: str, seen: Probed) -> Iterator[Finding]:
         detail += "(n, n)), so that the mean is the best answer. Give both the same shape"
         evidence = [Evidence("rows that decide one row's loss", ROWS, 1)]
         yield finding("loss-axis", "severe", ["loss"], evidence, name=name, detail=detail)
+    elif seen.exchanged:
+        evidence = [Evidence("loss for one prediction", seen.value)]
+        yield finding("loss-arguments", "severe", ["loss"], evidence, name=name)
     elif _is_reversed(seen) and not _compares(context):
         assert seen.right is not None
         assert seen.wrong is not None

@@ -1,4 +1,4 @@
-"""Whether layers that differ between training and inference run in the right mode."""
+"""Whether layers that differ between training and inference run in the right mode and place."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Context
 from kilter._engine.arrays import pick
 from kilter._models.copying import FOREIGN_ERRORS
-from kilter._models.layers import DROPOUTS
+from kilter._models.layers import DROPOUTS, PASSING, LayerFacts, activation_layers, drop_rates
 from kilter._models.tracing import fixed_batch_size, forward, intercept_calls
 from kilter._models.variables import values
 from kilter._records import Evidence, Finding
@@ -83,4 +83,23 @@ def _modes(context: Context, layers: list[Any], *, training: bool) -> dict[Any, 
     return found
 
 
-CHECKS = (check_modes,)
+def check_last(context: Context) -> list[Finding]:
+    """Dropout or noise on the predictions themselves, with at most an activation after it."""
+    noisy = {
+        one.path: max(drop_rates(one.layer), default=0.0)
+        for one in context.layers
+        if isinstance(one.layer, (*DROPOUTS, keras.layers.GaussianNoise)) and _is_last(context, one)
+    }
+    if not noisy:
+        return []
+    evidence = [Evidence("largest rate", max(noisy.values()), 0.0)]
+    return [finding("dropout-at-output", "warning", noisy, evidence)]
+
+
+def _is_last(context: Context, one: LayerFacts) -> bool:
+    after = [context.layers[place] for place in one.consumers]
+    plain = all(isinstance(each.layer, (*PASSING, *activation_layers())) for each in after)
+    return plain and all(_is_last(context, each) for each in after)
+
+
+CHECKS = (check_modes, check_last)

@@ -79,14 +79,19 @@ def check_adagrad(context: Context) -> list[Finding]:
 
 
 def check_decay(context: Context) -> list[Finding]:
-    """A schedule of the optimiser that has decayed long before the planned training ends."""
+    """A schedule of the optimiser that has decayed long before the training ends, or only rises after it."""
     slot, limits = optimizer_slot(context.model, "learning_rate"), context.thresholds
     if context.epochs is None or slot is None or not slot.is_scheduled:
         return []
     planned = context.epochs * context.steps_per_epoch
     rates = np.array([float(slot.value(step)) for step in np.linspace(0, planned, _SAMPLES).astype(int)])
+    later = np.array([float(slot.value(planned * 2**power)) for power in range(1, 12)])
     if not np.isfinite(rates).all() or rates.max() <= 0:
         return []
+    if (share := float(rates.max() / later.max()) if later.max() > 0 else 1.0) < limits.risen:
+        evidence = [seen(limits, "risen", "highest rate of the plan over that of the schedule", share)]
+        words = {"most": later.max(), "share": share, "steps": planned}
+        return [finding("rate-rises-late", "warning", ["optimizer"], evidence, **words)]
     alive = float(np.flatnonzero(rates >= limits.decayed_rate * rates.max())[-1] / (_SAMPLES - 1))
     if alive >= limits.decayed_early:
         return []

@@ -49,7 +49,7 @@ _RANGES: Final = {
     "hard_sigmoid": (0.0, 1.0),
     "softmax": (0.0, 1.0),
 }
-# Percentages are of little use where 1 % of the targets have more than this share of the weight.
+# Percentages are of little use where targets below 1 % of the mean have more than this share of the weight.
 _DOMINATED: Final = 0.5
 # Unbounded, or nearly so: their outputs can be logits.
 _NEARLY_FREE: Final = ("linear", "leaky_relu", "prelu", "rrelu", "gelu", "silu", "mish")
@@ -208,9 +208,10 @@ def unfit_loss(name: str, targets: np.ndarray) -> str:
         return ""
     values = np.asarray(targets, np.float64).ravel()
     if name == "mean_absolute_percentage_error":
-        weights = np.sort(1 / np.maximum(np.abs(values), 1e-7))[::-1]
-        share = float(weights[: len(values) // 100].sum() / weights.sum())
-        small = f"the 1 % of targets closest to 0 have {share:.0%} of the weight"
+        sizes = np.maximum(np.abs(values), 1e-7)
+        near = sizes < 0.01 * sizes.mean()
+        share = float((near / sizes).sum() / (1 / sizes).sum())
+        small = f"the {near.mean():.1%} of targets closest to 0 have {share:.0%} of the weight"
         return f"The percentage error divides by the target: {small}" if share > _DOMINATED else ""
     below = float((values < 0).mean())
     expects = "takes negative targets as 0" if name.startswith("mean") else "expects counts of 0 or more"

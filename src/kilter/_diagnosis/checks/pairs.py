@@ -17,7 +17,7 @@ from kilter._diagnosis.context import Context
 from kilter._diagnosis.loss_probe import as_loss
 from kilter._diagnosis.thresholds import seen
 from kilter._models.copying import FOREIGN_ERRORS
-from kilter._models.layers import LayerFacts, given_losses
+from kilter._models.layers import LayerFacts, OutputFacts, given_losses
 from kilter._models.reading import paired_targets
 from kilter._records import Evidence, Finding
 
@@ -45,11 +45,28 @@ def check_margin(context: Context) -> list[Finding]:
         return []
     margins = {label: hinge(context, float(label)) for label in (0, 1)}
     pushed = [(label, margin) for label, margin in margins.items() if margin is not None]
+    if not pushed:
+        return _idle(context)
     if len(pushed) != 1:
         return []
     ((label, margin),) = pushed
     made = [*_reversed(context, label), *_far(context, margin, float(np.abs(answers[0]).max()))]
     return made[:1]
+
+
+def _idle(context: Context) -> list[Finding]:
+    label = idle_label(context.model, context.outputs[0])
+    if label is None:
+        return []
+    evidence = [Evidence(f"slope of the loss of pairs with the label {label}", 0.0, 0.0, "above 0 it pushes")]
+    return [finding("pairs-not-apart", "severe", ["loss"], evidence, label=label)]
+
+
+def idle_label(model: keras.Model, output: OutputFacts) -> int | None:
+    """The label of pairs whose loss has no slope at any distance, if the others have; None for neither."""
+    sizes = [_slopes(model, output, target, _GRID) for target in (0.0, 1.0)]
+    moved = [None if size is None else size.max() > 0 for size in sizes]
+    return moved.index(False) if sorted(moved, key=str) == [False, True] else None
 
 
 def _reversed(context: Context, pushed: int) -> Iterator[Finding]:
@@ -76,23 +93,25 @@ def _far(context: Context, margin: float, reached: float) -> Iterator[Finding]:
 
 def hinge(context: Context, target: float) -> float | None:
     """The distance beyond which the loss of a pair with this target is flat; None if it never is."""
-    coarse = _slopes(context, target, _GRID)
-    if coarse is None:
+    coarse = _slopes(context.model, context.outputs[0], target, _GRID)
+    if coarse is None or coarse.max() == 0:
         return None
     active = np.flatnonzero(coarse > 1e-9 * coarse.max())
     # Flat from the start, or not flat at the end, is no hinge.
     if len(active) <= 10 or active[-1] + 3 > len(_GRID):
         return None
     fine = np.linspace(_GRID[active[-1]], _GRID[active[-1] + 1], len(_GRID))
-    slopes = _slopes(context, target, fine)
+    slopes = _slopes(context.model, context.outputs[0], target, fine)
     return None if slopes is None else float(fine[np.flatnonzero(slopes > 1e-9 * coarse.max()).max()])
 
 
-def _slopes(context: Context, target: float, distances: np.ndarray) -> np.ndarray | None:
+def _slopes(
+    model: keras.Model, output: OutputFacts, target: float, distances: np.ndarray
+) -> np.ndarray | None:
     """The size of the gradient of the loss of a pair with this target by its distance; None if unknown."""
-    shape = (len(distances), *context.outputs[0].shape[1:])
+    shape = (len(distances), *output.shape[1:])
     try:
-        made = as_loss(given_losses(context.model, 1)[0])
+        made = as_loss(given_losses(model, 1)[0])
         given = jnp.broadcast_to(
             jnp.asarray(distances, jnp.float32).reshape(-1, *[1] * (len(shape) - 1)), shape
         )
@@ -101,7 +120,7 @@ def _slopes(context: Context, target: float, distances: np.ndarray) -> np.ndarra
     except FOREIGN_ERRORS:
         return None
     slopes = np.abs(np.asarray(gradient, dtype=np.float64)).reshape(len(distances), -1).max(axis=1)
-    return slopes if np.isfinite(slopes).all() and slopes.max() > 0 else None
+    return slopes if np.isfinite(slopes).all() else None
 
 
 def farthest(context: Context) -> float | None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
-from kilter._diagnosis.context import Check, Context, within
+from kilter._diagnosis.context import Check, Context, is_passed, within
 from kilter._diagnosis.thresholds import band, seen
-from kilter._models.layers import ATTENTION
+from kilter._models.layers import ATTENTION, activation_layers
 from kilter._records import Evidence, Finding, Measurements, Severity
+
+_STEEP: Final = ("tanh", "softsign", "linear", "elu", "selu", "leaky_relu", "prelu", "gelu", "silu", "mish")
 
 
 def hidden_positions(context: Context, found: Measurements) -> list[int]:
@@ -22,6 +25,11 @@ def hidden_positions(context: Context, found: Measurements) -> list[int]:
     inner = within(context, ATTENTION)
     paths = [one.activation_layer for one in context.hidden if one.path not in inner]
     return [places[path] for path in paths if path in places]
+
+
+def can_die(context: Context, path: str) -> bool:
+    """Whether units whose output is 0 get no gradient: tanh and its like are steepest there."""
+    return all(one.activation not in _STEEP for one in context.hidden if one.activation_layer == path)
 
 
 def first_bad_layer(found: Measurements, reading: int) -> str | None:
@@ -99,14 +107,41 @@ def _share(context: Context, name: str, code: str) -> list[Finding]:
     bands: dict[tuple[Severity, str], dict[str, float]] = {}
     for place in hidden_positions(context, found):
         share = float(found.values[name][0][place])
+        if name == "dead" and not can_die(context, found.layers[place]):
+            continue
         if reached := band(limits, "unit_share", share):
             bands.setdefault(reached, {})[found.layers[place]] = share
     results = []
     for (severity, limit), layers in sorted(bands.items()):  # severe ones first
         share = max(layers.values())
-        evidence = [seen(limits, limit, f"largest share among {len(layers)} layers", share)]
+        evidence = [seen(limits, limit, "largest share in a hidden layer", share)]
         results.append(finding(code, severity, layers, evidence, share=share))
     return results
+
+
+def check_lost(context: Context) -> list[Finding]:
+    """Layers that return one number whatever they get, as a normalisation over a single number does.
+
+    Only where nothing leads around them; kernels of zeros and dead units are other findings.
+    """
+    found = context.probe
+    if found is None or not len(found) or not np.isfinite(found.loss[0]):
+        return []
+    deviations = dict(zip(found.layers, found.values["std"][0], strict=True))
+    plain = (
+        one for one in context.layers if not (one.is_weighted or isinstance(one.layer, activation_layers()))
+    )
+    lost = [
+        one.path
+        for one in plain
+        if deviations.get(one.path) == 0
+        and all(deviations.get(context.layers[place].path, 1.0) > 0 for place in one.sources)
+        and is_passed(context, one)
+    ]
+    if not lost:
+        return []
+    evidence = [Evidence("layers whose output does not vary", len(lost), 0)]
+    return [finding("rows-alike", "severe", lost, evidence)]
 
 
 def check_disconnected(context: Context) -> list[Finding]:
@@ -132,5 +167,6 @@ CHECKS: tuple[Check, ...] = (
     check_backward,
     check_saturated,
     check_dead,
+    check_lost,
     check_disconnected,
 )

@@ -99,15 +99,8 @@ def check_start(context: Context) -> list[Finding]:
                 poor[one.facts.path] = max(size, poor.get(one.facts.path, 0.0))
     made: list[Finding] = []
     if same:
-        made.append(
-            finding(
-                "constant-initializer",
-                "severe",
-                same,
-                [Evidence("identical units", 1)],
-                ("orthogonal-recurrent",),
-            )
-        )
+        evidence = [Evidence("identical units", 1)]
+        made.append(finding("constant-initializer", "severe", same, evidence, ("orthogonal-recurrent",)))
     if poor:
         worst = max(poor.values(), key=lambda size: abs(np.log(max(size, 1e-12))))
         evidence = [
@@ -152,11 +145,8 @@ def check_stateful(context: Context) -> list[Finding]:
         detail = "no row continues the one that had its place in the batch before"
     else:
         return []
-    return [
-        finding(
-            "stateful-unrelated", "warning", layers, [Evidence("stateful layers", len(layers))], detail=detail
-        )
-    ]
+    evidence = [Evidence("stateful layers", len(layers))]
+    return [finding("stateful-unrelated", "warning", layers, evidence, detail=detail)]
 
 
 def _jump(context: Context) -> float | None:
@@ -185,16 +175,9 @@ def check_outputs(context: Context) -> list[Finding]:
         if one and targets.ndim < len(shape) and stepped and shape[1] > 1:
             evidence = [Evidence("answers for each row", int(shape[1]), 1, "one target a row")]
             given, wanted = (("rows", *one[1:]) for one in (shape, targets.shape))
-            detail = f"The output has shape {given}, the targets have {wanted}"
-            made.append(
-                finding(
-                    "steps-against-one-target",
-                    "severe",
-                    [stepped[-1].path],
-                    evidence,
-                    detail=detail.replace("'", ""),
-                )
-            )
+            detail = f"The output has shape {given}, the targets have {wanted}".replace("'", "")
+            where = [stepped[-1].path]
+            made.append(finding("steps-against-one-target", "severe", where, evidence, detail=detail))
     return made
 
 

@@ -6,6 +6,7 @@ import math
 from typing import Any, Final
 
 import jax.numpy as jnp
+import keras
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
@@ -27,7 +28,8 @@ def check_sentinels(context: Context) -> list[Finding]:
     """Columns of a table in which a number such as -999 stands for a missing value."""
     found = []
     for index, array in enumerate(context.inputs):
-        if any(isinstance(one.layer, LOOKUPS) for one in context.readers(index)):
+        readers = context.readers(index)
+        if any(isinstance(one.layer, LOOKUPS) or _is_clipped(context, one) for one in readers):
             continue
         columns = sentinels(array)
         if columns:
@@ -87,14 +89,20 @@ def check_scaling_layers(context: Context) -> list[Finding]:
 
 
 def _scaling_chain(context: Context, first: LayerFacts) -> list[LayerFacts]:
-    """The scaling layers from the input on, one after the other."""
+    """The scaling layers from the input on, one after the other, and what clips their outputs."""
     chain = [first]
     while len(chain[-1].consumers) == 1:
         after = context.layers[chain[-1].consumers[0]]
-        if not isinstance(after.layer, SCALINGS):
+        if not isinstance(after.layer, (*SCALINGS, keras.layers.ReLU)):
             break
         chain.append(after)
     return chain
+
+
+def _is_clipped(context: Context, first: LayerFacts) -> bool:
+    """Whether a layer that reads an input scales it, and another clips it then."""
+    clips = (one.layer for one in _scaling_chain(context, first)[1:])
+    return any(getattr(one, "max_value", None) is not None for one in clips)
 
 
 def _through(chain: list[LayerFacts], rows: np.ndarray) -> np.ndarray | None:
@@ -178,6 +186,8 @@ def check_row_weights(context: Context) -> list[Finding]:
         if silent and total > 0:
             detail = f"All rows of class {', '.join(silent[:5])} have the weight 0"
             return [finding("row-weights", "severe", ["targets"], evidence, detail=detail)]
+        if effective < limits.effective_rows:
+            break
         made = float(sums.max() / sums.min()) if total > 0 else 1.0
         common, rare = counts.argmax(), counts.argmin()
         each = sums / counts
@@ -193,7 +203,8 @@ def check_row_weights(context: Context) -> list[Finding]:
     if effective >= limits.effective_rows:
         return []
     detail = f"The weights of the rows leave as much as {effective:.1%} of them"
-    severity: Severity = "severe" if total == 0 else "warning"
+    # Validation rows show whether the weights are meant so; without any they may be, as of unlabelled rows.
+    severity: Severity = "severe" if total == 0 or context.x_val is not None else "warning"
     return [finding("row-weights", severity, ["targets"], evidence, detail=detail)]
 
 

@@ -27,7 +27,7 @@ _MAY_BE: Final = ("sigmoid", None)
 
 
 def check_singular(context: Context) -> list[Finding]:
-    """A root, logarithm or power of 0 in the loss or in a layer, where gradients become NaN."""
+    """An operation with an infinite derivative, such as a root of 0, where gradients become NaN."""
     if context.probe is None or not len(context.probe) or check_finite(context):
         return []
     norms, gradients = (context.probe.values[name][0] for name in ("weight_norm", "weight_gradient_norm"))
@@ -37,7 +37,9 @@ def check_singular(context: Context) -> list[Finding]:
     found = _found(context)
     if found is None:
         return []
-    evidence = [Evidence("zeros among its inputs", found.count, 0, f"of {found.size} numbers")]
+    evidence = [
+        Evidence("inputs where its derivative is infinite", found.count, 0, f"of {found.size} numbers")
+    ]
     words = {"name": found.name, "place": f" ({found.line})" if found.line else "", "count": found.count}
     return [finding("infinite-derivative", "severe", ["loss"], evidence, **words)]
 

@@ -22,12 +22,15 @@ def check_read(context: Context) -> list[Finding]:
     if reading is None or not np.isfinite(reading.by_step).all() or not reading.by_step.any():
         return []
     read, content = reading.by_step > 0, reading.content
-    ignoring = _only_padding(context, reading)
+    faded = reading.by_step[read].min() < _FADED * reading.by_step.max()
+    recurrent = any(isinstance(one.layer, RECURRENT) for one in context.layers)
+    # A gradient that fades through long padding underflows before it comes to the content: that is no mask.
+    ignoring = 0.0 if faded and recurrent else _only_padding(context, reading)
     if ignoring > context.thresholds.padding_read:
         name = "share of the padded rows in which only the padding is read"
         evidence = [seen(context.thresholds, "padding_read", name, ignoring)]
         return [finding("inverted-mask", "severe", ["data"], evidence, share=ignoring)]
-    if reading.by_step[read].min() < _FADED * reading.by_step.max():
+    if faded:
         return []  # it fades out: further steps may be read, but their gradient underflows
     steps: np.ndarray = np.asarray(read.any(axis=0))
     unread = float((~steps & content.any(axis=0)).sum() / len(steps))
@@ -97,36 +100,33 @@ def check_time(context: Context) -> list[Finding]:
     profile = through_time(reading)
     known = profile[~np.isnan(profile)]
     if not np.isfinite(reading.by_step).all():
-        evidence = [
-            Evidence("steps with a gradient that is not finite", int((~np.isfinite(reading.by_step)).sum()))
-        ]
-        return [
-            finding(
-                "exploding-through-time",
-                "severe",
-                layers,
-                evidence,
-                detail="The gradient by the first steps is NaN or infinite",
-            )
-        ]
+        count = int((~np.isfinite(reading.by_step)).sum())
+        evidence = [Evidence("steps with a gradient that is not finite", count)]
+        detail = "The gradient by the first steps is NaN or infinite"
+        return [finding("exploding-through-time", "severe", layers, evidence, detail=detail)]
     if len(known) < limits.time_steps or known.max() <= 0:
         return []
-    near, far = (
-        float(np.median(known[: max(1, len(known) // 8)])),
-        float(np.median(known[-max(1, len(known) // 8) :])),
-    )
+    few = max(1, len(known) // 8)
+    near, far = float(np.median(known[:few])), float(np.median(known[-few:]))
     if near > 0 and far / near > limits.time_growth:
-        evidence = [
-            seen(limits, "time_growth", "gradient by the first steps over that by the last", far / near)
-        ]
+        name = "gradient by the first steps over that by the last"
+        evidence = [seen(limits, "time_growth", name, far / near)]
         detail = f"It is {far / near:.3g} times as large at the first steps as at the last"
         return [finding("exploding-through-time", "warning", layers, evidence, detail=detail)]
     horizon = int(np.flatnonzero(known >= _FAR * known.max()).max()) + 1
-    if horizon >= limits.time_horizon and (horizon >= len(known) / 5 or len(known) < limits.long_sequence):
+    if horizon >= len(known):
         return []
     evidence = [seen(limits, "time_horizon", "steps back from which a gradient arrives", horizon)]
-    far = horizon < limits.time_horizon or len(known) >= limits.long_sequence
-    severity: Severity = "warning" if far else "note"
+    by_step = np.median(np.where(reading.content, reading.by_step, 0.0), axis=0)
+    gain = gain_of_steps(context, by_step >= _FAR * by_step.max())
+    lost = bool(gain > limits.order_gain)
+    if np.isfinite(gain):
+        evidence.append(seen(limits, "order_gain", "skill of trees that is lost without the others", gain))
+    elif len(known) >= limits.long_sequence:
+        lost = horizon < len(known) / 5
+    if not lost and horizon >= limits.time_horizon:
+        return []
+    severity: Severity = "warning" if lost or not np.isfinite(gain) else "note"
     return [finding("vanishing-through-time", severity, layers, evidence, horizon=horizon, steps=len(known))]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.checks.probe import CHECKS as PROBE_CHECKS
-from kilter._diagnosis.checks.probe import first_bad_layer, hidden_positions
+from kilter._diagnosis.checks.probe import can_die, first_bad_layer, hidden_positions
 from kilter._diagnosis.context import Check, Context
 from kilter._diagnosis.thresholds import seen
 from kilter._records import Finding, Measurements, Severity
@@ -111,7 +111,9 @@ def check_units(context: Context) -> list[Finding]:
         worse = {
             found.layers[place]: float(share[-1])
             for place, share in zip(places, shares.T, strict=True)
-            if share[-1] > limits.unit_share_trained and share[0] <= limits.unit_share_trained
+            if share[-1] > limits.unit_share_trained
+            and share[0] <= limits.unit_share_trained
+            and (name != "dead" or can_die(context, found.layers[place]))
         }
         if worse:
             layer = max(worse, key=worse.__getitem__)

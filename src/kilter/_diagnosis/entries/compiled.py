@@ -37,6 +37,11 @@ MODEL: Final[dict[str, Text]] = {
         "{where} run {when}: {detail}. Write call(self, inputs, training=False), and pass "
         "training=training to each of them.",
     ),
+    "dropout-at-output": (
+        "dropout on the predictions", ("ease-regularization",), "Srivastava et al. 2014, Dropout, section 4",
+        "{where} changes the predictions themselves at random while the model trains, and no weight can make "
+        "up for that. Put it before the last layer with weights.",
+    ),
     "foreign-optimizer": (
         "optimiser of another model", ("recompile",), _OPTIMIZERS,
         "The optimiser was built for the {count} weights of another model and knows none of this model's. "
@@ -45,21 +50,26 @@ MODEL: Final[dict[str, Text]] = {
 }
 PROBE: Final[dict[str, Text]] = {
     "loss-ignores-prediction": (
-        "loss does not depend on the prediction", (), f"{_BOOK}, section 6.2.1",
+        "loss does not depend on the prediction", ("replace-loss",), f"{_BOOK}, section 6.2.1",
         "{name}: the loss stays {value:.4g} whatever the prediction, so there is no gradient.",
     ),
     "loss-not-differentiable": (
-        "loss without gradient", (), f"{_BOOK}, section 6.2.1",
+        "loss without gradient", ("replace-loss",), f"{_BOOK}, section 6.2.1",
         "{name}: the loss depends on the prediction only through step functions (such as round, argmax or "
         "a comparison), whose gradient is 0.",
     ),
     "loss-sign": (
-        "sign of the loss is wrong", (), f"{_BOOK}, section 8.1",
+        "sign of the loss is wrong", ("replace-loss",), f"{_BOOK}, section 8.1",
         "{name}: the loss is {right:.4g} for right predictions and {wrong:.4g} for wrong ones. "
         "Minimising it makes the predictions wrong. Negate it.",
     ),
+    "loss-arguments": (
+        "targets and predictions exchanged in the loss", ("replace-loss",), "Keras, keras.io/api/losses",
+        "{name}: the loss is linear in the predictions and curved in the targets, as if one were taken for "
+        "the other. Keras calls it with (y_true, y_pred).",
+    ),
     "loss-axis": (
-        "loss over the wrong axis", (), f"{_BOOK}, section 6.2.2",
+        "loss over the wrong axis", ("replace-loss",), f"{_BOOK}, section 6.2.2",
         "{name}: {detail}.",
     ),
     "loss-not-per-row": (
@@ -67,7 +77,7 @@ PROBE: Final[dict[str, Text]] = {
         "{name}: the loss of {rows} rows has the shape {shape}, not one number per row{detail}.",
     ),
     "loss-not-finite": (
-        "loss is NaN or infinite for a possible prediction", (), f"{_BOOK}, section 8.2.4",
+        "loss is NaN or infinite for a possible prediction", ("replace-loss",), f"{_BOOK}, section 8.2.4",
         "{name}: the loss is {value} for {detail}. Keep the predictions away from it, for instance by "
         "clipping.",
     ),

@@ -16,16 +16,16 @@ TRAINING: Final[dict[str, Text]] = {
         "{detail}. Inspect the rows of this batch; gradient clipping limits the damage.",
     ),
     "weights-not-moving": (
-        "no weight changes", ("recompile", "unfreeze", "find-learning-rate"), _BENGIO,
-        "After {steps} steps every trainable weight still has its initial value: the updates are 0 or "
-        "never applied.",
+        "weights that do not change", ("recompile", "unfreeze", "find-learning-rate"), _BENGIO,
+        "After {steps} steps {detail} still has its initial value, though it is trainable: the updates are "
+        "0, undone by a constraint, or never applied.",
     ),
     "infinite-derivative": (
-        "gradient of 0 is infinite", ("separate-pairs",),
+        "operation with an infinite derivative", ("separate-pairs",),
         "Griewank & Walther 2008, Evaluating derivatives, chapter 14",
-        "The {name}{place} receives 0 in {count} of its inputs. Its derivative there is infinite, so the "
-        "gradient becomes NaN although the loss is finite. Add 1e-7 to its argument, or use "
-        "keras.ops.maximum(x, 1e-7).",
+        "A {name}{place} has an infinite derivative, which {count} of its inputs meet: the gradient becomes "
+        "NaN although the loss is finite. Keep its argument away from there by 1e-7, for instance with "
+        "keras.ops.maximum(x, 1e-7) or keras.ops.clip.",
     ),
     "batch-too-large": (
         "batches too large: too few steps", ("change-batch-size",),

@@ -11,6 +11,12 @@ _LECUN: Final = "LeCun et al. 1998, Efficient backprop, section 4.3"
 
 # fmt: off
 MODEL: Final[dict[str, Text]] = {
+    "narrow-layer": (
+        "layer too narrow for the classes", (),
+        "Bishop 1995, Neural networks for pattern recognition, section 4.1",
+        "{where} leaves {units} number{plural} a row, from which {classes} classes must be told. Give it "
+        "more units.",
+    ),
     "activation-before-softmax": (
         "activation before the output's own activation", ("remove-first-activation", "shift-logits"),
         f"{_BOOK}, section 6.2.2",
@@ -31,6 +37,12 @@ MODEL: Final[dict[str, Text]] = {
     ),
 }
 DATA: Final[dict[str, Text]] = {
+    "ids-as-quantities": (
+        "ids read as quantities", ("embed-ids",),
+        "Guo & Berkhahn 2016, Entity embeddings of categorical variables",
+        "Columns {columns} tell much about the targets by which number they hold, and little by how large it "
+        "is. Such numbers are names: read them with an Embedding.",
+    ),
     "ids-outside-table": (
         "ids outside the table of an Embedding", ("fit-embedding", "project-numbers"),
         "Keras, keras.io/api/layers/core_layers/embedding",
@@ -54,7 +66,8 @@ DATA: Final[dict[str, Text]] = {
         "{detail}. Its predictions stay as they are, although it has targets.",
     ),
     "row-weights": (
-        "weights that silence rows", ("class-weights",), "Kish 1965, Survey sampling, section 11.7",
+        "weights that silence rows", ("equal-weights", "class-weights"),
+        "Kish 1965, Survey sampling, section 11.7",
         "{detail}. Rows of little weight teach little. Look at sample_weight and class_weight.",
     ),
     "sentinel-values": (
@@ -99,6 +112,11 @@ PROBE: Final[dict[str, Text]] = {
         "Keras, keras.io/guides/making_new_layers_and_models_via_subclassing",
         "The prediction for a row changes with the other rows of its batch. One of {where} computes over "
         "axis 0 (a sum, mean, softmax, reshape or attention), which is the rows. Axes of a row start at 1.",
+    ),
+    "rows-alike": (
+        "output does not vary", (), "Ba et al. 2016, Layer normalization, section 3",
+        "{where} returns the same number for every row, so nothing after it can tell rows apart. A "
+        "normalisation over an axis of one number gives 0: scale the inputs over the rows instead.",
     ),
     "from-logits": (
         "from_logits does not fit the outputs", ("fix-from-logits", "repair-output"),

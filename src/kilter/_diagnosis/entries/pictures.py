@@ -51,6 +51,11 @@ MODEL: Final[dict[str, Text]] = {
         "network does best to ignore its code. Give it a weight of at most {most:.2g}, or sum the "
         "reconstruction loss over a row instead of averaging it.",
     ),
+    "kl-sign": (
+        "KL term is subtracted", (), "Kingma & Welling 2014, Auto-encoding variational Bayes",
+        "{where} makes the loss smaller the further its code is from a normal distribution: means and "
+        "variances grow without limit. Negate the KL term.",
+    ),
     "wide-bottleneck": (
         "narrowest layer as wide as the input", (),
         "Goodfellow, Bengio & Courville 2016, Deep learning, section 14.1",
@@ -75,6 +80,12 @@ PROBE: Final[dict[str, Text]] = {
         "Hadsell et al. 2006, Dimensionality reduction by learning an invariant mapping",
         "The loss pushes pairs apart up to a distance of {margin:.3g}, but {detail}. All of them are pushed "
         "for ever, which outweighs the matching ones. Use a margin of the order of the distances.",
+    ),
+    "pairs-not-apart": (
+        "loss pushes no pairs apart", ("contrastive-loss",),
+        "Hadsell et al. 2006, Dimensionality reduction by learning an invariant mapping",
+        "The loss of pairs with the label {label} has no slope at any distance, so one point for all rows is "
+        "the best answer. Use a margin above 0.",
     ),
     "pairs-reversed": (
         "loss pushes matching pairs apart", ("swap-pair-labels",),

@@ -7,9 +7,9 @@ from typing import Any
 
 import keras
 
-from kilter._models.compiling import compiled_like
 from kilter._models.editing import Cut, can_be_cut, cut, linear_chain, open_layers
 from kilter._models.layers import LayerFacts
+from kilter._models.optimizers import compiled_like
 from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import (
     chosen,

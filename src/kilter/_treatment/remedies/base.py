@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from kilter._models.compiling import compiled_like
 from kilter._models.editing import Cut, cut, open_layers
 from kilter._models.layers import LayerFacts
+from kilter._models.optimizers import compiled_like
 from kilter._records import Change, Finding
 from kilter._treatment.subject import Subject
 from kilter.errors import ModelError
@@ -18,6 +18,7 @@ ADAPTED = (
     "normalization = keras.layers.Normalization()\n"
     "normalization.adapt(x_train)  # then put it first in the model"
 )
+_NAMES: Final = {"units": "width", "filters": "width", "negative_slope": "slope", "rate": "dropout"}
 Apply = Callable[[Subject, Finding], Subject | None]
 
 
@@ -80,6 +81,11 @@ def operated(
     return subject.changed(change, model=compiled_like(subject.model, model, **compiled))
 
 
+def rebuilt(kind: Any) -> Cut:
+    """A layer for another input shape: made from its configuration, not duplicated."""
+    return lambda config: [kind.from_config(config)]
+
+
 def paths(layers: Iterable[LayerFacts]) -> tuple[str, ...]:
     """The paths of layers."""
     return tuple(one.path for one in layers)
@@ -90,3 +96,20 @@ def counted(words: Iterable[str]) -> str:
     listed = list(words)
     number = {word: listed.count(word) for word in listed}
     return ", ".join(word if count == 1 else f"{count} × {word}" for word, count in number.items())
+
+
+def differences(given: dict[str, Any], made: Any) -> tuple[list[str], list[str]]:
+    """The values of a layer's configuration that a cut changes, as text, before and after."""
+    if isinstance(made, list):
+        kinds = [type(one).__name__ for one in made if not isinstance(one, dict)]
+        return ["none"], [" + ".join(kind for kind in kinds if kind != "Activation")]
+    keys = [key for key in made if made[key] != given.get(key)]
+    before = [f"{_NAMES.get(key, key)} {_word(given.get(key))}" for key in keys]
+    return before, [f"{_NAMES.get(key, key)} {_word(made[key])}" for key in keys]
+
+
+def _word(value: Any) -> str:
+    """A configuration's value in a word."""
+    if isinstance(value, dict):
+        return str(value.get("class_name", "of its own"))
+    return "none" if value is None else str(value)

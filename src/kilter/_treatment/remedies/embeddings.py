@@ -8,17 +8,22 @@ import jax
 import keras
 import numpy as np
 
+from kilter._diagnosis.checks.ids import id_columns
 from kilter._diagnosis.checks.padding import padding_of
 from kilter._engine.arrays import collect
 from kilter._engine.embedding_ids import IdCheck, WrongIds
-from kilter._models.editing import Cut, can_be_cut
+from kilter._models.copying import fresh_name
+from kilter._models.editing import Cut, can_be_cut, open_layers
 from kilter._models.layers import RECURRENT, LayerFacts
 from kilter._records import Change, Finding
-from kilter._treatment.remedies.base import operated, remedies, replaceable
+from kilter._treatment.remedies.base import operated, rebuilt, remedies, replaceable
+from kilter._treatment.remedies.inputs import statistics
+from kilter._treatment.remedies.scales import input_scalings
 from kilter._treatment.subject import Subject
 
 _MOST_IDS = 1_000_000
 _PROBED: Final = 64  # rows
+_ID_WIDTH: Final = 8
 _LEAST_FACTOR: Final = 3.0  # by which positions are louder than tokens
 
 
@@ -57,6 +62,53 @@ def _fitted(size: int, shift: int) -> Cut:
         return [keras.layers.Rescaling(1.0, offset=float(shift), dtype="float32"), table] if shift else table
 
     return change
+
+
+def embed_ids(subject: Subject, finding: Finding) -> Subject | None:
+    """An Embedding in front for columns of ids that are read as quantities; other columns are standardised.
+
+    Ids outside the known range read a row of the table too. The layers behind are rebuilt for the new width.
+    """
+    arrays = [np.asarray(one) for one in jax.tree.leaves(subject.x)]
+    found = id_columns(subject.layers, arrays, subject.facts[1])
+    if not found or not can_be_cut(subject.model) or len(arrays) != len(subject.model.inputs):
+        return None
+    held = [np.asarray(one) for one in jax.tree.leaves(subject.x_val)]
+    columns = [[one.column for one in found if one.place == place] for place in range(len(arrays))]
+    front = [
+        _embedded(np.concatenate(pair), ids, fresh_name(subject.model, f"ids_{place}")) if ids else None
+        for place, (pair, ids) in enumerate(zip(zip(arrays, held, strict=True), columns, strict=True))
+    ]
+    cuts: dict[Any, Cut] = {one: rebuilt(type(one)) for one in open_layers(subject.model) if one.weights}
+    cuts |= {one.layer: lambda _: None for one in input_scalings(subject)}
+    change = Change(
+        remedy="embed-ids",
+        where=("data",),
+        before=f"{len(found)} columns of ids read as quantities",
+        after=f"each id a row of {_ID_WIDTH} weights, by an Embedding in the model",
+        snippet=f"ids = keras.layers.Embedding(x_train[:, {found[0].column}].max() + 1, {_ID_WIDTH})"
+        "  # one for each column of ids, joined with the other columns",
+    )
+    return operated(subject, change, cuts, front=front)
+
+
+def _embedded(table: np.ndarray, ids: list[int], name: str) -> keras.Model:
+    """A model that looks up the columns ``ids`` of an input and standardises the others."""
+    low, high = table[:, ids].min(axis=0), table[:, ids].max(axis=0)
+    sizes = (high - low + 1).astype(int)
+    offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]]) - low
+    given = keras.Input(table.shape[1:])
+    known = keras.ops.take(given, ids, axis=-1)
+    rows = keras.layers.Rescaling(1.0, offset=offsets.tolist(), dtype="float32")(known)
+    inside = keras.layers.ReLU(max_value=float(sizes.sum() - 1), dtype="float32")(rows)
+    parts = [keras.layers.Flatten()(keras.layers.Embedding(int(sizes.sum()), _ID_WIDTH)(inside))]
+    rest = [one for one in range(table.shape[1]) if one not in ids]
+    if rest:
+        mean, variance = statistics(table[:, rest], -1)
+        scale = keras.layers.Normalization(axis=-1, mean=mean, variance=variance)
+        parts.append(scale(keras.ops.take(given, rest, axis=-1)))
+    joined = parts[0] if len(parts) == 1 else keras.layers.Concatenate()(parts)
+    return keras.Model(given, joined, name=name)
 
 
 def project_numbers(subject: Subject, finding: Finding) -> Subject | None:
@@ -206,4 +258,6 @@ def _loudness(subject: Subject, table: Any, total: Any) -> float:
     return after / tokens if tokens > 0 else 0.0
 
 
-REMEDIES = remedies(fit_embedding, project_numbers, mask_padding, scale_embedding, needs_surgery=True)
+REMEDIES = remedies(
+    fit_embedding, embed_ids, project_numbers, mask_padding, scale_embedding, needs_surgery=True
+)

@@ -12,10 +12,10 @@ from kilter._diagnosis.checks.endings import are_probabilities, last_two
 from kilter._diagnosis.checks.output import BINARY
 from kilter._engine.arrays import pick
 from kilter._engine.inference import predict_unchanged
-from kilter._models.compiling import compiled_like
 from kilter._models.copying import fresh_name
 from kilter._models.editing import Cut, can_be_cut, open_layers
 from kilter._models.layers import WEIGHTED
+from kilter._models.optimizers import compiled_like
 from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import operated, remedies, replaceable
 from kilter._treatment.subject import Subject

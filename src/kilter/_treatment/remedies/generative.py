@@ -9,13 +9,15 @@ import keras
 import numpy as np
 
 from kilter._diagnosis.checks.generative import explained, kl_weight
-from kilter._models.compiling import compiled_like
+from kilter._diagnosis.checks.pairs import idle_label
 from kilter._models.copying import fresh_name
 from kilter._models.editing import can_be_cut
 from kilter._models.layers import loss_weights
+from kilter._models.optimizers import compiled_like
 from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import operated, remedies
 from kilter._treatment.subject import Subject
+from kilter.nn.losses import Contrastive
 
 # The noise that a KL term stands for afterwards, over the variance that a code can explain.
 _NOISE: Final = 0.01
@@ -63,4 +65,20 @@ def separate_pairs(subject: Subject, finding: Finding) -> Subject | None:
     return operated(subject, change, {}, front=[None, layer])
 
 
-REMEDIES = remedies(weigh_reconstruction) | remedies(separate_pairs, needs_surgery=True)
+def contrastive_loss(subject: Subject, finding: Finding) -> Subject | None:
+    """The contrastive loss with a margin of 1 for a loss that pulls pairs together and pushes none apart."""
+    outputs = subject.facts[1]
+    idle = idle_label(subject.model, outputs[0]) if len(outputs) == 1 else None
+    if idle is None:
+        return None
+    loss = Contrastive(near=1 - idle)
+    change = Change(
+        remedy="contrastive-loss",
+        where=("loss",),
+        before=f"no pair with the label {idle} is pushed apart",
+        after="pushed apart up to a distance of 1",
+    )
+    return subject.changed(change, model=compiled_like(subject.model, subject.copy(), loss=loss))
+
+
+REMEDIES = remedies(weigh_reconstruction, contrastive_loss) | remedies(separate_pairs, needs_surgery=True)

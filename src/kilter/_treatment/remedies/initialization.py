@@ -8,8 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from kilter._models.compiling import compiled_like
 from kilter._models.layers import LayerFacts
+from kilter._models.optimizers import compiled_like
 from kilter._models.variables import assign, draw
 from kilter._records import Change, Finding
 from kilter._treatment.policy import RemedyPolicy

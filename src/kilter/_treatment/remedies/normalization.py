@@ -8,9 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from kilter._models.compiling import compiled_like
 from kilter._models.editing import Cut, can_be_cut, cut
 from kilter._models.layers import CONVOLUTIONS, NORMALIZATIONS, LayerFacts, own_activation
+from kilter._models.optimizers import compiled_like
 from kilter._models.variables import assign
 from kilter._records import Change, Finding
 from kilter._treatment.policy import RemedyPolicy

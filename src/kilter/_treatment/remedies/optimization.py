@@ -9,14 +9,13 @@ from typing import Any, Final
 import keras
 
 from kilter._diagnosis.checks.optimizer import usual_rates
-from kilter._models.compiling import compiled_like, fresh_optimizer
+from kilter._models.optimizers import compiled_like, fresh_optimizer
 from kilter._models.variables import pull
 from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import remedies
 from kilter._treatment.subject import Subject, copy_of
 from kilter._tuning.clip_threshold import clip_threshold
-from kilter._tuning.find_lr import find_lr, find_lr_by_steps
-from kilter._tuning.rate_curve import FoundRate
+from kilter._tuning.find_lr import FoundRate, find_lr, find_lr_by_steps
 from kilter.errors import KilterError
 from kilter.recipe.optimizer import DEFAULT_RATES
 

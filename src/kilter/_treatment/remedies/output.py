@@ -10,10 +10,10 @@ import numpy as np
 
 from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, LOGARITHMIC, SPARSE, SQUARES, unfit_loss
 from kilter._diagnosis.targets import TargetFacts, target_facts
-from kilter._models.compiling import compiled_like
 from kilter._models.copying import fresh_name
 from kilter._models.editing import Cut, can_be_cut, cut
 from kilter._models.layers import LayerFacts, OutputFacts, own_activation
+from kilter._models.optimizers import compiled_like
 from kilter._records import Change, Finding
 from kilter._treatment.policy import RemedyPolicy
 from kilter._treatment.remedies.base import remedies, replaceable

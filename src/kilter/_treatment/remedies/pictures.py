@@ -14,9 +14,9 @@ from kilter._diagnosis.checks.alignment import AS_THEY_ARE, Misplaced, misplaced
 from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, SPARSE
 from kilter._diagnosis.targets import target_facts
 from kilter._diagnosis.thresholds import Thresholds
-from kilter._models.compiling import compiled_like
 from kilter._models.editing import Cut, can_be_cut
 from kilter._models.layers import OutputFacts
+from kilter._models.optimizers import compiled_like
 from kilter._models.reading import paired_targets
 from kilter._models.variables import assign
 from kilter._records import Change, Finding

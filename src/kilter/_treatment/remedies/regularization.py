@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,11 +10,20 @@ import jax
 import keras
 import numpy as np
 
-from kilter._diagnosis.checks.architecture import penalty_factor
-from kilter._models.editing import Cut, can_be_cut
+from kilter._diagnosis.easing import Easing
+from kilter._models.editing import Cut, can_be_cut, configuration, open_layers
 from kilter._models.layers import AUGMENTATIONS, CONVOLUTIONS, DROPOUTS, LayerFacts
 from kilter._records import Change, Finding
-from kilter._treatment.remedies.base import chosen, hidden_layers, operated, paths, remedies, replaceable
+from kilter._treatment.remedies.base import (
+    chosen,
+    counted,
+    differences,
+    hidden_layers,
+    operated,
+    paths,
+    remedies,
+    replaceable,
+)
 from kilter._treatment.subject import Subject
 from kilter.data.augmentation import Augmentation, Flip, Shift
 
@@ -107,36 +117,25 @@ def _with(key: str, value: Any) -> Cut:
 def ease_regularization(subject: Subject, finding: Finding) -> Subject | None:
     """Dropout rates above 0.5 become 0.2, and kernel penalties above 0.01 become 1e-4 · Σ weight².
 
-    None if there are none.
+    Rates of recurrent and attention layers too. None if there are none.
     """
     policy = subject.policy.remedies
-    drops = [
-        one
-        for one in subject.layers
-        if isinstance(one.layer, DROPOUTS) and one.layer.rate > policy.most_dropout and not one.repeated
-    ]
-    penalised = [
-        one for one in subject.layers if one.is_weighted and penalty_factor(one.layer) > policy.most_penalty
-    ]
-    if not (drops or penalised) or not can_be_cut(subject.model):
+    easing = Easing(policy.dropout, policy.l2, policy.most_dropout, policy.most_penalty)
+    if not can_be_cut(subject.model):
         return None
-    free = replaceable(subject, [*drops, *penalised])
-    drops, penalised = ([one for one in some if one in free] for some in (drops, penalised))
-    plain = keras.saving.serialize_keras_object(keras.regularizers.L2(policy.l2))
-    cuts = {one.layer: _with("rate", policy.dropout) for one in drops}
-    cuts |= {one.layer: _with("kernel_regularizer", plain) for one in penalised}
-    before = list(dict.fromkeys(f"dropout of {one.layer.rate:g}" for one in drops))  # type: ignore[attr-defined]
-    after = [f"dropout of {policy.dropout:g}"] if drops else []
-    if penalised:
-        before.append(f"penalties above {policy.most_penalty:g}")
-        after.append(f"L2 of {policy.l2:g}")
+    found = {layer: configuration(layer) for layer in open_layers(subject.model)}
+    strong = {layer: one for layer, one in found.items() if one is not None and easing.eased(one) != one}
+    if not strong:
+        return None
+    known = {id(one.layer): one.path for one in subject.layers}
+    before, after = zip(*(differences(one, easing.eased(one)) for one in strong.values()), strict=True)
     change = Change(
         remedy="ease-regularization",
-        where=paths([*drops, *penalised]),
-        before=", ".join(before),
-        after=" and ".join(after),
+        where=tuple(known.get(id(layer), layer.path) for layer in strong),
+        before=counted(itertools.chain(*before)),
+        after=counted(itertools.chain(*after)),
     )
-    return operated(subject, change, cuts)
+    return operated(subject, change, dict.fromkeys(strong, easing.eased))
 
 
 def augment(subject: Subject, finding: Finding) -> Subject | None:

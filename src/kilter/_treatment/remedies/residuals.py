@@ -6,9 +6,9 @@ from typing import Any
 
 import keras
 
-from kilter._models.compiling import compiled_like
 from kilter._models.copying import input_like
 from kilter._models.editing import cut, linear_chain
+from kilter._models.optimizers import compiled_like
 from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import hidden_layers, remedies, replaceable
 from kilter._treatment.subject import Subject

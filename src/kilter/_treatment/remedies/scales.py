@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import jax
 import keras
 import numpy as np
 
-from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, SPARSE, SQUARES
-from kilter._diagnosis.checks.scales import untrained_loss
+from kilter._diagnosis.checks.output import BINARY, SQUARES
 from kilter._diagnosis.targets import target_facts
 from kilter._diagnosis.values import sentinels, without_sentinels
-from kilter._models.compiling import compiled_like
 from kilter._models.copying import fresh_name
 from kilter._models.editing import Cut, can_be_cut, cut, open_layers
 from kilter._models.layers import (
@@ -20,12 +19,12 @@ from kilter._models.layers import (
     SCALINGS,
     LayerFacts,
     OutputFacts,
-    given_losses,
+    like_losses,
     loss_weights,
-    output_names,
 )
+from kilter._models.optimizers import compiled_like
 from kilter._records import Change, Finding
-from kilter._treatment.remedies.base import operated, remedies, replaceable
+from kilter._treatment.remedies.base import operated, rebuilt, remedies, replaceable
 from kilter._treatment.remedies.inputs import statistics
 from kilter._treatment.subject import Subject
 
@@ -34,9 +33,10 @@ _MARGIN: Final = 0.1
 
 
 def clip_sentinels(subject: Subject, finding: Finding) -> Subject | None:
-    """Layers that clip each column just outside of its other values, and standardise it.
+    """Layers that clip each column just outside of its other values, standardise it, and fill sentinels in.
 
-    A sentinel then differs from the other values by a tenth of their range, no longer by many times of it.
+    A sentinel becomes 0, the mean of the other values. With ``policy.remedies.mark_missing`` it differs from
+    them by a tenth of their range instead.
     """
     if not can_be_cut(subject.model):
         return None
@@ -47,21 +47,23 @@ def clip_sentinels(subject: Subject, finding: Finding) -> Subject | None:
     if not any(found) or _has(subject, "clip"):
         return None
     front = [
-        _clipping(subject, array, index) if columns else None
+        _clipping(subject, array, index, columns) if columns else None
         for index, (array, columns) in enumerate(zip(arrays, found, strict=True))
     ]
     count = sum(map(len, found))
+    marked = subject.policy.remedies.mark_missing
+    meant = "clipped just outside of the other values" if marked else "taken as the mean of the other values"
     change = Change(
         remedy="clip-sentinels",
         where=("data",),
         before=f'{count} columns with values that mean "missing"',
-        after="columns clipped just outside of their other values, and standardised",
+        after=f"these {meant}; columns standardised",
     )
     return operated(subject, change, {}, front=front)
 
 
-def _clipping(subject: Subject, array: np.ndarray, index: int) -> Any:
-    """A model of three layers: columns scaled so that a sentinel falls outside of 0 to 1, clipped, scaled."""
+def _clipping(subject: Subject, array: np.ndarray, index: int, columns: Mapping[int, float]) -> keras.Model:
+    """A model that scales columns so that sentinels fall outside of 0 to 1, clips, standardises and fills."""
     own = without_sentinels(array)
     finite = np.where(np.isfinite(own), own, np.nan)
     low, high = np.nanmin(finite, axis=0), np.nanmax(finite, axis=0)
@@ -70,14 +72,25 @@ def _clipping(subject: Subject, array: np.ndarray, index: int) -> Any:
     scaled = (finite - below) / whole
     mean, deviation = np.nanmean(scaled, axis=0), np.nanstd(scaled, axis=0)
     variance = np.square(np.where(deviation > 0, deviation, 1.0))
-    named = fresh_name(subject.model, f"clip_{index}")
     options: dict[str, Any] = {"axis": -1, "dtype": "float32"}
-    stack = [
-        keras.layers.Normalization(mean=below, variance=np.square(whole), **options),
-        keras.layers.ReLU(max_value=1.0),
-        keras.layers.Normalization(mean=mean, variance=variance, **options),
-    ]
-    return keras.Sequential([keras.Input(array.shape[1:]), *stack], name=named)
+    given = keras.Input(array.shape[1:])
+    clipped = keras.layers.Normalization(mean=below, variance=np.square(whole), **options)(given)
+    clipped = keras.layers.ReLU(max_value=1.0, dtype="float32")(clipped)
+    made = keras.layers.Normalization(mean=mean, variance=variance, **options)(clipped)
+    if not subject.policy.remedies.mark_missing:
+        parts = [made]
+        for above in (False, True):
+            sides = {one for one, value in columns.items() if (value > high[one]) == above}
+            if sides:
+                steep = [(1 + 2 * _MARGIN) / _MARGIN * (one in sides) for one in range(array.shape[1])]
+                # 0 at the end where the sentinels of these columns are, 1 at their other values.
+                scale, offset = (-1, 1) if above else (1, 0)
+                # Keras says float and takes one for each column.
+                offsets: Any = [offset * one if one else 1.0 for one in steep]
+                known = keras.layers.Rescaling([scale * one for one in steep], offsets, dtype="float32")
+                parts.append(keras.layers.ReLU(max_value=1.0, dtype="float32")(known(clipped)))
+        made = keras.layers.Multiply(dtype="float32")(parts)
+    return keras.Model(given, made, name=fresh_name(subject.model, f"clip_{index}"))
 
 
 def _is_looked_up(subject: Subject, index: int) -> bool:
@@ -92,12 +105,7 @@ def refit_scaling(subject: Subject, finding: Finding) -> Subject | None:
     """Scaling layers at the inputs give way to one that fits the training rows."""
     if not can_be_cut(subject.model):
         return None
-    calls = subject.facts[0]
-    chain, waiting = [], [one for one in calls if one.takes_input and isinstance(one.layer, SCALINGS)]
-    while waiting:
-        one = waiting.pop()
-        chain.append(one)
-        waiting += [calls[i] for i in one.consumers if isinstance(calls[i].layer, SCALINGS)]
+    chain = input_scalings(subject)
     arrays = [np.asarray(one) for one in jax.tree.leaves(subject.x)]
     if not chain or len(arrays) != len(subject.model.inputs) or _fits(subject, arrays):
         return None
@@ -115,6 +123,17 @@ def refit_scaling(subject: Subject, finding: Finding) -> Subject | None:
     )
     cuts: dict[Any, Cut] = {one.layer: lambda config: None for one in chain}
     return operated(subject, change, cuts, front=front)
+
+
+def input_scalings(subject: Subject) -> list[LayerFacts]:
+    """The scaling layers that read an input, and those that read their outputs."""
+    calls = subject.facts[0]
+    chain, waiting = [], [one for one in calls if one.takes_input and isinstance(one.layer, SCALINGS)]
+    while waiting:
+        one = waiting.pop()
+        chain.append(one)
+        waiting += [calls[i] for i in one.consumers if isinstance(calls[i].layer, SCALINGS)]
+    return chain
 
 
 def _fits(subject: Subject, arrays: list[np.ndarray]) -> bool:
@@ -158,13 +177,8 @@ def move_channels(subject: Subject, finding: Finding) -> Subject | None:
         after=f"moved to {tuple(array.shape[i] for i in order)} by a layer in the model",
         snippet=f"x_train = np.transpose(x_train, (0, {', '.join(map(str, order))}))",
     )
-    cuts = {one: _anew(type(one)) for one in open_layers(subject.model) if one.weights}
+    cuts = {one: rebuilt(type(one)) for one in open_layers(subject.model) if one.weights}
     return operated(subject, change, cuts, front=[keras.layers.Permute(order, name=name)])
-
-
-def _anew(kind: Any) -> Cut:
-    """A layer for another input shape: made from its configuration, not duplicated."""
-    return lambda config: [kind.from_config(config)]
 
 
 def stretch_output(subject: Subject, finding: Finding) -> Subject | None:
@@ -263,9 +277,7 @@ def rescale_each_output(subject: Subject, finding: Finding) -> Subject | None:
         before="; ".join(words),
         after="outputs scaled to their targets by layers in the model, and losses weighted alike",
     )
-    given: Any = model._compile_config.config  # type: ignore[attr-defined]
-    kept = _like(given["loss"], weights, model)
-    return operated(subject, change, cuts, loss_weights=kept)
+    return operated(subject, change, cuts, loss_weights=like_losses(model, weights))
 
 
 def _end_of(subject: Subject, head: LayerFacts) -> LayerFacts | None:
@@ -295,74 +307,6 @@ def _moments(output: OutputFacts) -> tuple[float, float] | None:
     return (mean, deviation) if deviation > 0 and max(abs(mean), deviation) > 3 else None
 
 
-def _like(losses: Any, weights: list[float], model: Any) -> Any:
-    """The weights in the structure of the losses."""
-    names = output_names(model)
-    return dict(zip(names, weights, strict=True)) if isinstance(losses, dict) and names else list(weights)
-
-
-def balance_losses(subject: Subject, finding: Finding) -> Subject | None:
-    """Loss weights with which every output's loss is 1 before training.
-
-    Where one has the weight 0, the others keep theirs; it gets 1, or less if it outweighed them.
-    """
-    outputs = subject.facts[1]
-    sizes = [untrained_loss(one) for one in outputs]
-    if len(outputs) < 2 or any(size is None or size <= 0 for size in sizes):
-        return None
-    now = loss_weights(subject.model, len(outputs))
-    wanted = [1 / size for size in sizes if size is not None]
-    shares = [weight * size for weight, size in zip(now, sizes, strict=True) if size is not None]
-    if min(shares) > 0 and max(shares) / min(shares) < 2:
-        return None
-    after = "every loss begins at about 1"
-    if min(shares) == 0 < max(shares):
-        least = min(one for one in shares if one > 0)
-        wanted = [weight or min(1.0, least * one) for weight, one in zip(now, wanted, strict=True)]
-        after = "every output trains"
-    given: Any = subject.model._compile_config.config  # type: ignore[attr-defined]
-    change = Change(
-        remedy="balance-losses",
-        where=("loss",),
-        before=f"loss weights {', '.join(f'{one:.3g}' for one in now)}",
-        after=f"loss weights {', '.join(f'{one:.3g}' for one in wanted)}: {after}",
-    )
-    kept = _like(given["loss"], wanted, subject.model)
-    return subject.changed(change, model=compiled_like(subject.model, subject.copy(), loss_weights=kept))
-
-
-def add_loss(subject: Subject, finding: Finding) -> Subject | None:
-    """A loss for each output with targets that has none, as its activation and targets call for."""
-    outputs, names = subject.facts[1], output_names(subject.model)
-    lacking = [one for one in outputs if one.loss is None and one.targets is not None]
-    if not lacking or len(names) != len(outputs) or len(lacking) == len(outputs):
-        return None
-    made = [
-        given if one.loss is not None else _usual_loss(one)
-        for one, given in zip(outputs, given_losses(subject.model, len(outputs)), strict=True)
-    ]
-    added = [
-        f"{name}: {loss}" for name, one, loss in zip(names, outputs, made, strict=True) if one.loss is None
-    ]
-    change = Change(
-        remedy="add-loss",
-        where=tuple(one.where for one in lacking),
-        before="no loss",
-        after=", ".join(added),
-    )
-    given: Any = subject.model._compile_config.config["loss"]  # type: ignore[attr-defined]
-    losses = dict(zip(names, made, strict=True)) if isinstance(given, dict) else made
-    return subject.changed(change, model=compiled_like(subject.model, subject.copy(), loss=losses))
-
-
-def _usual_loss(output: OutputFacts) -> str:
-    facts = target_facts(output.targets)
-    if output.activation == "softmax":
-        return SPARSE[0] if facts is not None and facts.width == 1 else CATEGORICAL[0]
-    shares = facts is not None and facts.low >= 0 and facts.high <= 1
-    return BINARY[0] if output.activation == "sigmoid" and shares else SQUARES[0]
-
-
 REMEDIES = remedies(
     clip_sentinels,
     refit_scaling,
@@ -370,4 +314,4 @@ REMEDIES = remedies(
     stretch_output,
     rescale_each_output,
     needs_surgery=True,
-) | remedies(rescale_targets, balance_losses, add_loss)
+) | remedies(rescale_targets)

@@ -9,9 +9,9 @@ import keras
 import numpy as np
 
 from kilter._diagnosis.sibling import CLIP
-from kilter._models.compiling import compiled_like, fresh_optimizer
 from kilter._models.editing import Cut, can_be_cut, open_layers
 from kilter._models.layers import ATTENTION, RECURRENT, LayerFacts
+from kilter._models.optimizers import compiled_like, fresh_optimizer
 from kilter._models.variables import assign, draw
 from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import chosen, counted, operated, paths, remedies

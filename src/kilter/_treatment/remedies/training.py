@@ -13,7 +13,7 @@ from kilter._diagnosis.targets import labels
 from kilter._diagnosis.thresholds import Thresholds
 from kilter._engine.training_spec import EarlyStopping
 from kilter._models.code import compile_code
-from kilter._models.compiling import compiled_like
+from kilter._models.optimizers import compiled_like
 from kilter._models.tracing import fixed_batch_size
 from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import remedies
@@ -115,6 +115,22 @@ def class_weights(subject: Subject, finding: Finding) -> Subject | None:
     return subject.changed(change, training={"class_weight": weights})
 
 
+def equal_weights(subject: Subject, finding: Finding) -> Subject | None:
+    """Train on all rows alike: without the weights of rows and classes. None if there are none."""
+    given = subject.training
+    named = [name for name in ("sample_weight", "class_weight") if getattr(given, name) is not None]
+    if not named:
+        return None
+    change = Change(
+        remedy="equal-weights",
+        where=("data",),
+        before=f"weights of rows that silence most of them ({', '.join(named)})",
+        after="every row counts the same",
+        snippet=f"model.fit(x_train, y_train)  # without {' and '.join(named)}",
+    )
+    return subject.changed(change, training=dict.fromkeys(named))
+
+
 def unfreeze(subject: Subject, finding: Finding) -> Subject | None:
     """Make every layer trainable, and compile again."""
     frozen = [layer for layer in subject.model._flatten_layers() if not layer.trainable]
@@ -149,4 +165,6 @@ def recompile(subject: Subject, finding: Finding) -> Subject | None:
     return subject.changed(change, model=subject.copy())
 
 
-REMEDIES = remedies(change_batch_size, shuffle, stop_early, train_longer, class_weights, unfreeze, recompile)
+REMEDIES = remedies(change_batch_size, shuffle, stop_early, train_longer, class_weights) | remedies(
+    equal_weights, unfreeze, recompile
+)

@@ -7,8 +7,8 @@ from typing import Any, Final
 import keras
 
 from kilter._diagnosis.checks.updates import penalties
-from kilter._models.compiling import compiled_like, fresh_optimizer
 from kilter._models.editing import Cut, can_be_cut
+from kilter._models.optimizers import compiled_like, fresh_optimizer
 from kilter._records import Change, Finding
 from kilter._treatment.remedies.base import chosen, operated, paths, remedies, replaceable
 from kilter._treatment.subject import Subject, copy_of

@@ -3,8 +3,6 @@
 A task is a file here and its name in ``recipe/pretrain.py``.
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import Any, Final, NamedTuple, get_args
 
@@ -16,8 +14,7 @@ from kilter.data.augmentation import Augmentation
 from kilter.errors import DataError, OptionError
 from kilter.nn.blocks import Seeds
 from kilter.pretrain.decoder import as_model
-from kilter.pretrain.pretext import Judged, Task
-from kilter.pretrain.running import Subject
+from kilter.pretrain.running import Judged, Subject, Task
 from kilter.recipe import pretrain as recipe
 
 

@@ -1,7 +1,5 @@
 """Task "contrastive": which of the batch's views shows the same image (SimCLR)?"""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,8 +24,7 @@ from kilter.data.augmentation import (
 from kilter.errors import OptionError
 from kilter.nn.blocks import Seeds
 from kilter.pretrain.decoder import as_model
-from kilter.pretrain.pretext import Judged
-from kilter.pretrain.running import Subject
+from kilter.pretrain.running import Judged, Subject
 from kilter.pretrain.targets import value_range
 from kilter.pretrain.tasks.base import Options, Setting, classified, flat, image_shape
 

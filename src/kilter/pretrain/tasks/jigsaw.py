@@ -1,7 +1,5 @@
 """Task "jigsaw": by which permutation were an image's tiles shuffled?"""
 
-from __future__ import annotations
-
 import itertools
 import math
 from dataclasses import dataclass
@@ -12,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kilter._validation import whole_number
-from kilter.pretrain.pretext import Judged
-from kilter.pretrain.running import Subject
+from kilter.pretrain.running import Judged, Subject
 from kilter.pretrain.tasks.base import Options, Setting, check_divides, classified, image_shape, linear_head
 
 PERMUTATIONS: Final = 30

@@ -1,7 +1,5 @@
 """Task "masked-patch": what is under the masked squares of an image?"""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +10,7 @@ from kilter._validation import number, whole_number
 from kilter.data.scaling import moments
 from kilter.nn.blocks import Seeds
 from kilter.pretrain.decoder import decoder_layers, links
-from kilter.pretrain.pretext import Judged
-from kilter.pretrain.running import Subject, baseline_error
+from kilter.pretrain.running import Judged, Subject, baseline_error
 from kilter.pretrain.targets import Targets, targets_for
 from kilter.pretrain.tasks.base import Options, Setting, check_divides, image_shape
 

@@ -1,15 +1,12 @@
 """Task "pairs": do two rows belong to the same group?"""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from kilter.pretrain.pretext import Judged
-from kilter.pretrain.running import Subject
+from kilter.pretrain.running import Judged, Subject
 from kilter.pretrain.tasks.base import Options, Setting, linear_head
 
 

@@ -1,14 +1,12 @@
 """The autoencoder's task: reconstruct rows, possibly from a corrupted copy and with sparse codes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import jax
 import jax.numpy as jnp
 
-from kilter.pretrain.pretext import Judged
+from kilter.pretrain.running import Judged
 from kilter.pretrain.targets import Targets
 
 Corruption = Literal["gaussian", "masking"]

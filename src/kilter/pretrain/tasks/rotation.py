@@ -1,7 +1,5 @@
 """Task "rotation": by how many quarter turns was an image rotated?"""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from kilter.errors import DataError
-from kilter.pretrain.pretext import Judged
-from kilter.pretrain.running import Subject
+from kilter.pretrain.running import Judged, Subject
 from kilter.pretrain.tasks.base import Options, Setting, classified, image_shape, linear_head
 
 QUARTERS = 4

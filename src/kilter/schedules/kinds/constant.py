@@ -1,10 +1,8 @@
 """A constant learning rate: the optimiser's own."""
 
-from __future__ import annotations
-
 from typing import Any
 
-from kilter.schedules.settings import ScheduleKind
+from kilter.schedules.registry import ScheduleKind
 
 
 def _none(rate: float, epochs: int, steps_per_epoch: int, **settings: Any) -> None:

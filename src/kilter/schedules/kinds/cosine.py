@@ -1,7 +1,5 @@
 """Cosine schedule with an optional linear warm-up (Loshchilov & Hutter 2017, one period)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +8,9 @@ import jax.numpy as jnp
 import keras
 
 from kilter.errors import OptionError
-from kilter.schedules import settings as rules
+from kilter.schedules import registry as rules
 from kilter.schedules.base import Schedule
-from kilter.schedules.settings import ScheduleKind, Setting, check, from_rate, holding
+from kilter.schedules.registry import ScheduleKind, Setting, check, from_rate, holding
 
 
 @keras.saving.register_keras_serializable(package="kilter")

@@ -1,7 +1,5 @@
 """Exponential schedule: the rate is multiplied by a factor in every period."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +7,7 @@ import jax
 import keras
 
 from kilter.schedules.base import Schedule, decaying
-from kilter.schedules.settings import POSITIVE, SHARE, STAIRCASE, ScheduleKind, Setting, from_rate
+from kilter.schedules.registry import POSITIVE, SHARE, STAIRCASE, ScheduleKind, Setting, from_rate
 
 
 @keras.saving.register_keras_serializable(package="kilter")

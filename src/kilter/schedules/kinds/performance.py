@@ -1,16 +1,14 @@
 """Performance scheduling: a smaller rate when the validation loss has stopped falling."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
 from kilter._validation import one_of
-from kilter.schedules.settings import NOT_NEGATIVE, POSITIVE_WHOLE, SHARE, WHOLE, ScheduleKind, Setting, check
+from kilter.schedules.registry import NOT_NEGATIVE, POSITIVE_WHOLE, SHARE, WHOLE, ScheduleKind, Setting, check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +30,7 @@ class Performance:
     waited: int = 0
     resting: int = 0
 
-    def saw(self, logs: Mapping[str, Any], rate: float) -> tuple[Performance, float]:
+    def saw(self, logs: Mapping[str, Any], rate: float) -> tuple[Self, float]:
         """The rule after an epoch with ``rate`` that gave ``logs``, and the next epoch's rate.
 
         An epoch without the monitored value (validation every k epochs) changes nothing; a value that is not
@@ -52,7 +50,7 @@ class Performance:
             return replace(self, waited=waited, resting=0), rate
         return replace(self, waited=0, resting=self.cooldown), max(rate * self.factor, self.min_rate)
 
-    def replayed(self, epochs: Iterable[Mapping[str, Any]]) -> Performance:
+    def replayed(self, epochs: Iterable[Mapping[str, Any]]) -> Self:
         """The rule after ``epochs``: the logs of each, with the ``learning_rate`` it was trained with."""
         rule = self
         for logs in epochs:

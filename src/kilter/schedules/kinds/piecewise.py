@@ -1,7 +1,5 @@
 """Piecewise constant schedule: the rate changes at given times."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +10,7 @@ import keras
 
 from kilter.errors import OptionError
 from kilter.schedules.base import Schedule
-from kilter.schedules.settings import POSITIVE, ScheduleKind, Setting, check, holding
+from kilter.schedules.registry import POSITIVE, ScheduleKind, Setting, check, holding
 
 
 @keras.saving.register_keras_serializable(package="kilter")

@@ -1,4 +1,4 @@
-"""Columns that alone predict the target almost perfectly: often known only after the target is."""
+"""Columns that are related to the target: all that are, or that alone predict it almost perfectly (leaks)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import warnings
 from typing import Final
 
 import numpy as np
-from sklearn.feature_selection import f_classif, f_regression
+from sklearn.feature_selection import SelectFdr, f_classif, f_regression
 from sklearn.metrics import balanced_accuracy_score, r2_score
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
@@ -17,6 +17,8 @@ from kilter.data.splitting import draw_rows
 
 # A tree of one column that finds so large a share of each class in rows it has not seen (or reaches this R2).
 ALMOST_PERFECT: Final = 0.99
+# Of the related features, at most this share is expected to be unrelated.
+FALSE_DISCOVERIES: Final = 0.1
 # Fewer rows prove nothing; more than the second number take time and change nothing. Of wide tables only the
 # columns with the strongest relation are tried.
 _FEWEST, _ROWS, _TRIED = 40, 4000, 20
@@ -48,13 +50,34 @@ def leak_notes(train: Dataset, encoding: TableEncoding | None) -> tuple[str, ...
     )
 
 
+def related_features(train: Dataset) -> np.ndarray:
+    """A mask, bool ``[features]``, of the features that an F-test relates to the target.
+
+    The false discovery rate is held at FALSE_DISCOVERIES (Benjamini and Hochberg 1995). All if none is
+    related. ``train``: the training part alone, or held-out rows would have chosen the features too.
+    """
+    assert train.y is not None
+    found = np.zeros(train.x.shape[1], bool)
+    for target in np.atleast_2d(train.y.T):
+        select = SelectFdr(
+            lambda x, y: _f_test(x, y, train.task == "classification"), alpha=FALSE_DISCOVERIES
+        )
+        found |= select.fit(train.x, target).get_support()
+    return found if found.any() else ~found
+
+
+def _f_test(x: np.ndarray, y: np.ndarray, classes: bool) -> tuple[np.ndarray, np.ndarray]:
+    """F and p of each feature; NaN for constant ones."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        return (f_classif if classes else f_regression)(x, y)
+
+
 def _strongest(
     x: np.ndarray, y: np.ndarray, encoding: TableEncoding, classes: bool
 ) -> list[tuple[Column, np.ndarray]]:
     """The columns with the largest F of their best feature, and their features."""
-    with warnings.catch_warnings(), np.errstate(all="ignore"):  # constant features have no F
-        warnings.simplefilter("ignore")
-        strength = np.nan_to_num((f_classif if classes else f_regression)(x, y)[0], nan=0.0, posinf=np.inf)
+    strength = np.nan_to_num(_f_test(x, y, classes)[0], nan=0.0, posinf=np.inf)
     ends = np.cumsum([len(column.features) for column in encoding.columns])
     places = [
         slice(end - len(column.features), end) for column, end in zip(encoding.columns, ends, strict=True)
