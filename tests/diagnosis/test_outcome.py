@@ -151,6 +151,9 @@ def test_what_can_be_learnt_is_told_from_noise():
     crossed = ((flat[:, 0] > 0) ^ (flat[:, 1] > 0)).astype("int64")
     for y in ((flat[:, 0] > 0).astype("int64"), ring, crossed):
         assert told(flat, y).learnable is True
+    ids = random.integers(0, 30, (300, 2)).astype("float32")
+    named = (random.normal(size=30)[ids.astype(int)].sum(axis=1) > 0).astype("int64")
+    assert told(ids, named).learnable is True
     # An exact test rejects noise as often as its level says: 5 of 100 at 0.05.
     wrong = [told(flat, random.permutation(ring), seed).p <= 0.05 for seed in range(12)]
     assert sum(wrong) <= 3

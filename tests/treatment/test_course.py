@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from keras import layers
 
 from kilter._compare.statistics import Spending
 from kilter._diagnosis.diagnose import Examined
@@ -14,6 +15,7 @@ from kilter._engine.history import History
 from kilter._models.variables import pull
 from kilter._records import Change, Diagnosis, Finding
 from kilter._treatment.course import Round, Steps, _Course, course
+from kilter._treatment.full_runs import FullRuns
 from kilter._treatment.full_training import AsGiven, Trained
 from kilter._treatment.minimal import Minimal
 from kilter._treatment.plan import LATE, STRUCTURAL, RemedySet
@@ -231,3 +233,25 @@ def test_a_certain_repair_that_short_trials_do_not_show_is_decided_by_full_train
     assert run(0.9, None, "chosen", found=found, full=full)[0] == (["repair-output"] if late else [])
     assert run(0.9, None, "chosen", found=found, full=full, plain=0.5)[0] == []  # it gains nothing in full
     assert run(0.9, None, found=found, full=full)[0] == CHOSEN  # proven in short trials
+
+
+@pytest.mark.parametrize(
+    ("first", "again", "rate"), [(0.7, 0.9, 0.0), (0.7, 0.705, 0.2), (0.7, 0.6, 0.2), (0.99, 1.0, 0.2)]
+)
+def test_a_change_is_made_in_another_way_where_that_gets_clearly_further(
+    first: float, again: float, rate: float
+):
+    def trained(one: Subject, score: float) -> Trained:
+        return Trained(one, one.model, pull(one.model), History(), score)
+
+    original = subject(dense(between=(lambda: layers.Dropout(0.9),)))
+    remedy_set, scoring = RemedySet(REMEDIES), Scoring("val_accuracy", 0.1)
+    eased = remedy_set.give("ease-regularization", original, SEVERE.findings[0])
+    assert eased is not None
+    begin = Round(original, trained(original, 0.1), trials("better"))
+    runs = FullRuns(begin, SEVERE, Tools(remedy_set, scoring), scoring, lambda one, _: trained(one, again))
+    found = runs.varied(Round(eased, trained(eased, first), trials("better")))
+    assert {one.rate for one in found.subject.model.layers if isinstance(one, layers.Dropout)} == {rate}
+    assert found.trained is not None
+    assert found.trained.score == (again if rate == 0 else first)
+    assert len(found.trials.tried) == (first < 0.98)

@@ -19,6 +19,8 @@ from kilter._engine.training_spec import TrainingSpec
 from kilter._models.variables import pull
 from kilter._treatment.full_training import AsGiven, Trained
 from kilter._treatment.own_measures import kind_of, own_answers, own_measures
+from kilter._treatment.policy import Policy
+from kilter._treatment.request import subject_of
 from kilter._treatment.safeguard import _direction, compared, measured, safest
 from kilter._treatment.scoring import scoring_of
 from kilter._treatment.subject import Subject
@@ -273,6 +275,28 @@ def test_of_several_outputs_each_may_lose_no_more_than_what_matters(wrong, decid
     given, now = (measured(came, one, one.model) for one in (came, changed))
     found = compared(given, now, deciding=[given[0].name] if decides else [])
     assert found[0].verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("learnt", "wrong", "verdict"), [(False, 6, "alike"), (False, 20, "worse"), (True, 6, "worse")]
+)
+def test_an_output_that_learns_for_the_first_time_may_cost_others_a_little(learnt, wrong, verdict):
+    def both(rows: np.ndarray, second: np.ndarray) -> Subject:
+        return echo([flipped(EVEN, rows), flipped(EVEN, second)], [EVEN, EVEN], [BCE, BCE])
+
+    before = np.arange(6) if learnt else np.arange(ROWS // 2)  # half of the rows wrong: nothing learnt
+    came, changed = both(np.arange(4), before), both(np.arange(wrong) + 60, np.arange(1))
+    given, now = (measured(came, one, one.model) for one in (came, changed))
+    assert compared(given, now, deciding=[one.name for one in given])[0].verdict == verdict
+
+
+def test_validation_rows_of_weight_0_are_not_judged():
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    x, y, weights = np.arange(20.0).reshape(10, 2), np.arange(10.0), np.array([0.0, 1.0] * 5)
+    for held, wanted in (((x, y, weights), [1, 3, 5, 7, 9]), ((x, y), list(range(10)))):
+        made = subject_of(model, x, y, TrainingSpec(validation_data=held), Policy())
+        np.testing.assert_array_equal(made.y_val, wanted)
 
 
 @pytest.mark.parametrize(("given", "treated", "kept"), [(LOST, HARMED, True), (HARMED, HARMED, False)])

@@ -16,7 +16,7 @@ from kilter._diagnosis.diagnose import Examined
 from kilter._diagnosis.outcome import Outcome, skill_of
 from kilter._diagnosis.thresholds import Thresholds
 from kilter._records import Diagnosis
-from kilter._treatment.full_runs import FullRuns, Round, moved, trial
+from kilter._treatment.full_runs import ALTERNATIVES, FullRuns, Round, moved, trial
 from kilter._treatment.full_training import AsGiven, Trained, train_in_full
 from kilter._treatment.minimal import UNSEEN, Minimal, in_full, minimal
 from kilter._treatment.plan import shortfall, sibling_of, wanted
@@ -102,8 +102,8 @@ class _Course:
     def run(self) -> Round:
         """The course; at its end the ways to make its changes are chosen."""
         found = self._rounds()
-        changed = found.subject is not self.unchanged.subject
-        return self._full_runs.varied(found) if changed else found
+        varied = set(ALTERNATIVES) & set(found.subject.remedies)
+        return self._full_runs.varied(found) if varied and not self._is_long(found.subject) else found
 
     @property
     def _full_runs(self) -> FullRuns:

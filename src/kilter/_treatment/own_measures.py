@@ -213,13 +213,20 @@ def kind_of(output: OutputFacts) -> Kind | None:
     elements = math.prod(output.shape[1:])
     if are_classes(targets, loss, classes):
         return "classes"
-    sparse = "sparse_categorical" in loss and targets[:1].size * classes == elements
-    shares = loss.startswith("categorical") and targets[:1].size == elements and are_shares(targets)
+    numbered = output.loss.name is None and _are_numbered(targets, classes)
+    sparse = ("sparse_categorical" in loss or numbered) and targets[:1].size * classes == elements
+    rows = loss.startswith("categorical") or (output.loss.name is None and output.activation == "softmax")
+    shares = rows and targets[:1].size == elements and are_shares(targets)
     if sparse or shares:
         return "classes"
     if targets[:1].size != elements:
         return None
     return "masks" if loss not in DISTANCES and len(np.unique(targets)) == 2 else "numbers"
+
+
+def _are_numbered(targets: np.ndarray, classes: int) -> bool:
+    """Whether targets are numbers of two classes or more."""
+    return classes > 1 and bool(np.isin(targets, np.arange(classes)).all())
 
 
 def are_classes(targets: np.ndarray, loss: str | None, units: int) -> bool:

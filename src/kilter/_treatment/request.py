@@ -41,7 +41,7 @@ def subject_of(model: keras.Model, x: Any, y: Any, spec: TrainingSpec, policy: P
         held = tuple(spec.validation_data)
     if fixed is not None:
         data, held = (_whole_batches(model, part, fixed) for part in (data, held))
-    held = held[:2] if held[2:] == (None,) else _counted(held)
+    held = _counted(held)
     x, y, weights = data
     return Subject(model, x, y, replace(spec, validation_data=held, sample_weight=weights), policy=policy)
 
@@ -109,6 +109,8 @@ def _split(data: Any, share: float, seed: int, unit: int) -> tuple[Any, Any]:
 def _counted(held: tuple[Any, ...]) -> tuple[Any, ...]:
     """The validation rows without those of weight 0, which show nothing that their owner wants learnt."""
     weights = held[2] if len(held) == 3 else None
+    if weights is None:
+        return held[:2]
     by_row = isinstance(weights, np.ndarray) and weights.ndim == 1
     return pick(held, np.flatnonzero(weights)) if by_row and weights.any() and not weights.all() else held
 
