@@ -1,8 +1,8 @@
-"""What a diagnosis and a treatment cost: compilations, traces and CPU seconds, beside the plain training in Keras.
+"""What a diagnosis and a treatment cost beside the plain training: compilations, traces, CPU seconds.
 
-Each program runs in a process of its own, without the compilation cache: the training with Keras, the diagnosis, the
-treatment. CPU seconds (user and system of the process) change little with other work on the machine. ``digest``
-stands for findings, changes and weights: it is equal exactly if they are equal to the bit.
+Each program runs in a process of its own, without the compilation cache: the training with Keras, the
+diagnosis, the treatment. CPU seconds (user and system of the process) change less than wall time with other
+work on the machine. ``digest`` stands for findings, changes and weights: it is equal exactly if they are.
 
 Example: ``.venv/bin/python benchmarks/treatment_cost.py --programs lstm-slow --phases``
 """
@@ -75,6 +75,7 @@ def measured(name: str, ways: list[str], shorter: int) -> dict[str, Any]:
     """The figures of one program in this process."""
     import kilter  # isort: skip  (before keras: it chooses the backend)
     import keras
+
     from cost.counting import counted
     from cost.programs import PROGRAMS
 

@@ -12,12 +12,13 @@ from typing import Any, Final
 
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import layers
 from sklearn.datasets import load_digits, make_classification
 
 from programs.causes import Cause, Draft, Setting, Words, numbered, one_hot
 
 Dense: Final = layers.Dense
+ops: Any = keras.ops  # Keras's types allow None
 SPARSE: Final = "sparse_categorical_crossentropy"
 BINARY: Final = "binary_crossentropy"
 WRONG: Final = {"wrong": True}
@@ -40,7 +41,8 @@ def _stack(shape: tuple[int, ...], *members: Any) -> keras.Model:
 
 
 def _digits() -> tuple[np.ndarray, np.ndarray]:
-    x, y = load_digits(return_X_y=True)
+    rows: Any = load_digits(return_X_y=True)
+    x, y = rows
     order = np.random.default_rng(3).permutation(len(x))
     return (x[order] / 16).astype("float32"), y[order]
 
@@ -221,7 +223,8 @@ def turned(words: Words) -> Draft:
 
 def drowned_class(words: Words) -> Draft:
     """Two outputs, of which one is a price in ten thousands."""
-    x, y = make_classification(1200, 12, n_informative=6, n_redundant=2, class_sep=1.2, random_state=51)
+    rows: Any = make_classification(1200, 12, n_informative=6, n_redundant=2, class_sep=1.2, random_state=51)
+    x, y = rows
     x = x.astype("float32")
     price = x[:, 0] + 0.5 * x[:, 1] * (x[:, 2] > 0)
     price = (30_000 + 8_000 * price if words.get("wrong") else price).astype("float32")

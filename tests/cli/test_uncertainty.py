@@ -65,7 +65,8 @@ def test_the_calibration_is_printed_beside_the_table(kilter, dropping_run, expec
     ended = kilter("predict", dropping_run, "digits", "--mc", SAMPLES)
     frame = polars.read_csv(ended.out.encode())
     assert len(frame) == 1797
-    headings, without, mean = ended.err.splitlines()
+    accuracy, headings, without, mean = ended.err.splitlines()
+    assert accuracy.startswith("accuracy 0.")
     assert headings.split("  ")[-1].strip() == "expected calibration error"
     assert without.startswith("without dropout")
     assert mean.startswith(f"mean of {SAMPLES} samples")

@@ -6,6 +6,7 @@ import re
 import struct
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -106,11 +107,22 @@ LONG = {
 @pytest.mark.parametrize("case", LONG)
 def test_texts_too_long_to_be_an_entry(case, tmp_path, monkeypatch):
     monkeypatch.setattr("kilter.data.plain_frame._LONGEST_ENTRY", SHORT)
-    monkeypatch.setattr("kilter.data.plain_frame._LONGEST_NAME", SHORT)
+    monkeypatch.setattr("kilter.data.plain_frame.LONGEST_NAME", SHORT)
     columns, says = LONG[case]
     pl.DataFrame(columns).write_parquet(tmp_path / "a.parquet")
     with pytest.raises(DataError, match=re.escape(says)):
         load(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("before", ["", "a,b,"])
+def test_a_name_too_long_is_refused_before_all_of_it_is_read(before, tmp_path):
+    (tmp_path / "a.csv").write_text(before + "x" * (8 * MIB) + ",y\n1,2,3,4\n")
+    tracemalloc.start()
+    with pytest.raises(DataError, match="at least 65,537 characters"):
+        load(tmp_path / "a.csv")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < MIB
 
 
 MEASURED = """

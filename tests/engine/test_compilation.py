@@ -1,13 +1,17 @@
 """Where compiled programs are kept between processes."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import pytest
+from jax import lax
 
-from kilter._xla.compilation import CACHE_BYTES, cache_directory
+from kilter._xla.compilation import CACHE_BYTES, cache_directory, compile_options
 
 SOURCE = str(Path(__file__).resolve().parents[2] / "src")
 
@@ -22,6 +26,26 @@ def test_the_place_of_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert cache_directory() == tmp_path / "here"
     monkeypatch.setenv("KILTER_CACHE", "off")
     assert cache_directory() is None
+
+
+@pytest.mark.parametrize("hoists", [True, False])
+def test_what_each_step_computes_alike_is_hoisted_only_if_asked(hoists: bool):
+    def run(frozen: jax.Array, x: jax.Array) -> jax.Array:
+        return lax.fori_loop(0, 5, lambda _, x: jnp.tanh(x * jnp.cos(frozen)), x)
+
+    lowered = jax.jit(run).lower(jnp.ones(7), jnp.ones((3, 7)))
+    text = lowered.compile(compiler_options=compile_options(hoists=hoists)).as_text()
+    assert ("cosine" not in _of_body(text)) == hoists
+
+
+def _of_body(text: str) -> str:
+    """The instructions of the loop's body, with the fusions that it calls."""
+    blocks = text.split("\n\n")
+    body = re.search(r"body=%?([\w.\-]+)", text)
+    assert body is not None
+    mine = next(block for block in blocks if block.lstrip("%").startswith(body[1]))
+    called = set(re.findall(r"calls=%?([\w.\-]+)", mine))
+    return mine + "".join(block for block in blocks if block.lstrip("%").split(" ")[0] in called)
 
 
 _SCRIPT = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -142,6 +143,21 @@ def test_what_mixes_rows_is_not_padded(kind):
 @pytest.mark.parametrize("kind", NOT_PADDED)
 def test_a_second_program_gives_keras_numbers(kind):
     same(NOT_PADDED[kind], padded=False)
+
+
+@pytest.mark.parametrize("source", ["resident", "file", "batches"])
+def test_a_second_program_is_as_traced_and_has_no_loop(source: str, tmp_path: Path):
+    model = built(dense(layers.BatchNormalization))
+    x, y = np.zeros((COUNT, 6), "float32"), np.zeros(COUNT, int)
+    if source == "file":
+        np.save(tmp_path / "x.npy", x)
+        x = np.load(tmp_path / "x.npy", mmap_mode="r")
+    batches = [(x[start : start + SIZE], y[start : start + SIZE]) for start in range(0, COUNT, SIZE)]
+    fit(model, *([batches] if source == "batches" else [x, y]), epochs=2, **QUIET)
+    loops = {
+        key.rewritten: "while" in program.run.as_text() for key, (program, _) in shelf(model).programs.items()
+    }
+    assert loops == {True: True, False: False}
 
 
 WEIGHTS = np.linspace(0, 2, COUNT).astype("float32")

@@ -196,6 +196,24 @@ def test_a_carry_held_transposed_is_the_same_carry():
         np.testing.assert_allclose(np.asarray(one), np.asarray(other), rtol=2e-5, atol=1e-7)
 
 
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize(("width", "stays"), [(511, False), (512, True)])
+def test_dense_layers_stay_as_written_beside_a_large_kernel(width: int, stays: bool):
+    def step(kernels: Any, x: Any) -> Any:
+        def loss(kernels: Any) -> Any:
+            return jax.numpy.tanh(jax.numpy.tanh(x @ kernels[0]) @ kernels[1]).sum()
+
+        return jax.tree.map(lambda one, by: one - by, kernels, jax.grad(loss)(kernels)), None
+
+    shapes = [(6, width), (width, 512)]
+    kernels = [jax.ShapeDtypeStruct(shape, "float32") for shape in shapes]
+    traced = trace(step, kernels, jax.ShapeDtypeStruct((4, 6), "float32"))
+    assert any(carry_layout(traced, batch_size=4)) != stays
+    rewritten = jax.make_jaxpr(rewrite(traced, batch_size=4))(kernels, traced.equations.in_avals[2])
+    transposed_ahead = any(one.primitive.name == "optimization_barrier" for one in rewritten.eqns)
+    assert transposed_ahead != stays
+
+
 @pytest.mark.parametrize("stack", ["dense, many kinds", "dropout", "reshaped between", "convolution"])
 def test_arrays_are_stored_as_planned(stack: str, monkeypatch: pytest.MonkeyPatch):
     shape, make = STACKS[stack]

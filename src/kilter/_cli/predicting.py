@@ -49,11 +49,9 @@ def compared(
     plain: Predictions, mean: Predictions, samples: int, parts: Sequence[Dataset]
 ) -> list[list[str]]:
     """The rows of a table with the headings :data:`COMPARED`; none for numbers and data without labels."""
-    labels = [part.y for part in parts if part.y is not None]
-    if len(labels) < len(parts) or plain.probabilities is None:
+    y, rows = _labels(plain, parts), []
+    if y is None:
         return []
-    y = np.concatenate(labels)
-    rows = []
     for name, found in (("without dropout", plain), (f"mean of {samples} samples", mean)):
         measured = calibration(found.probabilities, y)
         figures = (
@@ -66,12 +64,11 @@ def compared(
     return rows
 
 
-def share_right(found: Predictions, parts: Sequence[Dataset]) -> float | None:
-    """The accuracy of answers that are classes; None for numbers and data without labels."""
+def _labels(found: Predictions, parts: Sequence[Dataset]) -> np.ndarray | None:
+    """The class number of each row; None for numbers and data without labels."""
     labels = [part.y for part in parts if part.y is not None]
-    if len(labels) < len(parts) or found.probabilities is None:
-        return None
-    return float(np.mean(np.array(found.classes)[np.concatenate(labels)] == found.answers))
+    known = len(labels) == len(parts) and found.probabilities is not None
+    return np.concatenate(labels) if known else None
 
 
 def evaluate(asked: Evaluate, progress: Display) -> None:
@@ -132,12 +129,10 @@ def predict(asked: Predict, progress: Display) -> None:
     else:
         write_with(out, lambda temporary: WRITERS[out.suffix](found, table, temporary))
         say(f"{counted(len(outputs), 'row')}: {out}")
-    right = share_right(found, parts)
-    if right is not None:
-        say(
-            f"accuracy {number(right)} on the labels in these data; all measures: kilter evaluate",
-            err=asked.out is None,
-        )
+    if (labels := _labels(found, parts)) is not None:
+        right = float(np.mean(np.array(found.classes)[labels] == found.answers))
+        sentence = f"accuracy {number(right)} on the labels in these data; all measures: kilter evaluate"
+        say(sentence, err=asked.out is None)
     if comparison:  # apart from the table of predictions
         say_table(COMPARED, comparison, right=range(1, len(COMPARED)), err=asked.out is None)
 

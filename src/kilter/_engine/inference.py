@@ -303,7 +303,11 @@ def _predict_program(step: PredictStep, placed: Placement | None = None) -> Call
             outputs, new = step(trainable, state, split(take(data, rows)))
             return joined(new), outputs
 
-        state, outputs = lax.scan(one, non_trainable, order)
+        if len(order) == 1:  # a loop is compiled into slower code
+            state, outputs = one(non_trainable, order[0])
+            outputs = jax.tree.map(lambda leaf: leaf[None], outputs)
+        else:
+            state, outputs = lax.scan(one, non_trainable, order)
         return joined(outputs), state
 
     return run

@@ -93,8 +93,8 @@ def steps_program(
 
     ``order``: row numbers, shape (steps, batch). ``given``: arrays that every step gets beside its batch.
     ``kept``: where state and batch are, on several devices. ``split``: the data are batches, not rows.
-    ``padded``: some rows only fill a batch. ``once``: run the first step alone, without a loop, which
-    compiles faster.
+    ``padded``: some rows only fill a batch. ``once``: run the first step alone, as traced and
+    without a loop, which compiles faster.
     """
 
     def at(data: Any, order: jax.Array, index: Any) -> Any:
@@ -103,6 +103,9 @@ def steps_program(
     def run(
         state: State, data: Any, order: jax.Array, start: jax.Array, stop: jax.Array, *given: jax.Array
     ) -> Any:
+        if once:
+            as_written = (False,) * len(jax.tree.leaves(state))
+            return kept_in_place(step, kept, as_written)(state, at(data, order, 0), *given)
         batch = jax.eval_shape(lambda: at(data, order, 0))
         traced = trace(step, state, batch, *given)
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), traced.result[1])
@@ -113,8 +116,7 @@ def steps_program(
             def body(index: jax.Array, carry: Any) -> Any:
                 return placed(carry[0], at(data, order, index), *given)
 
-            first = turn(state, layout), zeros
-            held, logs = body(0, first) if once else lax.fori_loop(start, stop, body, first)
+            held, logs = lax.fori_loop(start, stop, body, (turn(state, layout), zeros))
             return turn(held, layout), logs
 
         return rewritten(traced, loop, batch_size=order.shape[1])

@@ -18,7 +18,8 @@ left operand. The gradient dw = x·dh of a layer before it becomes (x·one)·dh,
 
 Gain (medians, 2 cores): 17 µs against 8 µs for 32×100 by 32×100; 1,990 instead of 2,364 µs a step of the
 20×100 network at batch 32, and 15.0 instead of 17.4 ms at 512. Transposed kernels: an epoch of 0.69 instead
-of 0.75 s; three layers of 1,024 units train 1.1 to 2.0 times as fast. The carried first kernel, with
+of 0.75 s. Kernels of 512×512 and more took 1.03 to 1.22 times the CPU time at batch 8 to 128, so that steps
+with one stay as written (decision 120). The carried first kernel, with
 :mod:`kilter._xla.reciprocals`: 1,700 instead of 2,090 µs a step. Gradients that wait (:func:`late`): 0.77
 instead of 0.86 s an epoch at batch 32.
 
@@ -35,6 +36,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend import core
 
+from kilter._xla.compilation import jaxprs_within
 from kilter._xla.values import Pass, Stored, Value, array_of, bind, stored_transposed, written
 
 # A larger array does not wait: its product keeps the cores busy, and waiting holds memory.
@@ -62,13 +64,29 @@ def _one_after(array: Any) -> Any:
 # Kernels to transpose: transposing a smaller one takes as long as it saves, except at small batches.
 _LARGE_KERNEL = 1 << 15
 _SMALL_BATCH = 32
+# With a kernel this large a step stays as written: reading the kernels from memory takes most of it, and
+# transposing them reads them once more.
+_TOO_LARGE_KERNEL = 1 << 18
 
 
-def is_plain_product(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> bool:
+def is_plain_product(equation: core.JaxprEqn, *_: Any) -> bool:
     """Whether the equation multiplies two matrices, with one contracted axis each."""
     (contracted, _), (batched, _) = equation.params["dimension_numbers"]
     ranks = [array_of(atom).ndim for atom in equation.invars]
     return ranks == [2, 2] and len(contracted) == 1 and not batched
+
+
+def reads_large_kernel(jaxpr: Any, batch_size: int) -> bool:
+    """Whether a product of matrices multiplies ``batch_size`` rows by a kernel too large for these rules."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general" and is_plain_product(equation):
+            left, right = map(array_of, equation.invars)
+            summed = left.shape[equation.params["dimension_numbers"][0][0][0]]
+            if left.size * right.size >= _TOO_LARGE_KERNEL * summed * batch_size:
+                return True
+        if any(reads_large_kernel(one, batch_size) for one in jaxprs_within(equation)):
+            return True
+    return False
 
 
 def product_stored(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> Stored:

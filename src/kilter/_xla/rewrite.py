@@ -23,6 +23,7 @@ from jax.extend import core
 
 from kilter._text import first_line, warn_once
 from kilter._xla.compilation import is_quick
+from kilter._xla.dense import reads_large_kernel
 from kilter._xla.rules import rule_for
 from kilter._xla.values import Pass, Stored, Value, array_of, stored, stored_transposed, written
 
@@ -124,7 +125,7 @@ def carry_layout(traced: Traced, *, batch_size: int) -> Layout:
     A leaf is stored transposed if the rewritten step makes it so. Nothing is traced to find that out.
     """
     inputs = [stored(Stored()) for _ in traced.equations.jaxpr.invars]
-    results = _run(traced.equations, inputs, Pass(batch_size), _planned)
+    results = _run(traced.equations, inputs, _pass_of(traced, batch_size), _planned)
     return tuple(value.transposed for value in results[: len(jax.tree.leaves(traced.result[0]))])
 
 
@@ -147,7 +148,7 @@ def rewrite(traced: Traced, *, batch_size: int, layout: Layout = ()) -> Callable
             stored_transposed(leaf) if one else written(leaf, given=True)
             for leaf, one in zip(leaves, _filled(layout, leaves), strict=True)
         ]
-        made = _run(traced.equations, values, Pass(batch_size), _rewritten)
+        made = _run(traced.equations, values, _pass_of(traced, batch_size), _rewritten)
         results = [value.get(one) for value, one in zip(made, _filled(layout, made), strict=True)]
         dtypes = [one.dtype for one in jax.tree.leaves(traced.result)]
         if dtypes != [one.dtype for one in results]:  # shapes are checked as the rules make them
@@ -155,6 +156,11 @@ def rewrite(traced: Traced, *, batch_size: int, layout: Layout = ()) -> Callable
         return jax.tree.unflatten(jax.tree.structure(traced.result), results)
 
     return function
+
+
+def _pass_of(traced: Traced, batch_size: int) -> Pass:
+    """A pass; beside a large kernel nothing counts as a row of the batch, so that dense layers stay."""
+    return Pass(0 if reads_large_kernel(traced.equations.jaxpr, batch_size) else batch_size)
 
 
 def _filled(layout: Layout, arrays: Sequence[Any]) -> Layout:

@@ -14,8 +14,6 @@ imports Keras or JAX, unless a named set comes from Keras. ``augmentation``, whi
 of files load on first use.
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import TYPE_CHECKING, Any
 

@@ -1,7 +1,5 @@
 """Arrow: .feather, .arrow and .ipc files, and folders that Hugging Face's datasets saved to disk."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any, Final

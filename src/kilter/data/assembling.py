@@ -1,7 +1,5 @@
 """From a reader's arrays and raw targets to a checked Source."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Any
 

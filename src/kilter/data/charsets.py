@@ -1,7 +1,5 @@
 """Text files in UTF-8, UTF-16 or a national encoding, plain or compressed, as UTF-8."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Final

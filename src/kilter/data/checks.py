@@ -1,7 +1,5 @@
 """Checks that data can be trained on; one error lists and counts all problems."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The columns of a table as found in training: kind, categories, and replacements for missing values."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, replace
 from typing import Literal

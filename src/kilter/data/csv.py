@@ -1,7 +1,5 @@
 """CSV: the separator, blank lines, decimal commas, and whether the first line is a header."""
 
-from __future__ import annotations
-
 import codecs
 import re
 from collections.abc import Callable, Collection, Mapping

@@ -1,7 +1,5 @@
 """Where the table in a text file begins: its separator, and the line that names the columns."""
 
-from __future__ import annotations
-
 import csv
 import io
 import re
@@ -12,11 +10,13 @@ from pathlib import Path
 from typing import Final
 
 from kilter.data.paths import quote
+from kilter.data.plain_frame import LONGEST_NAME, require_short_names
 from kilter.errors import DataError
 
 _SEPARATORS: Final = (",", ";", "\t", "|")
 _SAMPLE: Final = 1 << 16  # bytes; more in steps until the sample has _LINES
 _LARGEST_SAMPLE: Final = 1 << 22
+_BETWEEN_NAMES: Final = re.compile(rb"[,;|\s]")
 _LINES: Final = 6
 _PREAMBLE: Final = 30  # lines above the names of the columns, at most
 _QUOTED: Final = re.compile(r'"[^"]*(?:"|$)')
@@ -202,6 +202,9 @@ def _sample(content: Path | bytes) -> tuple[str, bool]:
         else:
             with content.open("rb") as file:
                 first = file.read(size + 1)
+        last = first[-LONGEST_NAME - 1 :]
+        if len(first) > size and b"\n" not in first and not _BETWEEN_NAMES.search(last):
+            require_short_names([last.decode("utf-8", errors="replace")])  # before all of it is read
         if len(first) <= size or size >= _LARGEST_SAMPLE or first.count(b"\n") >= _LINES:
             return first[:size].decode("utf-8", errors="replace"), len(first) <= size
         size *= 4

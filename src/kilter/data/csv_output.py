@@ -1,7 +1,5 @@
 """Tables as CSV text that a spreadsheet shows and does not run."""
 
-from __future__ import annotations
-
 import json
 from typing import Any, Final
 

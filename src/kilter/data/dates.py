@@ -1,7 +1,5 @@
 """Dates and times as features: elapsed days, the year, and month, weekday and hour as sine and cosine."""
 
-from __future__ import annotations
-
 import re
 from typing import Final
 

@@ -1,7 +1,5 @@
 """The raw entries of a table's column: text, numbers, targets, and which of them are missing."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Final, NoReturn
 

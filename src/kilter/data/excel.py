@@ -1,7 +1,5 @@
 """Spreadsheets, read by fastexcel or openpyxl if one of them is installed."""
 
-from __future__ import annotations
-
 import re
 import zipfile
 from importlib.util import find_spec

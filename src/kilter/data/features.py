@@ -1,7 +1,5 @@
 """The features of a table's columns, encoded as in training, and what was filled, unknown or out of range."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 

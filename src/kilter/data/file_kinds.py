@@ -1,7 +1,5 @@
 """What a file is by its first bytes, and how files of other programs become tables."""
 
-from __future__ import annotations
-
 import zipfile
 from pathlib import Path
 from typing import Final
@@ -27,10 +25,11 @@ _CONVERSIONS: Final = {
 }
 _ARRAYS: Final = {
     ".mat": "numpy.savez('data.npz', x=scipy.io.loadmat(FILE)['X'], y=...)",
-    ".libsvm": "x, y = sklearn.datasets.load_svmlight_file(FILE); "
-    "numpy.savez('data.npz', x=x.toarray(), y=y)",
+    **dict.fromkeys(
+        (".libsvm", ".svm", ".svmlight"),
+        "x, y = sklearn.datasets.load_svmlight_file(FILE); numpy.savez('data.npz', x=x.toarray(), y=y)",
+    ),
 }
-_ARRAYS_ALSO: Final = {".svm": ".libsvm", ".svmlight": ".libsvm"}
 _PICKLES: Final = (".pkl", ".pickle", ".joblib", ".pt", ".pth")
 
 
@@ -63,5 +62,5 @@ def conversion(path: Path) -> str:
         )
     if ending in _CONVERSIONS:
         return f"convert it: {_CONVERSIONS[ending]}.to_parquet('data.parquet')"
-    arrays = _ARRAYS.get(_ARRAYS_ALSO.get(ending, ending), "")
+    arrays = _ARRAYS.get(ending, "")
     return f"convert it: {arrays}" if arrays else ""

@@ -1,7 +1,5 @@
 """Missing values of a table get the median of the training part, once it is known which rows those are."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

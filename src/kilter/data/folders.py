@@ -1,7 +1,5 @@
 """Images in class folders, ``cats/1.jpg`` or ``train/cats/1.jpg`` and ``test/cats/9.jpg``, or one."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """fold(): one of k parts of the rows as the test part, for cross-validation."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

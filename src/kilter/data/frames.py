@@ -1,7 +1,5 @@
 """Frames that are a table, or encoded images in a column, from whichever format they were read."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path

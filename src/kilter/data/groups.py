@@ -1,7 +1,5 @@
 """Groups of rows that belong together, such as the visits of a patient: never in two parts."""
 
-from __future__ import annotations
-
 from fractions import Fraction
 
 import numpy as np

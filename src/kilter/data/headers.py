@@ -1,7 +1,5 @@
 """Whether the first line of a text file is a header or a row."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from typing import Final

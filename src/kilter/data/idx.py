@@ -4,8 +4,6 @@ Format: two zero bytes, a type code, the number of axes, each axis as a big-endi
 big-endian, last axis fastest. http://yann.lecun.com/exdb/mnist/
 """
 
-from __future__ import annotations
-
 import gzip
 import math
 import re

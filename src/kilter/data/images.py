@@ -1,7 +1,5 @@
 """Encoded images (JPEG, PNG and other common formats) to one uint8 array, of one size."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections import Counter

@@ -1,7 +1,5 @@
 """JSON: an object a line (.jsonl, .ndjson), a list of objects, or an object of columns or rows (.json)."""
 
-from __future__ import annotations
-
 import io
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Entries that are lists of labels, such as "Action;Drama": each label is a category of its own."""
 
-from __future__ import annotations
-
 from typing import Final
 
 import numpy as np

@@ -9,8 +9,6 @@ The rule of ``task="auto"``, in order:
    twice on average; otherwise regression. task_note() says which.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import Literal, TypeVar
 

@@ -1,7 +1,5 @@
 """Tables in memory: frames of polars, pandas and pyarrow, dicts of columns, and rows with their targets."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Named data sets, from ``$KILTER_DATA`` or else from the library that has them."""
 
-from __future__ import annotations
-
 import importlib
 import os
 from collections.abc import Callable

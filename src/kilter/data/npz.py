@@ -1,7 +1,5 @@
 """NumPy arrays x and y, also of parts such as x_train and test_labels: .npz, .npy files; never unpickled."""
 
-from __future__ import annotations
-
 import re
 import zipfile
 from collections.abc import Callable, Iterable

@@ -4,8 +4,6 @@ Thousands may be grouped by commas, points, blanks or apostrophes. Whether comma
 is decided for a whole column, by its numbers that can be read in only one way. Units are dropped.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Compressed files, decompressed in memory within its limit: gzip, bzip2, xz and zip."""
 
-from __future__ import annotations
-
 import bz2
 import gzip
 import io

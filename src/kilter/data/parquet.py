@@ -1,7 +1,5 @@
 """Parquet: a table, or encoded images in a column; one file, or a folder of train and test shards."""
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

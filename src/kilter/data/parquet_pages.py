@@ -7,8 +7,6 @@ The layout: https://github.com/apache/parquet-format, its headers in Thrift's co
 (https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md).
 """
 
-from __future__ import annotations
-
 import struct
 from pathlib import Path
 from typing import Any, BinaryIO

@@ -1,7 +1,5 @@
 """Files and names in messages: whether they exist, near names, and short lists."""
 
-from __future__ import annotations
-
 import difflib
 import struct
 import zlib

@@ -4,8 +4,6 @@ Pillow's guard against decompression bombs is a limit here, not a warning: an im
 ``PIL.Image.MAX_IMAGE_PIXELS`` pixels is bad and is not decoded.
 """
 
-from __future__ import annotations
-
 import io
 import warnings
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Where the pictures of a table are: with or without ending, beside it or below, whatever path it names."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice

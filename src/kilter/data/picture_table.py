@@ -1,7 +1,5 @@
 """A table with a column of picture files, such as ``file,label``: the pictures are the inputs."""
 
-from __future__ import annotations
-
 import csv as lines_of_csv
 import json
 import re

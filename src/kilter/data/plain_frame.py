@@ -1,7 +1,5 @@
 """A frame as a plain table: nested columns as several, times as hours."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from typing import Any, Final
@@ -14,7 +12,7 @@ from kilter.errors import DataError
 
 _LONGEST_LIST: Final = 4096
 # Longer ones come from a quote that is never closed; reading takes up to ten times their size.
-_LONGEST_NAME: Final = 1 << 16
+LONGEST_NAME: Final = 1 << 16
 _LONGEST_ENTRY: Final = 1 << 24
 _UNCLOSED: Final = "look for a quote that is not closed, or shorten it"
 _DEEPEST: Final = 5
@@ -64,10 +62,10 @@ def plain(frame: pl.DataFrame, target: str | None = None) -> tuple[pl.DataFrame,
 def require_short_names(names: Iterable[str]) -> None:
     """Raise DataError if a name is too long to be one of a column."""
     longest = max(names, key=len, default="")
-    if len(longest) > _LONGEST_NAME:
+    if len(longest) > LONGEST_NAME:
         raise DataError(
-            expected=f"names of columns of at most {_LONGEST_NAME:,} characters",
-            received=f"{len(longest):,} characters: {quote(longest)}",
+            expected=f"names of columns of at most {LONGEST_NAME:,} characters",
+            received=f"at least {len(longest):,} characters: {quote(longest)}",
             remedy=_UNCLOSED,
         )
 

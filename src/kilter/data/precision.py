@@ -5,8 +5,6 @@ times would lose its differences before any standardisation. Such a column is st
 ``(value - center) / scale``; all others are unchanged.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """Columns that are related to the target: all that are, or that alone predict it almost perfectly (leaks)."""
 
-from __future__ import annotations
-
 import warnings
 from typing import Final
 

@@ -1,7 +1,5 @@
 """Rows of a file that are no rows of the table: blank ones, units, totals and remarks."""
 
-from __future__ import annotations
-
 import math
 import re
 from typing import Final
@@ -32,8 +30,8 @@ def file_rows(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
     if frame.width > 1 and all(one.null_count() for one in frame.get_columns()):
         kept = frame.filter(~pl.all_horizontal(pl.all().is_null()))
         count = frame.height - kept.height
-        were = "1 row without any entry is" if count == 1 else f"{count} rows without any entry are"
-        frame, notes = kept, (f"{were} left out",) if count else ()
+        were = "row without any entry is" if count == 1 else "rows without any entry are"
+        frame, notes = kept, (f"{count} {were} left out",) if count else ()
     frame, repeated = _without_headers(frame)
     frame, units = _without_units(frame)
     return frame, notes + repeated + units

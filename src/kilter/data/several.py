@@ -1,7 +1,5 @@
 """Several files of one table: a pattern such as ``data/*.csv``, or a folder."""
 
-from __future__ import annotations
-
 import glob
 import re
 from collections.abc import Callable, Iterator, Mapping

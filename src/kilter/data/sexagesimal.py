@@ -1,7 +1,5 @@
 """Times of the day, durations and angles: texts that count in sixties."""
 
-from __future__ import annotations
-
 from typing import Final
 
 import polars as pl

@@ -1,7 +1,5 @@
 """A table or view of an SQLite database: ``sqlite:///file.db?table=NAME``, or the file of one table."""
 
-from __future__ import annotations
-
 import sqlite3
 from contextlib import closing
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Data from standard input, of any format that its first bytes tell."""
 
-from __future__ import annotations
-
 import sys
 import tempfile
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Rows that stay on the disk, and are read a block at a time."""
 
-from __future__ import annotations
-
 import math
 from collections import OrderedDict
 from collections.abc import Callable

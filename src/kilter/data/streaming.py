@@ -4,8 +4,6 @@ The inputs stay on the disk, the targets are an array in memory. The rows are sh
 that a block is read once in an epoch.
 """
 
-from __future__ import annotations
-
 import struct
 import zipfile
 from pathlib import Path

@@ -1,7 +1,5 @@
 """describe(): the content of a source and its likely problems, as a record to print."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

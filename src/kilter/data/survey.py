@@ -1,7 +1,5 @@
 """survey(): what a file contains, column by column, and everything that may be wrong with it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Entries of a table that may stand for a missing value: -999, 9999, 1900-01-01, "unknown", 0."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import numpy as np

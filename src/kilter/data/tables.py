@@ -1,7 +1,5 @@
 """Tables (CSV or Parquet): the target column, the encoding of the others, and the rows as float32."""
 
-from __future__ import annotations
-
 import lzma
 import zipfile
 import zlib

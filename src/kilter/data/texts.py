@@ -1,7 +1,5 @@
 """Texts as features: how often each word occurs, as ln(1 + count)."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Sequence
 

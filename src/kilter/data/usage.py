@@ -1,7 +1,5 @@
 """Which columns of a table become features, as which kind, and what was decided about them."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

@@ -122,15 +122,20 @@ def _share(context: Context, name: str, code: str) -> list[Finding]:
 def check_lost(context: Context) -> list[Finding]:
     """Layers that return one number whatever they get, as a normalisation over a single number does.
 
-    Only where nothing leads around them; kernels of zeros and dead units are other findings.
+    Only where nothing leads around them. Kernels of zeros and dead units are other findings, and a scale that
+    starts at 0 learns.
     """
     found = context.probe
     if found is None or not len(found) or not np.isfinite(found.loss[0]):
         return []
     deviations = dict(zip(found.layers, found.values["std"][0], strict=True))
-    plain = (
-        one for one in context.layers if not (one.is_weighted or isinstance(one.layer, activation_layers()))
-    )
+    scales = {one.path: getattr(one.layer, "gamma", None) for one in context.layers}
+    plain = [
+        one
+        for one in context.layers
+        if not (one.is_weighted or isinstance(one.layer, activation_layers()))
+        and (scales[one.path] is None or np.any(np.asarray(scales[one.path])))
+    ]
     lost = [
         one.path
         for one in plain

@@ -1,7 +1,5 @@
 """The three kinds of transforms, as protocols."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 

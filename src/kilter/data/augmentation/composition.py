@@ -1,7 +1,5 @@
 """``Augmentation``: a sequence of transforms for the inputs of a batch."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Each output pixel is sampled once: bilinearly from four neighbours, or from one 
 pixels. So nothing is blurred twice, and a later step can bring back what an earlier one moved over the edge.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

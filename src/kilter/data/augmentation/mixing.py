@@ -1,7 +1,5 @@
 """Mixup and CutMix: each row and target mixed with another of the batch."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple

@@ -1,7 +1,5 @@
 """Transforms of pixels in place: brightness, contrast, saturation, hue (within the value range), cutout."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """``preview``: an augmentation as an image."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import jax
