@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from kilter._models.keras_internals import LossFunctionWrapper
-from kilter._validation import number
+from kilter._validation import number, one_of
 
 
 def smoothed_sparse_categorical_crossentropy(
@@ -175,7 +175,8 @@ class Contrastive(keras.losses.Loss):
         near: the label of pairs that belong together, 0 or 1.
 
     Raises:
-        OptionError: for a margin that is not above 0: then one point for all is the best answer.
+        OptionError: for a margin that is not above 0, with which one point for all rows is the best answer,
+            and for another label.
 
     Example:
         >>> import numpy as np
@@ -186,12 +187,14 @@ class Contrastive(keras.losses.Loss):
 
     def __init__(self, margin: float = 1.0, near: int = 1, name: str = "contrastive", **options: Any) -> None:
         number("margin", margin, above=0, remedy="pass a distance such as 1")
+        one_of("near", near, (0, 1))
         super().__init__(name=name, **options)
         self.margin, self.near = margin, near
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """The loss of each pair, the mean over the last axis, for labels and distances (..., k)."""
-        together = y_true if self.near == 1 else 1 - y_true
+        """The loss of each pair, the mean over the last axis, for distances (..., k) and as many labels."""
+        labels = keras.ops.reshape(y_true, keras.ops.shape(y_pred))  # (n,) for (n, 1) would become (n, n)
+        together = labels if self.near == 1 else 1 - labels
         apart = keras.ops.square(keras.ops.maximum(self.margin - y_pred, 0))
         return keras.ops.mean(together * keras.ops.square(y_pred) + (1 - together) * apart, axis=-1)
 

@@ -22,6 +22,7 @@ from kilter._treatment.remedies.scales import input_scalings
 from kilter._treatment.subject import Subject
 
 _MOST_IDS = 1_000_000
+_MOST_EXACT: Final = 1 << 24  # a scaling layer computes in float32, which holds whole numbers up to this
 _PROBED: Final = 64  # rows
 _ID_WIDTH: Final = 8
 _LEAST_FACTOR: Final = 3.0  # by which positions are louder than tokens
@@ -58,7 +59,6 @@ def fit_embedding(subject: Subject, finding: Finding) -> Subject | None:
 def _fitted(size: int, shift: int) -> Cut:
     def change(config: Any) -> Any:
         table = {**config, "input_dim": size}
-        # A scaling layer computes in float32, which holds whole numbers up to 16 million.
         return [keras.layers.Rescaling(1.0, offset=float(shift), dtype="float32"), table] if shift else table
 
     return change
@@ -68,16 +68,21 @@ def embed_ids(subject: Subject, finding: Finding) -> Subject | None:
     """An Embedding in front for columns of ids that are read as quantities; other columns are standardised.
 
     Ids outside the known range read a row of the table too. The layers behind are rebuilt for the new width.
+    None if the table would be too large, as for ids of nine digits.
     """
     arrays = [np.asarray(one) for one in jax.tree.leaves(subject.x)]
     found = id_columns(subject.layers, arrays, subject.facts[1])
     if not found or not can_be_cut(subject.model) or len(arrays) != len(subject.model.inputs):
         return None
     held = [np.asarray(one) for one in jax.tree.leaves(subject.x_val)]
+    tables = [np.concatenate(pair) for pair in zip(arrays, held, strict=True)]
     columns = [[one.column for one in found if one.place == place] for place in range(len(arrays))]
+    known = [table[:, ids] for table, ids in zip(tables, columns, strict=True) if ids]
+    if any(np.ptp(one, axis=0).sum() > _MOST_IDS or np.abs(one).max() > _MOST_EXACT for one in known):
+        return None
     front = [
-        _embedded(np.concatenate(pair), ids, fresh_name(subject.model, f"ids_{place}")) if ids else None
-        for place, (pair, ids) in enumerate(zip(zip(arrays, held, strict=True), columns, strict=True))
+        _embedded(table, ids, fresh_name(subject.model, f"ids_{place}")) if ids else None
+        for place, (table, ids) in enumerate(zip(tables, columns, strict=True))
     ]
     cuts: dict[Any, Cut] = {one: rebuilt(type(one)) for one in open_layers(subject.model) if one.weights}
     cuts |= {one.layer: lambda _: None for one in input_scalings(subject)}
