@@ -171,7 +171,7 @@ def _as_three_parts(error: Any) -> tuple[str, str, str]:
     command = error.ctx.command_path if error.ctx is not None else "kilter"
     remedy = f"see `{command} --help`"
     option = getattr(error, "param", None)
-    if option is not None and option.metavar == "RUN":
+    if option is not None and "RUN" in (option.metavar or "").split("|"):
         from kilter.runs.reading import near_run
 
         remedy += near_run(Path("runs"))

@@ -193,7 +193,9 @@ class Contrastive(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """The loss of each pair, the mean over the last axis, for distances (..., k) and as many labels."""
-        labels = keras.ops.reshape(y_true, keras.ops.shape(y_pred))  # (n,) for (n, 1) would become (n, n)
+        labels: Any = keras.ops.reshape(
+            y_true, keras.ops.shape(y_pred)
+        )  # (n,) for (n, 1) would become (n, n)
         together = labels if self.near == 1 else 1 - labels
         apart = keras.ops.square(keras.ops.maximum(self.margin - y_pred, 0))
         return keras.ops.mean(together * keras.ops.square(y_pred) + (1 - together) * apart, axis=-1)
