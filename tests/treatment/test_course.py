@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from kilter._compare.statistics import Spending
+from kilter._compare.looks import Spending
 from kilter._diagnosis.diagnose import Examined
 from kilter._diagnosis.outcome import Outcome
 from kilter._engine.history import History

@@ -1,4 +1,4 @@
-"""Reading a compiled optimiser: its slots and its hyperparameters, inside a loss-scaling wrapper too."""
+"""Compiled optimisers: their slots and hyperparameters, inside a loss-scaling wrapper too, and fresh ones."""
 
 from dataclasses import dataclass
 from typing import Any, Final, Literal
