@@ -122,9 +122,9 @@ def _narrow(context: Context, layer: LayerFacts) -> bool:
 
 
 def check_width(context: Context) -> list[Finding]:
-    """Layers with fewer numbers a row than tell the classes apart, which everything has to pass.
+    """Layers through which everything passes, with fewer numbers a row than log2 of the classes.
 
-    Of k classes each number tells two apart: log2 k are the fewest.
+    If each number only tells two groups of classes apart, that is the fewest that tell all of them apart.
     """
     classes = [one.units for one in context.outputs if labels(one.targets) is not None]
     least = math.ceil(math.log2(max(classes))) if len(classes) == 1 and classes[0] > 2 else 0

@@ -14,7 +14,7 @@ MODEL: Final[dict[str, Text]] = {
     "narrow-layer": (
         "layer too narrow for the classes", (),
         "Bishop 1995, Neural networks for pattern recognition, section 4.1",
-        "{where} leaves {units} number{plural} a row, from which {classes} classes must be told. Give it "
+        "{where} passes on {units} number{plural} a row, too few to tell {classes} classes apart. Give it "
         "more units.",
     ),
     "activation-before-softmax": (
@@ -40,8 +40,8 @@ DATA: Final[dict[str, Text]] = {
     "ids-as-quantities": (
         "ids read as quantities", ("embed-ids",),
         "Guo & Berkhahn 2016, Entity embeddings of categorical variables",
-        "Columns {columns} tell much about the targets by which number they hold, and little by how large it "
-        "is. Such numbers are names: read them with an Embedding.",
+        "Columns {columns} hold ids: which number it is says much about the targets, and how large it is "
+        "says little. Read them with an Embedding.",
     ),
     "ids-outside-table": (
         "ids outside the table of an Embedding", ("fit-embedding", "project-numbers"),
