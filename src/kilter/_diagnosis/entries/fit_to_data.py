@@ -14,8 +14,8 @@ MODEL: Final[dict[str, Text]] = {
     "narrow-layer": (
         "layer too narrow for the classes", (),
         "Bishop 1995, Neural networks for pattern recognition, section 4.1",
-        "{where} passes on {units} number{plural} a row, too few to tell {classes} classes apart. Give it "
-        "more units.",
+        "{where} passes on only {units} number{plural} a row for {classes} classes, which are hard to tell "
+        "apart by so few. Give it more units.",
     ),
     "activation-before-softmax": (
         "activation before the output's own activation", ("remove-first-activation", "shift-logits"),
