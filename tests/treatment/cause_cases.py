@@ -285,10 +285,6 @@ CAUSES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
         lambda p: abs(float(_layer(p, "Conv2D").bias[0])) == 0
         and float(p.model.get_layer("last").bias[0]) < -2,
     ),
-    "ease-penalties": (
-        lambda: subject(chain(layers.Dense(6, activity_regularizer="l1"), layers.Dense(1, "sigmoid"))),
-        lambda p: p.model.layers[0].activity_regularizer is None,
-    ),
     "ease-decay": (
         lambda: optimized(keras.optimizers.AdamW(1e-3, weight_decay=30.0)),
         lambda p: _optimizer(p).weight_decay < 0.01,

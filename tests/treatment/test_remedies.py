@@ -500,3 +500,19 @@ def test_masks_of_class_numbers_get_losses_of_class_numbers(code: str):
     assert treated is not None
     assert "kilter.nn.Sparse" in treated.changes[0].snippet
     kilter.fit(treated.copy(), PICTURES, numbers, epochs=1, verbose=0)
+
+
+def test_penalties_that_outweigh_the_loss_are_all_eased():
+    """A small one of an output may be large in total; one on a kernel becomes L2 of 1e-4."""
+    members = (
+        layers.Dense(6, activity_regularizer="l1", kernel_regularizer="l2"),
+        layers.Dense(1, "sigmoid"),
+    )
+    given = subject(keras.Sequential([keras.Input((6,)), *members]))
+    assert REMEDIES["ease-regularization"].apply(given, finding()) is None
+    asked = replace(finding(), code="penalty-outweighs-loss")
+    treated = REMEDIES["ease-regularization"].apply(given, asked)
+    assert treated is not None
+    hidden = treated.model.layers[0]
+    assert hidden.activity_regularizer is None
+    assert float(hidden.kernel_regularizer.l2) == pytest.approx(1e-4)

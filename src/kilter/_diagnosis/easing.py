@@ -17,7 +17,8 @@ INNER: Final = ("layer", "backward_layer", "cell")
 class Easing:
     """Rates of dropout, and deviations of noise, above ``most`` become ``dropout``.
 
-    Penalties above ``heavy``, or all if that is 0, become an L2 penalty of ``penalty``; 0 stands for none.
+    Penalties above ``heavy``, or all if that is 0, go; those on kernels become L2 of ``penalty`` if that is
+    not 0.
     """
 
     dropout: float = 0.2
@@ -37,7 +38,8 @@ class Easing:
             if key in _RATES and isinstance(value, int | float):
                 found[key] = self.dropout if value > self.most else value
             elif key.endswith("_regularizer") and value is not None and self._is_heavy(value):
-                light = keras.regularizers.L2(self.penalty) if self.penalty else None
+                on_kernel = self.penalty and key == "kernel_regularizer"
+                light = keras.regularizers.L2(self.penalty) if on_kernel else None
                 found[key] = None if light is None else keras.saving.serialize_keras_object(light)
             elif key in INNER and isinstance(value, dict) and "config" in value:
                 found[key] = {**value, "config": self.eased(value["config"])}

@@ -47,21 +47,6 @@ def sparse_dice(y_true: Any, y_pred: Any) -> Any:
     return keras.losses.dice(one_hot, y_pred, axis=tuple(range(len(y_pred.shape) - 1)))
 
 
-def contrastive(y_true: Any, y_pred: Any, margin: float = 1.0, near: int = 1) -> Any:
-    """d² for pairs that belong together, max(margin - d, 0)² for others, the mean over the last axis.
-
-    ``y_pred``: distances d (..., k). ``y_true``: 0 or 1 in the same shape, or without its last axis of 1;
-    ``near`` is the label of pairs that belong together (Hadsell et al. 2006, with the factors 1).
-    """
-    y_pred = keras.ops.convert_to_tensor(y_pred)
-    labels = keras.ops.reshape(keras.ops.cast(y_true, y_pred.dtype), keras.ops.shape(y_pred))
-    together = labels if near == 1 else 1 - labels
-    apart = keras.ops.maximum(margin - y_pred, 0)
-    return keras.ops.mean(
-        together * keras.ops.square(y_pred) + (1 - together) * keras.ops.square(apart), axis=-1
-    )
-
-
 def _one_hot(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
     y_pred, y_true = keras.ops.convert_to_tensor(y_pred), keras.ops.convert_to_tensor(y_true)
     if len(y_true.shape) == len(y_pred.shape):
@@ -182,7 +167,7 @@ class SparseDice(_Recreated):
 
 
 @keras.saving.register_keras_serializable(package="kilter")
-class Contrastive(_Recreated):
+class Contrastive(keras.losses.Loss):
     """The contrastive loss of distances: d² for pairs that belong together, max(margin - d, 0)² for others.
 
     Args:
@@ -199,23 +184,20 @@ class Contrastive(_Recreated):
         [0.04, 0.64]
     """
 
-    def __init__(
-        self,
-        margin: float = 1.0,
-        near: int = 1,
-        reduction: str | None = "sum_over_batch_size",
-        name: str = "contrastive",
-        dtype: Any = None,
-    ) -> None:
+    def __init__(self, margin: float = 1.0, near: int = 1, name: str = "contrastive", **options: Any) -> None:
         number("margin", margin, above=0, remedy="pass a distance such as 1")
-        super().__init__(
-            contrastive,
-            reduction=reduction,  # pyright: ignore[reportArgumentType]  (Keras takes None too)
-            name=name,
-            dtype=dtype,
-            margin=margin,
-            near=near,
-        )
+        super().__init__(name=name, **options)
+        self.margin, self.near = margin, near
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """The loss of each pair, the mean over the last axis, for labels and distances (..., k)."""
+        together = y_true if self.near == 1 else 1 - y_true
+        apart = keras.ops.square(keras.ops.maximum(self.margin - y_pred, 0))
+        return keras.ops.mean(together * keras.ops.square(y_pred) + (1 - together) * apart, axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        """The configuration from which Keras recreates the loss."""
+        return {**super().get_config(), "margin": self.margin, "near": self.near}
 
 
 @keras.saving.register_keras_serializable(package="kilter")

@@ -87,7 +87,7 @@ PROBE: Final[dict[str, Text]] = {
         "{option}={limit:g} keeps {share:.2g} of the gradient's norm of {norm:.3g}{detail}.",
     ),
     "penalty-outweighs-loss": (
-        "penalties outweigh the loss", ("ease-penalties",), f"{_BOOK}, section 7.1",
+        "penalties outweigh the loss", ("ease-regularization",), f"{_BOOK}, section 7.1",
         "The penalties of {where} are {share:.3g} times the loss of the predictions. Training "
         "shrinks weights or outputs to 0 before it fits the data.",
     ),

@@ -117,10 +117,12 @@ def _with(key: str, value: Any) -> Cut:
 def ease_regularization(subject: Subject, finding: Finding) -> Subject | None:
     """Dropout rates above 0.5 become 0.2, and kernel penalties above 0.01 become 1e-4 · Σ weight².
 
-    Rates of recurrent and attention layers too. None if there are none.
+    Rates of recurrent and attention layers too; every penalty where they outweigh the loss. None if there
+    are none.
     """
     policy = subject.policy.remedies
-    easing = Easing(policy.dropout, policy.l2, policy.most_dropout, policy.most_penalty)
+    heavy = 0.0 if finding.code == "penalty-outweighs-loss" else policy.most_penalty
+    easing = Easing(policy.dropout, policy.l2, policy.most_dropout, heavy)
     if not can_be_cut(subject.model):
         return None
     found = {layer: configuration(layer) for layer in open_layers(subject.model)}

@@ -1,4 +1,4 @@
-"""Remedies for updates that decay, clipping, accumulation, a loss scale or penalties make useless."""
+"""Remedies for updates that decay, clipping, accumulation or a loss scale make useless."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from typing import Any, Final
 
 import keras
 
-from kilter._diagnosis.checks.updates import penalties
-from kilter._models.editing import Cut, can_be_cut
 from kilter._models.optimizers import compiled_like, fresh_optimizer
 from kilter._records import Change, Finding
-from kilter._treatment.remedies.base import chosen, operated, paths, remedies, replaceable
+from kilter._treatment.remedies.base import remedies
 from kilter._treatment.subject import Subject, copy_of
 
 _CLIPS: Final = ("clipnorm", "global_clipnorm", "clipvalue")
@@ -67,35 +65,4 @@ def _optimized(subject: Subject, code: str, words: tuple[str, str], **options: A
     return subject.changed(change, model=model)
 
 
-def ease_penalties(subject: Subject, finding: Finding) -> Subject | None:
-    """L2 of 1e-4 on kernels in place of every penalty on weights and outputs."""
-    factor = subject.policy.remedies.l2
-    held = [one for one in subject.layers if penalties(one.layer) and not _is_mild(one.layer, factor)]
-    if not held or not can_be_cut(subject.model):
-        return None
-    layers = replaceable(subject, chosen(finding, held))
-    cuts: dict[Any, Cut] = {one.layer: _eased(penalties(one.layer), factor) for one in layers}
-    change = Change(
-        remedy="ease-penalties",
-        where=paths(layers),
-        before="penalties larger than the loss",
-        after=f"L2 of {factor:g} on kernels",
-    )
-    return operated(subject, change, cuts)
-
-
-def _is_mild(layer: Any, factor: float) -> bool:
-    own = getattr(layer, "kernel_regularizer", None)
-    return penalties(layer) == ["kernel_regularizer"] and getattr(own, "l2", 1) <= factor * 1.001
-
-
-def _eased(names: list[str], factor: float) -> Cut:
-    plain = keras.saving.serialize_keras_object(keras.regularizers.L2(factor))
-    return lambda config: {
-        **config, **{name: plain if name == "kernel_regularizer" else None for name in names}
-    }  # fmt: skip
-
-
-REMEDIES = remedies(ease_penalties, needs_surgery=True) | remedies(
-    ease_decay, drop_accumulation, ease_clipping, drop_loss_scale
-)
+REMEDIES = remedies(ease_decay, drop_accumulation, ease_clipping, drop_loss_scale)
