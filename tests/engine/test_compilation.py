@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
-from kilter._xla.compilation import CACHE_BYTES, cache_directory, compile_options
+from kilter._xla.compilation import CACHE_BYTES, cache_directory, compile_options, quick_compilation
 
 SOURCE = str(Path(__file__).resolve().parents[2] / "src")
 
@@ -137,3 +137,12 @@ def test_a_cache_that_the_user_gave_jax_is_left_as_it_is(tmp_path: Path):
     lines = run(JAX_COMPILATION_CACHE_DIR=str(tmp_path / "own"), KILTER_CACHE=str(tmp_path / "kilter"))
     assert lines[0].startswith(f"{tmp_path / 'own'} ")
     assert not (tmp_path / "kilter").exists()
+
+
+@pytest.mark.parametrize(("version", "tested"), [("0.9.4", False), ("0.10.2", True), ("0.11.0", False)])
+def test_an_untested_jax_gets_no_options(version: str, tested: bool, monkeypatch: pytest.MonkeyPatch):
+    """Its XLA may not know them, and would compile nothing."""
+    monkeypatch.setattr(jax, "__version__", version)
+    assert bool(compile_options()) == tested
+    with quick_compilation():
+        assert bool(compile_options()) == tested

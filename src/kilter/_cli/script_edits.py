@@ -129,7 +129,7 @@ class Script:
         statement, kind = self._assignment(call), code.partition("(")[0].rpartition(".")[2]
         assert statement is not None
         name = f"{self._text(node)}_{re.sub(r'(?<!^)(?=[A-Z])', '_', kind).lower()}"
-        same = sum(f"{name}" in one for one in self._edits.values())
+        same = sum(name in one for one in self._edits.values())
         name += f"_{same + 1}" if same else ""
         self._insert(self._span(statement)[1], f"\n{' ' * statement.col_offset}{name} = {code}")
         return name

@@ -108,6 +108,8 @@ def push(state: State, model: keras.Model) -> None:
     for group, new in zip(variables(model), state, strict=True):
         for variable, value in zip(group, new, strict=True):
             held = variable._value
+            if held is value:
+                continue
             if held.dtype == value.dtype and held.shape == value.shape:
                 variable._direct_assign(value)  # what assign() ends with; its checks take longer than a step
             else:

@@ -72,6 +72,18 @@ def enable_cache() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
+TESTED_JAX: Final = ("0.10.0", "0.11")
+"""The first version of JAX that rules and options for XLA were tested with, and the first one that they were
+not tested with."""
+
+
+def is_tested() -> bool:
+    """Whether kilter's rules and options for XLA were tested with the installed JAX."""
+    low, high = (tuple(map(int, bound.split("."))) for bound in TESTED_JAX)
+    parts = [int(part) for part in jax.__version__.split(".")[:3] if part.isdigit()]
+    return low <= tuple(parts) < high
+
+
 # How often a quick program runs; 0 for programs that are not quick.
 _runs: ContextVar[float] = ContextVar("kilter_quick_runs", default=0)
 # Work of all runs of a program up to which it is not optimised: that saves more than these runs lose.
@@ -105,13 +117,14 @@ def is_quick() -> bool:
 def compile_options(*, compares: bool = False, hoists: bool = True, work: float = math.inf) -> dict[str, Any]:
     """Options for XLA by platform: on a CPU, the widest vectors that the machine has.
 
-    Unless it ``hoists``, what a loop computes alike in every step stays in the loop. In a training step these
-    are the factors of frozen normalisation: short vectors, each of which would be a kernel to compile.
+    None with a JAX that kilter was not tested with, whose XLA may not know them. Unless it ``hoists``, what a
+    loop computes alike in every step stays in the loop. In a training step these are the factors of frozen
+    normalisation: short vectors, each of which would be a kernel to compile.
 
     Within :func:`quick_compilation` less optimisation; none if the program, with this ``work``, runs little.
     One that also compares floats for equality (``compares``, see :func:`compares_floats`) is not fused then.
     """
-    if jax.default_backend() != "cpu":
+    if jax.default_backend() != "cpu" or not is_tested():
         return {}
     if not is_quick():
         stays = {} if hoists else {"xla_disable_hlo_passes": "while-loop-invariant-code-motion"}

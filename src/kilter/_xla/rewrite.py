@@ -22,14 +22,10 @@ import jax
 from jax.extend import core
 
 from kilter._text import first_line, warn_once
-from kilter._xla.compilation import is_quick
+from kilter._xla.compilation import TESTED_JAX, is_quick, is_tested
 from kilter._xla.dense import reads_large_kernel
 from kilter._xla.rules import rule_for
 from kilter._xla.values import Pass, Stored, Value, array_of, stored, stored_transposed, written
-
-TESTED_JAX: Final = ("0.10.0", "0.11")
-"""The first version of JAX that the rules were tested with, and the first one that they were not tested
-with."""
 
 # Calls that are inlined; after differentiation, their custom rules have been applied.
 _CALLS: Final = ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call")
@@ -76,7 +72,7 @@ def is_rewritten() -> bool:
     wanted = _enabled.get() and os.environ.get("KILTER_REWRITE", "").lower() != "off"
     if not wanted or jax.default_backend() != "cpu" or is_quick():
         return False
-    if not _is_tested(jax.__version__):
+    if not is_tested():
         low, high = TESTED_JAX
         warn_once(
             f"kilter's rewriting of steps for CPUs was tested with JAX {low} to below {high}, not with "
@@ -85,12 +81,6 @@ def is_rewritten() -> bool:
         )
         return False
     return True
-
-
-def _is_tested(version: str) -> bool:
-    low, high = (tuple(map(int, bound.split("."))) for bound in TESTED_JAX)
-    parts = [int(part) for part in version.split(".")[:3] if part.isdigit()]
-    return low <= tuple(parts) < high
 
 
 _SILENCE: Final = "Set KILTER_REWRITE=off to silence this."
