@@ -1,7 +1,5 @@
 """Remedies against overfitting: dropout, penalties and limits on kernels, augmented images."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable
 from typing import Any
