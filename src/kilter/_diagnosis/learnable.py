@@ -1,7 +1,5 @@
 """Whether the inputs predict the targets at all: an exact label-permutation test with cheap learners."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Final
 
