@@ -1,7 +1,5 @@
 """The changes of a treatment in the calls of a script: layers, what the model is compiled with, and fit."""
 
-from __future__ import annotations
-
 import ast
 import inspect
 import math

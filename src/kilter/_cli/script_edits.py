@@ -1,7 +1,5 @@
 """Changes of a model said in the code of the script that made it: edits of calls, and their diff."""
 
-from __future__ import annotations
-
 import ast
 import difflib
 import json

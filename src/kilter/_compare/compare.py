@@ -1,7 +1,5 @@
 """``kilter.compare`` and ``kilter.sweep``: which of several recipes or functions is better, with proof."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import time

@@ -4,8 +4,6 @@ A node need not share a disk with this machine: a task trains in a folder of its
 which is unpacked here. Ray starts the tasks of a lost node again elsewhere.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import sys

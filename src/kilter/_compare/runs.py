@@ -1,7 +1,5 @@
 """The runs of a comparison: their folder, which ones are missing, and how they are trained."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ A sampler proposes a round of trials and receives their scores in order. It depe
 same search has the same trials on any number of workers, and a continued one repeats what it had proposed.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Sequence

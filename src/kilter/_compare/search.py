@@ -4,8 +4,6 @@ Trials run in rounds of :data:`ROUND`. Within a round they do not know of each o
 they are stopped early, do not depend on how many workers there are, nor on which of them is done first.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence

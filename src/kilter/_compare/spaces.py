@@ -1,7 +1,5 @@
 """What a search tries: the values or the range of each key of a recipe."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import math

@@ -1,7 +1,5 @@
 """Trials that are stopped early: worse than the median of the earlier ones (Golovin et al. 2017)."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +23,7 @@ class Limits:
     monitor: str = ""
     curves: tuple[tuple[float, ...], ...] = field(default=(), repr=False)
 
-    def seen(self, runs: Sequence[RunRecords]) -> Limits:
+    def seen(self, runs: Sequence[RunRecords]) -> "Limits":
         """With the curves of further trials."""
         monitor = next((run.result.monitor for run in runs if run.result is not None), None) or self.monitor
         values = ([line.logs.get(monitor, math.nan) for line in run.history] for run in runs)

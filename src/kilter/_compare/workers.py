@@ -4,8 +4,6 @@ Two workers on a core each finish more runs than one that uses both cores. The p
 unlike the standard library's, they do not import the user's script, which may lack a ``__main__`` guard.
 """
 
-from __future__ import annotations
-
 import contextlib
 import multiprocessing.util
 import os

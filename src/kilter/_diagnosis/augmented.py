@@ -1,7 +1,5 @@
 """What an augmentation costs: the same network trained without it, and each augmentation by itself."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

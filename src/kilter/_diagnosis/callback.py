@@ -1,7 +1,5 @@
 """A Keras callback that diagnoses, for users of ``model.fit``."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterable
 from typing import Any

@@ -3,8 +3,6 @@
 Codes are stable: programs match on them. The texts may change.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final

@@ -1,7 +1,5 @@
 """The input of the checks: facts of model, loss and optimiser, the data, and measurements."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property

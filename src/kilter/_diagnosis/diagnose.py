@@ -1,7 +1,5 @@
 """``kilter.diagnose``: all checks, from cheap to expensive."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace

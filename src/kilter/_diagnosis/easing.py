@@ -1,7 +1,5 @@
 """How dropout, noise and penalties of a layer's configuration become moderate."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """Whether the inputs predict the targets at all: an exact label-permutation test with cheap learners."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Final
 
@@ -151,7 +149,8 @@ def _same_ids(rows: np.ndarray) -> np.ndarray | None:
     """
     columns = [one for one in rows.T[:_MOST_CLASSES] if are_repeated(one)]
     alike = [(one[:, None] == one).astype(np.float64) for one in columns]
-    return sum(_without_self(one / one.sum(axis=1, keepdims=True)) for one in alike) if alike else None
+    shares = [_without_self(one / one.sum(axis=1, keepdims=True)) for one in alike]
+    return np.sum(shares, axis=0) if shares else None
 
 
 def are_repeated(column: np.ndarray) -> bool:

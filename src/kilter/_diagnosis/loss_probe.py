@@ -3,8 +3,6 @@
 Only the loss function runs, on a few rows of the targets and on made-up predictions.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace

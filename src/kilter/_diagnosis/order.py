@@ -1,7 +1,5 @@
 """Whether the order of steps, or a part of them, tells something about the targets: cheap learners say."""
 
-from __future__ import annotations
-
 from typing import Final
 
 import numpy as np

@@ -4,8 +4,6 @@ Both train as many steps on the same rows and are scored on held-out rows. If th
 network may gain what its last doubling gained, for each one left; the sibling's score is not extrapolated.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """The trial of a planned training: models trained for the same steps, and scored on held-out rows."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace

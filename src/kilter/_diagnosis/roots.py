@@ -3,8 +3,6 @@
 Codes in order, causes before their consequences; a line for each subject.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 # fmt: off

@@ -5,8 +5,6 @@ as it is, for how attention spreads its weights; with permuted steps; and with o
 whether an output sees later ones.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final

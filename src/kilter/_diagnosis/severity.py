@@ -5,8 +5,6 @@ and warnings become notes. If the training falls short, the finding that explain
 consequences name it.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from dataclasses import replace

@@ -7,8 +7,6 @@ fits the targets, batch normalisation in deep stacks without any, and Adam. Its 
 A class with its own ``call`` gets only new weights and the optimiser.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """How good predictions are, row by row: 0 is the best constant prediction, 1 is perfect."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, Final
 

@@ -1,7 +1,5 @@
 """Facts about targets: class numbers, one-hot rows, or quantities."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final

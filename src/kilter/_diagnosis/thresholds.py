@@ -1,7 +1,5 @@
 """The limits of the checks, each with its source."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, fields
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What a diagnosis does not look at: custom losses and layers, and parts that were skipped."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from kilter._diagnosis.context import Context

@@ -1,7 +1,5 @@
 """Values of inputs that are no amounts: numbers that stand for missing ones, and masked padding."""
 
-from __future__ import annotations
-
 from typing import Any, Final
 
 import keras

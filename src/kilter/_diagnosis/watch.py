@@ -1,7 +1,5 @@
 """Watching a training step by step: the loss of each batch, and readings of the layers at a cadence."""
 
-from __future__ import annotations
-
 import math
 from collections import deque
 from collections.abc import Mapping

@@ -5,8 +5,6 @@ As in Keras, ``x`` and ``y`` are arrays or nested lists, tuples and dicts of arr
 of the memory, and are cast in the step.
 """
 
-from __future__ import annotations
-
 import numbers
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field

@@ -3,8 +3,6 @@
 Of Keras's objects without its bookkeeping, of functions and classes only those of users.
 """
 
-from __future__ import annotations
-
 import dis
 import functools
 import sys

@@ -8,8 +8,6 @@ and gets the dominant one. The model's own ``train_step`` calls both with one ``
 a step is traced, :func:`mixed_losses` gives the losses the mixture instead.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Generator, Sequence
 from typing import Any
@@ -53,7 +51,7 @@ class MixedLoss(LossFunctionWrapper):
         mixed = self.mixture.blend(_floats(labels))
         return super().__call__(mixed, y_pred, sample_weight)
 
-    def __copy__(self) -> MixedLoss:
+    def __copy__(self) -> "MixedLoss":
         """The same loss and mixture; Keras copies by saving and loading, which traced arrays do not allow."""
         twin = object.__new__(MixedLoss)
         twin.__dict__.update(self.__dict__)

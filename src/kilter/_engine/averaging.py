@@ -5,8 +5,6 @@ early stopping and callbacks that save the model see them, if they come later in
 weights return, and training continues with the same bits as without averaging.
 """
 
-from __future__ import annotations
-
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence

@@ -1,7 +1,5 @@
 """A feed of ready-made batches: consecutive batches of one shape are trained in one call."""
 
-from __future__ import annotations
-
 import collections
 import itertools
 import math
@@ -29,7 +27,7 @@ from kilter.errors import DataError, OptionError
 Batch = Yielded
 
 
-def _source_of(source: Any, order: Order) -> _Numbered | _Iterated:
+def _source_of(source: Any, order: Order) -> "_Numbered | _Iterated":
     is_iterable, has_items = hasattr(source, "__iter__"), hasattr(source, "__getitem__")
     if not is_iterable and not has_items:
         raise DataError(

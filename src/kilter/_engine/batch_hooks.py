@@ -5,8 +5,6 @@ after every execution of ``model.steps_per_execution`` steps. One that only read
 called at the ends of chunks and costs nothing.
 """
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -56,7 +54,7 @@ class BatchHooks:
         mode: Mode,
         chunk: str = "exact",
         guard: RateGuard | None = None,
-    ) -> BatchHooks:
+    ) -> "BatchHooks":
         """The hooks of these callbacks; ``chunk``: as in :func:`kilter.fit`."""
         exact = chunk == "exact" and bool(acting(callbacks, mode))
         every = int(model.steps_per_execution or 1) if exact else None

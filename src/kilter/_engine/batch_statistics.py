@@ -1,7 +1,5 @@
 """Replaces batch normalisation's moving averages by the mean and variance of the training set."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any

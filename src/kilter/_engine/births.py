@@ -1,7 +1,5 @@
 """Where the first number that is not finite was born: a training step run operation by operation."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -43,7 +41,7 @@ class Birth:
 class _Value:
     array: Any
     number: int  # in the order of computation; inputs come first
-    maker: _Made | None = None
+    maker: "_Made | None" = None
 
     def __post_init__(self) -> None:
         self.finite = is_finite(self.array)

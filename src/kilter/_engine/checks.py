@@ -1,7 +1,5 @@
 """Checks before anything is traced: inputs against the model, targets against the loss."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any

@@ -3,8 +3,6 @@
 A callback with a method ``kilter_cut(cut)`` is called after every compiled chunk, with the state as it is.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

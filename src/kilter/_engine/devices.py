@@ -7,8 +7,6 @@ rounding. Weights and data that fit are on every device; streamed batches are sp
 ``jax.distributed`` runs; otherwise there is one, and nothing here acts.
 """
 
-from __future__ import annotations
-
 import contextlib
 import zlib
 from collections.abc import Callable, Generator, Sequence
@@ -248,7 +246,7 @@ class Kept:
     state: tuple[Any, ...]
 
     @classmethod
-    def of(cls, placed: Placement | None, state: State) -> Kept | None:
+    def of(cls, placed: Placement | None, state: State) -> "Kept | None":
         """The places of the state's leaves now; None on one device."""
         return None if placed is None else cls(placed, tuple(one.sharding for one in jax.tree.leaves(state)))
 

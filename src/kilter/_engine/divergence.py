@@ -7,8 +7,6 @@ If not, the first bad step is found by running the segment again in parts, kept 
 depends on the speed of the machine, segments do not: the same training breaks and recovers in the same way.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field

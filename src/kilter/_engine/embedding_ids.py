@@ -6,8 +6,6 @@ inputs. Ids that depend on weights or random numbers are not checked, and neithe
 that override ``call``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal

@@ -4,8 +4,6 @@ Keras callbacks that report to a :class:`~kilter._progress.Progress`, for ``fit`
 treatments.
 """
 
-from __future__ import annotations
-
 import contextlib
 import time
 from collections.abc import Callable, Generator, Mapping

@@ -5,8 +5,6 @@ block plus the last partial batch. Arrays in a file (``numpy.memmap``), or large
 the device's free memory, are streamed: grain reads a block for every few batches ahead, in the same order.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -310,7 +308,7 @@ class StreamFeed:
         class_weight: Mapping[int, float] | None,
         order: Order,
         finite: FiniteCheck | None = None,
-    ) -> StreamFeed:
+    ) -> "StreamFeed":
         """Check the arrays' lengths, y and the weights; x itself is only read during training."""
         lengths = jax.tree.map(lambda leaf: np.zeros(np.shape(leaf)[:1], np.bool_), x)
         checked = collect(lengths, y, sample_weight, class_weight, finite=finite)
@@ -352,7 +350,7 @@ class StreamFeed:
             yield self._block(part, len(tail))._replace(partial=end > 0)
         self.order.say_end(count, epoch)
 
-    def _block(self, part: _Part, size: int) -> Block:
+    def _block(self, part: "_Part", size: int) -> Block:
         steps = math.ceil(len(part.numbers) / size)
         block = block_of(part.data, size, steps, part.numbers, self.finite, padded=self.padded)
         self.check_block(block, part.numbers)

@@ -5,8 +5,6 @@ arrays by value, everything else by identity. They are found by walking from the
 was compiled with, through attributes, containers, closures and what user functions read of their globals.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import operator

@@ -1,7 +1,5 @@
 """``fit``: the results of ``model.fit``, with one compiled call per epoch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Literal

@@ -1,7 +1,5 @@
 """The result of a training run: Keras's History with times, measurements, findings and a plot."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any

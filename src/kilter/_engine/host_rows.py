@@ -4,8 +4,6 @@ JAX uses host memory without a copy only from a 64-byte boundary on, and most Nu
 So JAX gets the memory from the first boundary on as one flat array, and copies of the first and last row.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """Evaluation and prediction in compiled calls."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final

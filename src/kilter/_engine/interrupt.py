@@ -1,7 +1,5 @@
 """Ctrl-C that waits for the end of the running chunk, so that no state is lost."""
 
-from __future__ import annotations
-
 import math
 import signal
 import threading
@@ -29,7 +27,7 @@ class Interrupt:
         self._previous: Any = None
         self._active = False
 
-    def __enter__(self) -> Interrupt:
+    def __enter__(self) -> "Interrupt":
         if threading.current_thread() is threading.main_thread():
             self._previous = signal.signal(signal.SIGINT, self._remember)
             self._active = True

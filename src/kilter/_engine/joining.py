@@ -1,7 +1,5 @@
 """How several processes find each other, and how one that fails leaves the others."""
 
-from __future__ import annotations
-
 import atexit
 import contextlib
 import os

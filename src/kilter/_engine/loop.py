@@ -4,8 +4,6 @@ Host and device meet once per chunk. A chunk is a whole block unless that takes 
 :data:`CHUNK_SECONDS`, or a callback acts on batches; where a block is cut changes no number.
 """
 
-from __future__ import annotations
-
 import contextlib
 import time
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator

@@ -4,8 +4,6 @@ A reader uses a fixed sample of rows. While its program is traced, each layer's 
 array is added to it; the gradient with respect to that zero is the gradient with respect to the output.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Measures a training between epochs, rarely enough to cost almost nothing."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

@@ -1,7 +1,5 @@
 """Loss and metrics that fit a model and its data, and how outputs become classes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Final
 

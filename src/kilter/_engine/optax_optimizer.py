@@ -5,8 +5,6 @@ The transformation's state is in Keras variables, one for each array, so it work
 ``model.fit``, and is checkpointed and resumed like any other optimiser.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -130,7 +128,7 @@ class OptaxOptimizer(keras.optimizers.Optimizer):
         return config
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> OptaxOptimizer:
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "OptaxOptimizer":
         """Always raises :class:`~kilter.errors.ModelError`: see the class."""
         raise ModelError(
             expected="an optimiser that can be read from a file",

@@ -1,7 +1,5 @@
 """Which parts of Keras's training loop a model overrides; some cannot be supported."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Generator
 from contextvars import ContextVar

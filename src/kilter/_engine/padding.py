@@ -6,8 +6,6 @@ is known only for Keras's own. Random numbers are those of the smaller batch: JA
 the array, so the first rows of a larger array are the smaller one.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 from collections.abc import Generator

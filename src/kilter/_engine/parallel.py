@@ -3,8 +3,6 @@
 For accelerators. On a CPU, one run after another is faster (docs/decisions/016-batched-trainings.md).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

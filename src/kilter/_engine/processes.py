@@ -5,8 +5,6 @@ What a process decides alone, such as when to stop, it has to agree on with the 
 it for ever.
 """
 
-from __future__ import annotations
-
 import contextlib
 import re
 from collections.abc import Generator

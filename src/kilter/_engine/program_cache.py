@@ -5,8 +5,6 @@ compiled loop. The bounds are traced, so one compilation serves a whole epoch, a
 of epochs; the rows of a batch are gathered on the device.
 """
 
-from __future__ import annotations
-
 import contextlib
 import time
 import weakref

@@ -10,8 +10,6 @@ trace.
   step, which is in its formula too, it uses this step's ``beta_1``.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """A training run: run the epochs, call the callbacks, stop on request."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Sparse inputs: dense on the device; large matrices of SciPy are read dense a block at a time."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any

@@ -8,8 +8,6 @@ logits. While a step is traced, :func:`stable_losses` makes the loss use it.
 The values agree with Keras's wherever Keras does not clip. ``stable_loss=False`` keeps Keras's.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 from collections.abc import Callable, Generator

@@ -7,8 +7,6 @@ parts as Keras would pass. Keras on JAX loses the update of metrics that a model
 here they are carried along with the others.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace

@@ -3,8 +3,6 @@
 Decisions about how long to train must not depend on how busy a machine is, so they count work.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """The structure of a compiled model: a key that models with the same programs share."""
 
-from __future__ import annotations
-
 import json
 from typing import Any, Final, NamedTuple
 

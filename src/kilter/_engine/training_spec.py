@@ -1,7 +1,5 @@
 """How a model is trained: one record that recipes are read into and that every trainer takes."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

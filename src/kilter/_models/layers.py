@@ -1,7 +1,5 @@
 """Kinds of layers, one list each, and what a model says about its layers, losses and outputs."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

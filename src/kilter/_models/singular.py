@@ -1,7 +1,5 @@
 """What a traced program shows: operations with an infinite derivative, such as √0, and one-sided sigmoids."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final

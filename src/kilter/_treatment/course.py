@@ -3,8 +3,6 @@
 Every step is a function of the records before it; :class:`Steps` has those that train.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

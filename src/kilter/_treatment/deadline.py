@@ -1,7 +1,5 @@
 """``max_seconds``: an explicit limit on the time of a treatment. Without it no clock is read."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The size of an effect over paired training runs, and whether it matters."""
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Sequence

@@ -4,8 +4,6 @@ Short ones do not show how far a network gets: certain repairs, changes of which
 ways to make a change, such as the rate of dropout.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """Training runs for all epochs: of a treated model, and of the original one as the user would train it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

@@ -3,8 +3,6 @@
 In short training runs, paired with those of the proof: the same seeds, rows and length.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace

@@ -3,8 +3,6 @@
 What an output learns is read from its targets: classes, masks (binary elements), or numbers.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -136,7 +134,7 @@ class OwnAnswers:
                         np.array(without), learnt, constant.way)  # fmt: skip
 
     @cached_property
-    def columns(self) -> tuple[OwnAnswers, ...]:
+    def columns(self) -> "tuple[OwnAnswers, ...]":
         """The columns of numbers, where there are a few; () otherwise."""
         count = self.wanted.shape[1] if self.kind == "numbers" else 0
         if not 1 < count <= _POLICY.most_columns:

@@ -4,8 +4,6 @@ Short trials show which changes make a network learn, but not how good it become
 is trained too: the network with the same depth and widths, built the way a textbook would.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final

@@ -1,7 +1,5 @@
 """``Policy``: every number that a treatment's decisions depend on, with its unit, reason and source."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 

@@ -1,7 +1,5 @@
 """The proof of the chosen changes: paired seeds that the search did not see, and the exact sign-flip test."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """The checked arguments of ``treat``, as one :class:`~kilter._treatment.subject.Subject`."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any

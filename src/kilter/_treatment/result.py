@@ -1,7 +1,5 @@
 """The result of a treatment: diagnosis, changes, trials, and the model before and after."""
 
-from __future__ import annotations
-
 import math
 import sys
 from collections.abc import Mapping, Sequence

@@ -13,8 +13,6 @@ that decides: it may lose no more than the smallest gain that matters. Between t
 of the original model no such measure may lose anything.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Sequence

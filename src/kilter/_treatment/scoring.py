@@ -1,7 +1,5 @@
 """How good a trained model is on validation rows, by a measure that does not depend on its loss."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace

@@ -3,8 +3,6 @@
 Trials are counted in work (:mod:`kilter._engine.program_cache`), not in seconds.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field

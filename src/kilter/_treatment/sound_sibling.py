@@ -3,8 +3,6 @@
 :mod:`kilter._diagnosis.sibling` says what is sound. Each of its parts is a change that can be left out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """The subject: a compiled model, its data and its training. Remedies take a subject and return one."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -169,13 +167,13 @@ class Subject:
         cycle = schedules.one_cycle(self.cycle, length=epochs * _PARTS, momentum=None)
         return [float(cycle(int((epoch + 0.5) * _PARTS))) for epoch in range(epochs)]
 
-    def with_training(self, **options: Any) -> Subject:
+    def with_training(self, **options: Any) -> "Subject":
         """The same subject with other fields of :class:`TrainingSpec`."""
         return replace(self, training=replace(self.training, **options))
 
     def changed(
         self, change: Change, *, model: keras.Model | None = None, training: Any = None, **fields: Any
-    ) -> Subject:
+    ) -> "Subject":
         """This subject after one more change: another compiled ``model``, other fields of ``training``.
 
         A change without a snippet gets the code of what differs.

@@ -4,8 +4,6 @@ The steps, from top to bottom: diagnosis → candidates and short trials (:mod:`
 (:mod:`full_training`) → proof (:mod:`proof`) → result. Each step is a function of the records before it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import math

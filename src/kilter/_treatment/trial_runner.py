@@ -1,7 +1,5 @@
 """Short training runs of one subject from the weights of one seed after another, in one compiled program."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The geometry of a convolution along one dimension of space, shared by the convolution rules."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -6,8 +6,6 @@ loads its program instead of compiling it. The cache is in ``$KILTER_CACHE`` (de
 directory that the user has set through JAX is kept.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import math

@@ -20,8 +20,6 @@ Depends on: jaxlib 0.10.2, CPU. Remove when a convolution's gradient runs as fas
 outside.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

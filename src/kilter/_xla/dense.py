@@ -26,8 +26,6 @@ instead of 0.86 s an epoch at batch 32.
 Depends on: jaxlib 0.10.2, CPU. Remove when XLA's CPU products are as fast in every layout of their operands.
 """
 
-from __future__ import annotations
-
 import functools
 from typing import Any
 

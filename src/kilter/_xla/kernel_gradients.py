@@ -18,8 +18,6 @@ Depends on: jaxlib 0.10.2, CPU. Remove when XLA's CPU backend computes these gra
 pass, inside a loop too.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Iterator, Sequence

@@ -9,8 +9,6 @@ as a row, and the sum over its first axis becomes a sum over the row's second ax
 Gain: part of that of :mod:`kilter._xla.dense`, which it makes possible. Remove it together with that module.
 """
 
-from __future__ import annotations
-
 from jax.extend import core
 
 from kilter._xla.values import Pass, Stored, Value, array_of, bind, stored_transposed, written

@@ -1,7 +1,5 @@
 """Splits a pure function in two: a part that runs once, and a part that runs for each random draw."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -14,8 +14,6 @@ windows of 3×3; an epoch of the benchmark's convolutional network 1.5 instead o
 Depends on: jaxlib 0.10.2, CPU. Remove when XLA vectorises ``select_and_scatter`` on CPUs.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Sequence

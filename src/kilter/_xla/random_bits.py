@@ -13,8 +13,6 @@ Gain: a step of the 20×100 network with dropout after every layer takes 2.8 ms 
 Depends on: JAX 0.10.2, which runs Threefry on a CPU as a ``fori_loop``. Remove when JAX unrolls it.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -14,8 +14,6 @@ Depends on: jaxlib 0.10.2, CPU. Remove when XLA hoists the reciprocal of a scala
 division.
 """
 
-from __future__ import annotations
-
 import jax.numpy as jnp
 import numpy as np
 from jax import lax

@@ -9,8 +9,6 @@ as it is.
 tested with, and after any error while rewriting, the plain step is used, with one warning.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Callable, Generator, Sequence

@@ -4,8 +4,6 @@ One module per rule family; its docstring has a worked example, the measured gai
 first rule that applies to an equation rewrites it; an equation without a rule stays as it is.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final

@@ -15,8 +15,6 @@ to 128, kernels of 3 to 5, 2 cores.
 Depends on: jaxlib 0.10.2, CPU. Remove when XLA's CPU backend skips the zeros of dilated inputs.
 """
 
-from __future__ import annotations
-
 import itertools
 import operator
 from collections.abc import Sequence

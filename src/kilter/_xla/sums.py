@@ -14,8 +14,6 @@ channels or more the library is faster.
 Depends on: jaxlib 0.10.2, CPU. Remove when XLA vectorises such a sum over more than the last axis.
 """
 
-from __future__ import annotations
-
 import jax.numpy as jnp
 import numpy as np
 from jax import lax

@@ -1,7 +1,5 @@
 """Arrays of a step that is being rewritten: as written, as their transpose, or both, made on demand."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

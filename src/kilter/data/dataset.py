@@ -1,7 +1,5 @@
 """The records of data: Dataset, Source and Splits."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -42,8 +40,8 @@ class Dataset:
             columns; of images the column "file". None for arrays, whose rows have no names.
     """
 
-    x: HostRows
-    y: HostRows | None
+    x: "HostRows"
+    y: "HostRows | None"
     task: Task
     classes: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
@@ -66,7 +64,7 @@ class Dataset:
             return len(self.classes)
         return 1 if self.y is None or self.y.ndim == 1 else int(self.y.shape[1])
 
-    def take(self, indices: Chosen) -> Dataset:
+    def take(self, indices: "Chosen") -> "Dataset":
         """The rows at ``indices`` (int ``[m]``, 0-based), in that order.
 
         Consecutive ascending indices give a view, anything else a copy.

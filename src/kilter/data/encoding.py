@@ -1,7 +1,5 @@
 """How a table's columns become features: the record of a training run, as JSON."""
 
-from __future__ import annotations
-
 import json
 import math
 from dataclasses import asdict, dataclass
@@ -69,7 +67,7 @@ class Column:
         """How the column's numbers are stored, before they are compressed."""
         return Shift(self.center, self.scale)
 
-    def stored(self, values: Numbers) -> Numbers:
+    def stored(self, values: "Numbers") -> "Numbers":
         """The feature, float64, of a column's numbers; NaN stays NaN."""
         shifted = self.shift.apply(values)
         return np.arcsinh(shifted) if self.compressed else shifted
@@ -129,7 +127,7 @@ class TableEncoding:
         return json.dumps({"version": FORMAT_VERSION, **asdict(self)}, ensure_ascii=False, indent=2)
 
     @classmethod
-    def from_json(cls, text: str) -> TableEncoding:
+    def from_json(cls, text: str) -> "TableEncoding":
         """Read what :meth:`to_json` wrote. Raises DataError for anything else.
 
         Example:

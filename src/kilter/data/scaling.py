@@ -1,7 +1,5 @@
 """Mean and variance of the features, for a Normalization layer."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,11 +20,11 @@ CHUNK_VALUES = 1 << 17
 class Moments:
     """Mean and population variance, float32, with the shape of the kept axes."""
 
-    mean: Kept
-    variance: Kept
+    mean: "Kept"
+    variance: "Kept"
 
 
-def moments(x: Numbers, *, axis: int | Sequence[int] | None = -1) -> Moments:
+def moments(x: "Numbers", *, axis: int | Sequence[int] | None = -1) -> Moments:
     """Mean and population variance of ``x`` over all axes but ``axis``.
 
     Args:

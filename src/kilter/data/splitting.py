@@ -10,8 +10,6 @@ the largest fractions left (ties: the lower index). Then every class of two or m
 row in both parts, which may change the total by a few; a class of one row stays in training.
 """
 
-from __future__ import annotations
-
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -70,7 +68,7 @@ def draw_share(labels: np.ndarray | None, keys: np.ndarray, share: Fraction) -> 
     return np.sort(np.concatenate(taken)) if taken else np.zeros(0, np.int64)
 
 
-def can_draw(whole: Dataset, part: Part) -> bool:
+def can_draw(whole: Dataset, part: "Part") -> bool:
     """Whether there are rows to hold out for a share, and to train on."""
     if not _is_share(part) or len(whole) < 2:
         return not _is_share(part)

@@ -3,8 +3,6 @@
 Importing this package imports neither Keras nor JAX.
 """
 
-from __future__ import annotations
-
 from kilter.recipe.augment import AugmentSection
 from kilter.recipe.data import DataSection
 from kilter.recipe.fine_tune import FineTuneSection, StageSection

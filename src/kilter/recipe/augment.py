@@ -1,7 +1,5 @@
 """The ``[augment]`` section: random transforms of the training images in every step."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import field_validator

@@ -4,8 +4,6 @@ TOML has no null. An optional key that is unset is written ``"none"``, so that a
 and ``--set section.key=none`` removes a value.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field

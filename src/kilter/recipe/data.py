@@ -1,7 +1,5 @@
 """The data section of a recipe: where the data come from, how they are read, and how they are split."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator

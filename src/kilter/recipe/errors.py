@@ -1,7 +1,5 @@
 """Pydantic's errors as one kilter error, with the nearest name for an unknown key."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, get_args

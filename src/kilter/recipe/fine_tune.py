@@ -1,7 +1,5 @@
 """The ``[fine_tune]`` section: the stages of training a model that reuses another."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Final, Self
 
 from pydantic import field_validator, model_validator

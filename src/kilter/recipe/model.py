@@ -1,7 +1,5 @@
 """The ``[model]`` section: a builder, a saved file or a function; each with its own keys and no others."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator

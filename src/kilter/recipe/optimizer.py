@@ -1,7 +1,5 @@
 """The ``[optimizer]`` section: any Keras optimiser by name, with its arguments."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator

@@ -3,8 +3,6 @@
 The keys come from :mod:`kilter.schedules.registry`; nothing here names a schedule.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Final, Literal

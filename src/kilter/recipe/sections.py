@@ -1,7 +1,5 @@
 """The sections of a recipe without a file of their own, and the recipe itself."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator

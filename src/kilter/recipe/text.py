@@ -1,7 +1,5 @@
 """Recipes as TOML: read, override, write."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path

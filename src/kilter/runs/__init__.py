@@ -3,8 +3,6 @@
 Names load on first use (PEP 562), so that reading runs (``kilter runs``) needs neither Keras nor JAX.
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import TYPE_CHECKING, Any
 

@@ -4,8 +4,6 @@ A reader sees either the old file or the new one, no matter when the writer is k
 :class:`~kilter.errors.RunError` that names file and cause, and leaves the old file.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import re

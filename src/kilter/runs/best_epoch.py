@@ -1,7 +1,5 @@
 """The best epoch so far and early stopping, as a pure function of the history, so that it can be replayed."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -45,7 +43,7 @@ class Watch:
     last_epoch: int | None = None
     last: float | None = None
 
-    def saw(self, epoch: int, logs: Mapping[str, float]) -> Watch:
+    def saw(self, epoch: int, logs: Mapping[str, float]) -> "Watch":
         """The state after `epoch`; one without the measure (validation every k epochs) does not count."""
         if self.monitor not in logs:
             return replace(self, last_epoch=epoch, last=None)

@@ -1,7 +1,5 @@
 """From a recipe to data, a compiled model and a TrainingSpec, all checked before a step is traced."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path

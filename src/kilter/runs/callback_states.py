@@ -1,7 +1,5 @@
 """The counts of Keras's own callbacks in a checkpoint, so that patience continues where it was."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Final
 

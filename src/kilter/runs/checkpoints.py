@@ -6,8 +6,6 @@ last two and the best are kept. Checksums are verified before a checkpoint is re
 previous one is used, with a :class:`~kilter.errors.RunWarning`.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import re

@@ -4,8 +4,6 @@
 new and the old: whenever the writer is killed, the file is one of them.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import tomllib

@@ -1,7 +1,5 @@
 """Brings checkpoint and history of a resumed run to the newest epoch that both of them have."""
 
-from __future__ import annotations
-
 import warnings
 from pathlib import Path
 

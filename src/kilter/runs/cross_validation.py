@@ -1,7 +1,5 @@
 """cross_validate(): a run for each fold of the rows in one run directory, and out-of-fold predictions."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The run directory for the process that writes to it. To read one, see :mod:`kilter.runs.reading`."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re
@@ -123,7 +121,7 @@ class Run:
         line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "text": text}
         append_line(self.path / JOURNAL, to_json(line))
 
-    def save_best(self, model: keras.Model) -> None:
+    def save_best(self, model: "keras.Model") -> None:
         """model.keras: the model as it is now, architecture and weights."""
         with ExitStack() as replaced:
 

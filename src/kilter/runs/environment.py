@@ -1,7 +1,5 @@
 """environment.json: what a run was computed with, and what is different when it is resumed."""
 
-from __future__ import annotations
-
 import os
 import platform
 from collections.abc import Mapping

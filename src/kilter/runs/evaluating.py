@@ -1,7 +1,5 @@
 """A model's predictions and measures on a part of the data, and the measure for the best epoch."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

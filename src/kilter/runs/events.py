@@ -1,7 +1,5 @@
 """TensorBoard scalars of a run: ``train/loss`` and ``validation/loss`` share a chart."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 from typing import Any

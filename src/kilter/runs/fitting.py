@@ -1,7 +1,5 @@
 """Numbers of a recipe that depend on the size of the data: batch, width, and which features are used."""
 
-from __future__ import annotations
-
 import math
 
 from kilter.data import Dataset

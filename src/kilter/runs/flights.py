@@ -3,8 +3,6 @@
 ``flight/step-00000123/`` is written like a checkpoint: with a manifest, whole or not at all.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass

@@ -1,7 +1,5 @@
 """From the sections of a recipe to Keras and kilter objects: model, schedule, augmentation, stages."""
 
-from __future__ import annotations
-
 import importlib
 import os
 import sys

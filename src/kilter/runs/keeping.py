@@ -3,8 +3,6 @@
 ``call.json`` records what determines the result: the seed, the options, and SHA-256 sums of the data.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -4,8 +4,6 @@ The operating system drops the lock when the process ends, however it ends. The 
 stale file; its text is only for users.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import socket

@@ -1,7 +1,5 @@
 """A run directory as bytes, to move it between machines; without its checkpoints."""
 
-from __future__ import annotations
-
 import io
 import os
 import shutil

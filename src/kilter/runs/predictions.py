@@ -1,7 +1,5 @@
 """What the outputs of a trained model mean: classes with probabilities, or numbers; with uncertainty."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final

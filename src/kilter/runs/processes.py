@@ -1,7 +1,5 @@
 """Run directories of several processes: process 0 writes the run, the others a copy that goes with them."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager

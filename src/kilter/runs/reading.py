@@ -1,7 +1,5 @@
 """Reading run directories, without Keras or JAX, so that ``kilter runs`` is quick."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """The data of a recipe: read, and split."""
 
-from __future__ import annotations
-
 import warnings
 from dataclasses import replace
 from pathlib import Path

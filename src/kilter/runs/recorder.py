@@ -3,8 +3,6 @@
 It works with :func:`kilter.fit` and with Keras's own ``model.fit``.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 import time
@@ -78,7 +76,7 @@ class Recorder(keras.callbacks.Callback):
         average: WeightAverage | None = None,
         history: Sequence[str] = (),
         beside: Sequence[keras.callbacks.Callback] = (),
-        restored: Callable[[Recorder], None] = lambda recorder: None,
+        restored: "Callable[[Recorder], None]" = lambda recorder: None,
     ) -> None:
         super().__init__()
         self.run = run

@@ -3,8 +3,6 @@
 JSON has no NaN and infinity: they become the strings "nan", "inf" and "-inf" and are read back as numbers.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -54,7 +52,7 @@ class EpochRecord:
         return to_json(asdict(self))
 
     @staticmethod
-    def from_json(line: str) -> EpochRecord:
+    def from_json(line: str) -> "EpochRecord":
         """The record of one line; ``ValueError`` for any other line."""
         return _read(EpochRecord, line)
 
@@ -100,7 +98,7 @@ class DataRecord:
         return to_json(asdict(self), indent=2)
 
     @staticmethod
-    def from_json(text: str) -> DataRecord:
+    def from_json(text: str) -> "DataRecord":
         """The record of a data.json; ``ValueError`` for any other text."""
         record = _read(DataRecord, text)
         if record.task == "classification" and len(record.classes) != record.outputs:
@@ -165,7 +163,7 @@ class Result:
         return to_json(asdict(self), indent=2)
 
     @staticmethod
-    def from_json(text: str) -> Result:
+    def from_json(text: str) -> "Result":
         """The record of a result.json; ``ValueError`` for any other text."""
         return _read(Result, text)
 

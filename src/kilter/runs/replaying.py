@@ -1,7 +1,5 @@
 """``kilter replay``: the step that broke a training run, run again alone."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

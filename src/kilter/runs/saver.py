@@ -1,7 +1,5 @@
 """Saves beside training: one at a time, in a thread whose error the training gets."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 

@@ -1,7 +1,5 @@
 """Ctrl-C, SIGTERM and SIGHUP during a run: what was trained is saved."""
 
-from __future__ import annotations
-
 import signal
 import threading
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """A trained model: a run directory, or a bare .keras file."""
 
-from __future__ import annotations
-
 import zipfile
 import zlib
 from dataclasses import dataclass

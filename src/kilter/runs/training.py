@@ -1,7 +1,5 @@
 """``train`` and ``resume``: from a recipe to a run directory with a trained model."""
 
-from __future__ import annotations
-
 import hashlib
 import warnings
 from collections.abc import Mapping, Sequence

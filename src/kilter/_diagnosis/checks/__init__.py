@@ -1,7 +1,5 @@
 """All checks. A new one is a function in one of these modules, listed in that module's ``CHECKS``."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Final
 

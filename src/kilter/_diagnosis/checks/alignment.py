@@ -1,7 +1,5 @@
 """Whether masks line up with their images, and output pixels with the input that they depend on."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Checks of the architecture: activations, self-normalisation (SELU), dropout rates and kernel penalties."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """Checks of attention: width of heads, rate without warm-up, post-norm depth, spread of the weights, axes."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from typing import Any, Final

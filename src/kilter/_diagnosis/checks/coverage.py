@@ -1,7 +1,5 @@
 """What no check can judge: custom losses, metrics, activations, layers and training steps."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Checks of learning curves: the numbers of each epoch, as a History has them."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding

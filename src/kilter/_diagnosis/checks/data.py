@@ -1,7 +1,5 @@
 """Checks of the data: every row, or a sample where that would be slow."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """Whether the inputs tell rows apart: equal rows with other targets, and values cut to whole numbers."""
 
-from __future__ import annotations
-
 from typing import Final
 
 import numpy as np

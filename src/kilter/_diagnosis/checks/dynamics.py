@@ -1,7 +1,5 @@
 """Checks of how a training moves: size of its updates, growth of its weights, curvature, loss of signal."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding

@@ -4,8 +4,6 @@ Where the last activation is unknown (an operation, a Lambda, a custom function)
 model for the first rows say what they are.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final

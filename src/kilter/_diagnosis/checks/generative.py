@@ -1,7 +1,5 @@
 """Checks of variational autoencoders and GANs: KL collapse, and discriminators that have won."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final

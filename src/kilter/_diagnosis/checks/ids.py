@@ -1,7 +1,5 @@
 """Ids: those that no row of an Embedding's table has, and those that are read as quantities."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 

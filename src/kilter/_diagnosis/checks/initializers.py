@@ -1,7 +1,5 @@
 """Checks of initial weights: initialisers that do not suit the activation, and identical units."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import keras

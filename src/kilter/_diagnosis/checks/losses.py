@@ -1,7 +1,5 @@
 """Checks of custom compiled losses, by their values for made-up predictions."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """Whether the predictions for a row depend on the other rows of its batch, as after a sum over axis 0."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any, Final
 

@@ -1,7 +1,5 @@
 """Whether layers that differ between training and inference run in the right mode and place."""
 
-from __future__ import annotations
-
 from typing import Any, Final
 
 import jax

@@ -1,7 +1,5 @@
 """Checks of batch normalisation: axis, batch size, moving averages and neighbouring layers."""
 
-from __future__ import annotations
-
 import math
 
 import keras

@@ -1,7 +1,5 @@
 """Checks of the optimiser: learning rate, kind, and the weights it was built for."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any, Final

@@ -4,8 +4,6 @@ A softmax or sigmoid with its cross-entropy and ``from_logits=False`` is fine: k
 the logits. Custom activations and losses are skipped, because their meaning is unknown.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Final
 

@@ -1,7 +1,5 @@
 """Padded sequences without a mask: how much padding there is, where it is, and who reads it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Final
 

@@ -1,7 +1,5 @@
 """Checks of networks that compare pairs: margins out of reach, reversed labels, and pairs too easy."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -171,7 +169,7 @@ def check_easy(context: Context) -> list[Finding]:
     return [finding("easy-pairs", "severe", ["data"], evidence, detail=detail)]
 
 
-def _held(context: Context) -> _Order | None:
+def _held(context: Context) -> "_Order | None":
     if context.x_val is None or context.y_val is None:
         return None
     arrays = tuple(np.asarray(one) for one in jax.tree.leaves(context.x_val))

@@ -1,7 +1,5 @@
 """Checks of convolutions, segmentation and autoencoders."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, Final
 

@@ -1,7 +1,5 @@
 """Checks of one forward and backward pass: signal and gradient through depth, dead and saturated units."""
 
-from __future__ import annotations
-
 import math
 from typing import Final
 

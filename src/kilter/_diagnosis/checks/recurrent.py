@@ -1,7 +1,5 @@
 """Checks of recurrent layers: activations of cells, initial weights, forget gates, states, and outputs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final

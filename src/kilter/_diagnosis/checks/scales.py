@@ -1,7 +1,5 @@
 """Checks of scales that the eye misses: sentinels, scaling layers that do not fit, outputs without weight."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, Final
 

@@ -1,7 +1,5 @@
 """Gradients that are NaN although the loss is finite: the operation whose derivative is infinite."""
 
-from __future__ import annotations
-
 from typing import Any, Final
 
 import jax

@@ -1,7 +1,5 @@
 """Checks of what makes a training slow, each with the measured share. They change no result."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Training rows against validation rows: scale, range, classes, their order, and windows on both sides."""
 
-from __future__ import annotations
-
 import math
 import re
 import warnings

@@ -1,7 +1,5 @@
 """Checks of how a network reads the steps of a sequence: gradients through time, unread steps, order."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding

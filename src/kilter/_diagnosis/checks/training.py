@@ -4,8 +4,6 @@ Causes are reported before symptoms. If signal or gradient is lost on its way, a
 reported with the remedies of that cause, and the learning rate is not blamed.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding

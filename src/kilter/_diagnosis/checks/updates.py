@@ -1,7 +1,5 @@
 """Checks of what keeps weights from changing: decay, clipping, accumulation, loss scale, frozen layers."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, Final
 

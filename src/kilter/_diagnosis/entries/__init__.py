@@ -3,7 +3,5 @@
 Each is ``(title, remedies in the order to try them, reference, explanation)`` by code.
 """
 
-from __future__ import annotations
-
 Text = tuple[str, tuple[str, ...], str, str]
 """Title, remedies, reference and explanation of a code."""

@@ -1,7 +1,5 @@
 """Findings about what was compiled: own losses, decay, clipping, accumulation and frozen layers."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from kilter._diagnosis.entries import Text

@@ -1,7 +1,5 @@
 """Findings about how a training goes: its losses, its updates, and what makes it slow."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from kilter._diagnosis.entries import Text

@@ -1,7 +1,5 @@
 """Findings about data that do not fit the model: ids, scales, padding, labels and the last activations."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from kilter._diagnosis.entries import Text

@@ -1,7 +1,5 @@
 """Findings about convolutions, segmentation, autoencoders, adversaries and pairs."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from kilter._diagnosis.entries import Text

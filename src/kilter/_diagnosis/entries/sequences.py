@@ -1,7 +1,5 @@
 """Findings about networks of sequences: recurrent layers, attention, and how they read the steps."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from kilter._diagnosis.entries import Text

@@ -1,7 +1,5 @@
 """Findings about validation rows that are unlike the training rows."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from kilter._diagnosis.entries import Text

@@ -1,7 +1,5 @@
 """Remedies by code: what can be done about a finding, each a function from subject to subject."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from kilter._treatment.remedies import (

@@ -1,7 +1,5 @@
 """Remedies for activations: another one in hidden layers, and self-normalisation."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

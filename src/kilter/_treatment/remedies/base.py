@@ -1,7 +1,5 @@
 """The record of a remedy, and helpers that find and replace its layers."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """Remedies for ids and padding: a table that holds every id, numbers projected, padding masked."""
 
-from __future__ import annotations
-
 from typing import Any, Final
 
 import jax

@@ -1,7 +1,5 @@
 """Remedies for how outputs end: the first activation removed, softmax over the classes, ``from_logits``."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import jax

@@ -1,7 +1,5 @@
 """Remedies for variational autoencoders and pairs."""
 
-from __future__ import annotations
-
 from typing import Final
 
 import jax

@@ -1,7 +1,5 @@
 """Remedies for wrong initial weights: drawn again to fit the activation, or scaled to the data."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

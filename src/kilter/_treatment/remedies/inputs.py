@@ -1,7 +1,5 @@
 """Remedies for the data: inputs standardised inside the model, and rows that are not finite removed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from itertools import compress
 from typing import Any

@@ -1,7 +1,5 @@
 """Remedies for compiled losses: useless ones, missing ones, several out of balance."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

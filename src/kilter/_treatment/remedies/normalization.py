@@ -1,7 +1,5 @@
 """Remedies with batch normalisation: inserted, repaired, and layers that conflict with it removed."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Remedies for the optimiser: learning rate, schedule, gradient clipping, another optimiser."""
 
-from __future__ import annotations
-
 import contextlib
 from dataclasses import replace
 from typing import Any, Final

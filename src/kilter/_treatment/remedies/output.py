@@ -1,7 +1,5 @@
 """Remedies for outputs that do not fit their targets: activation, units, loss, metrics and scale."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Final
 

@@ -1,7 +1,5 @@
 """Remedies for pictures and pairs: losses for rare pixels, masks and labels put where they belong."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final

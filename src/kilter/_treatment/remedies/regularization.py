@@ -1,7 +1,5 @@
 """Remedies against overfitting: dropout, penalties and limits on kernels, augmented images."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -133,7 +131,7 @@ def ease_regularization(subject: Subject, finding: Finding) -> Subject | None:
     before, after = zip(*(differences(one, easing.eased(one)) for one in strong.values()), strict=True)
     change = Change(
         remedy="ease-regularization",
-        where=tuple(known.get(id(layer), layer.path) for layer in strong),
+        where=tuple(known.get(id(layer)) or str(layer.path) for layer in strong),
         before=counted(itertools.chain(*before)),
         after=counted(itertools.chain(*after)),
     )

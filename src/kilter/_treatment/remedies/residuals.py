@@ -1,7 +1,5 @@
 """The remedy for plain stacks too deep to train: skip connections every two layers (He et al. 2016)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

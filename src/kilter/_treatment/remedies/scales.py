@@ -1,7 +1,5 @@
 """Remedies for scales: sentinels, scaling layers, channels, outputs and losses of several outputs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Final
 

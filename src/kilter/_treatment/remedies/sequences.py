@@ -1,7 +1,5 @@
 """Remedies for networks of sequences: cells, states, masks, positions, and warm-up under attention."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any, Final
 

@@ -1,7 +1,5 @@
 """Remedies for the training: batch size, order, length, class weights, trainable layers."""
 
-from __future__ import annotations
-
 import json
 import math
 from typing import Any, Final

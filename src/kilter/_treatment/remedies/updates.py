@@ -1,7 +1,5 @@
 """Remedies for updates that decay, clipping, accumulation or a loss scale make useless."""
 
-from __future__ import annotations
-
 from typing import Any, Final
 
 import keras
