@@ -5,8 +5,10 @@ changed later. If another backend is already loaded, an error says so.
 """
 
 import os
+import re
 import sys
 import warnings
+from pathlib import Path
 from typing import Final
 
 from kilter.errors import BackendError, RunWarning
@@ -14,9 +16,10 @@ from kilter.errors import BackendError, RunWarning
 # Limits of the shell. The first training of a small network takes 2.3 GB of address space on two cores, and a
 # checkpoint fails with 24 open files, not with 32.
 _LEAST: Final = {
-    "RLIMIT_AS": (4 << 30, "bytes of address space", "-v"),
-    "RLIMIT_NOFILE": (64, "open files", "-n"),
+    "Max address space": (4 << 30, "bytes of address space", "XLA may end it without an error", "-v"),
+    "Max open files": (64, "open files", "saving a checkpoint may fail", "-n"),
 }
+_LIMITS: Final = Path("/proc/self/limits")
 
 
 def require_jax() -> None:
@@ -42,17 +45,17 @@ def require_jax() -> None:
 
 
 def warn_of_limits() -> None:
-    """Warn of a limit so low that XLA may end the process without an error, or a checkpoint fail."""
-    if sys.platform == "win32":
-        return
-    import resource
-
-    for name, (least, what, option) in _LEAST.items():
-        limit, _ = resource.getrlimit(getattr(resource, name))
-        if limit != resource.RLIM_INFINITY and limit < least:
+    """Warn of a limit of the shell that is too low for JAX or for checkpoints; on Linux only."""
+    try:
+        limits = _LIMITS.read_text(encoding="utf-8")
+    except OSError:
+        return  # another system
+    for name, (least, what, effect, option) in _LEAST.items():
+        found = re.search(rf"^{name} +(\d+) ", limits, re.MULTILINE)  # the soft limit, unless "unlimited"
+        if found and int(found[1]) < least:
             warnings.warn(
-                f"this process may use only {limit:,} {what}: with fewer than {least:,} XLA may end it "
-                f"without an error, or a checkpoint may fail. Raise the limit with ulimit {option}",
+                f"this process may use only {int(found[1]):,} {what}: with fewer than {least:,} {effect}. "
+                f"Raise the limit with ulimit {option}",
                 RunWarning,
                 stacklevel=2,
             )
