@@ -23,7 +23,7 @@ from kilter.runs.atomic import errors_named, fsync_path, write_text
 CHECKSUMS = "checksums.json"
 # The entry for the content of a recipe, regardless of its layout: a checksum of each key, without those that
 # may change before a resume: how long to train, and where the data are (data.json has their checksums).
-RECIPE_CONTENT = "recipe"
+RECIPE_CONTENT = "recipe keys"
 IDENTITY = "run"
 _MAY_CHANGE = {
     "": ("name",),
