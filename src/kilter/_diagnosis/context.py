@@ -1,6 +1,6 @@
 """The input of the checks: facts of model, loss and optimiser, the data, and measurements."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
@@ -202,7 +202,7 @@ def normalized(context: Context, layer: LayerFacts) -> bool:
     return any((reached(layer, "sources"), reached(layer, "consumers"), reached(after, "consumers")))
 
 
-Check = Callable[[Context], list[Finding]]
+Check = Callable[[Context], Iterable[Finding]]
 
 
 def check_validation(held: Any) -> None:

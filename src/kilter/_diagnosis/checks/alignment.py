@@ -1,7 +1,7 @@
 """Whether masks line up with their images, and output pixels with the input that they depend on."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -186,9 +186,8 @@ def turned_back(context: Context, part: Context, held: np.ndarray, inside: float
     return (best, skills[best]) if best and skills[best] > 0.8 * inside else None
 
 
-def check_offset(context: Context) -> list[Finding]:
+def check_offset(context: Context) -> Iterator[Finding]:
     """Outputs of the input's size that are shifted against the input pixels they depend on."""
-    found = []
     for output in context.outputs:
         side = context.inputs[0].shape[1:3] if len(context.inputs) == 1 else ()
         if len(output.shape) != 4 or tuple(output.shape[1:3]) != tuple(side):
@@ -196,8 +195,7 @@ def check_offset(context: Context) -> list[Finding]:
         offset = _offset(context, output)
         if offset is not None and abs(offset) > context.thresholds.offset:
             evidence = [seen(context.thresholds, "offset", "pixels between an output and its centre", offset)]
-            found.append(finding("output-offset", "warning", [output.where], evidence, offset=abs(offset)))
-    return found
+            yield finding("output-offset", "warning", [output.where], evidence, offset=abs(offset))
 
 
 def _offset(context: Context, output: OutputFacts) -> float | None:

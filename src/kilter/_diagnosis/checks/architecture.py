@@ -139,15 +139,13 @@ def check_width(context: Context) -> list[Finding]:
     return [finding("narrow-layer", "warning", found, evidence, **words)]
 
 
-def check_leaky_slope(context: Context) -> list[Finding]:
+def check_leaky_slope(context: Context) -> Iterator[Finding]:
     """Leaky activations with a negative slope of 1 or more."""
-    found = []
     for facts in context.layers:
         slope = _slope(facts.layer)
         if slope is not None and slope >= context.thresholds.leaky_slope and not facts.repeated:
             evidence = [seen(context.thresholds, "leaky_slope", "negative slope", slope)]
-            found.append(finding("leaky-slope", "severe", [facts.path], evidence, slope=slope))
-    return found
+            yield finding("leaky-slope", "severe", [facts.path], evidence, slope=slope)
 
 
 def _slope(layer: keras.layers.Layer) -> float | None:

@@ -125,28 +125,25 @@ def _is_blank(layer: Any) -> bool:
     return any(one is not None and not np.asarray(one).any() for one in kernels)
 
 
-def check_tokens(context: Context) -> list[Finding]:
+def check_tokens(context: Context) -> Iterator[Finding]:
     """Tokens that differ too little: drowned by their positions, or all alike after some blocks."""
     reading, limits = context.sequences, context.thresholds
     if reading is None or not reading.tokens:
-        return []
+        return
     likeness = [np.asarray(one, float) for one in reading.tokens.values()]
     names = [key.partition(":")[2] for key in reading.tokens]
-    made = []
     share = float(likeness[0][1])
     if reading.inputs.ndim == 2 and share < limits.token_share:
         evidence = [seen(limits, "token_share", "share of the variance that tokens make", share)]
-        made.append(finding("embedding-scale", "warning", names[:1], evidence, share=share))
+        yield finding("embedding-scale", "warning", names[:1], evidence, share=share)
     first, last = float(likeness[0][0]), float(likeness[-1][0])
     if len(likeness) > 1 and last > limits.token_likeness and first < 0.9:
         evidence = [seen(limits, "token_likeness", "mean cosine between the tokens of a row", last)]
-        made.append(finding("rank-collapse", "warning", names[-1:], evidence, first=first, last=last))
-    return made
+        yield finding("rank-collapse", "warning", names[-1:], evidence, first=first, last=last)
 
 
-def check_softmax_axis(context: Context) -> list[Finding]:
+def check_softmax_axis(context: Context) -> Iterator[Finding]:
     """Softmaxes over the rows of the batch, over an axis of length 1, or over an axis that is not summed."""
-    made = []
     for one in () if context.sequences is None else context.sequences.misused:
         layers = [
             facts.path
@@ -157,8 +154,7 @@ def check_softmax_axis(context: Context) -> list[Finding]:
         text = _PROBLEMS[one.problem].format(shape=str(shape).replace("'", ""), axis=one.axes[0])
         evidence = [Evidence("length of the axis", math.prod(one.shape[axis] for axis in one.axes))]
         severity: Severity = "severe" if one.problem == "rows" else "warning"
-        made.append(finding("softmax-axis", severity, layers or ["attention"], evidence, detail=text))
-    return made
+        yield finding("softmax-axis", severity, layers or ["attention"], evidence, detail=text)
 
 
 MODEL_CHECKS: tuple[Check, ...] = (check_heads, check_rate, check_post_norm)

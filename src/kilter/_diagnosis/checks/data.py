@@ -141,13 +141,12 @@ def _sample(array: np.ndarray, rows: int) -> np.ndarray:
     return array[np.sort(np.random.default_rng(0).choice(len(array), rows, replace=False))]
 
 
-def check_amounts(context: Context) -> list[Finding]:
+def check_amounts(context: Context) -> Iterator[Finding]:
     """Quantities far from the scale of a new output, which is around 0 with standard deviation 1.
 
     Skipped if a layer after the last kernel rescales, and for losses that do not measure distances.
     """
     several = len(context.outputs) > 1
-    found = []
     for output in context.outputs:
         facts = target_facts(output.targets)
         loss = None if output.loss is None else output.loss.name
@@ -169,8 +168,7 @@ def check_amounts(context: Context) -> list[Finding]:
             evidence = [seen(limits, limit, "mean or standard deviation of the targets", size)]
             where = ["targets", output.where] if several else ["targets"]
             remedies = ("rescale-each-output",) if several else None
-            found.append(finding("unscaled-targets", severity, where, evidence, remedies, detail=detail))
-    return found
+            yield finding("unscaled-targets", severity, where, evidence, remedies, detail=detail)
 
 
 def _rescaled(context: Context, output: OutputFacts) -> bool:
@@ -183,9 +181,8 @@ def _rescaled(context: Context, output: OutputFacts) -> bool:
     return False
 
 
-def check_columns(context: Context) -> list[Finding]:
+def check_columns(context: Context) -> Iterator[Finding]:
     """Constant columns, and columns that repeat another one."""
-    found = []
     for place, array in enumerate(context.inputs):
         steps = any(isinstance(one.layer, LOOKUPS) for one in context.readers(place))
         if array.ndim != 2 or steps or array.dtype.kind not in "fiub" or len(array) < 2:
@@ -206,13 +203,11 @@ def check_columns(context: Context) -> list[Finding]:
                     + (", …" if len(columns) > 8 else "")
                 )
                 evidence = [Evidence("columns", len(columns), 0, "they carry no information")]
-                found.append(finding(code, "note", ["data"], evidence, detail=detail))
-    return found
+                yield finding(code, "note", ["data"], evidence, detail=detail)
 
 
-def check_precision(context: Context) -> list[Finding]:
+def check_precision(context: Context) -> Iterator[Finding]:
     """Columns of large numbers in which different values become equal in float32."""
-    found = []
     for array in context.inputs:
         lost = [(name, lost_values(values)) for name, values in lossy_columns(array)]
         counts = [(name, before, after) for name, pair in lost if pair for before, after in [pair]]
@@ -222,13 +217,11 @@ def check_precision(context: Context) -> list[Finding]:
         detail = f"Column {context.column(int(name))}: {before} different values become {after}"
         detail += f", and {len(counts) - 1} more columns lose values" if len(counts) > 1 else ""
         evidence = [Evidence("distinct values left", after, before, "subtract a nearby number in float64")]
-        found.append(finding("lost-differences", "warning", ["data"], evidence, detail=detail))
-    return found
+        yield finding("lost-differences", "warning", ["data"], evidence, detail=detail)
 
 
-def check_classes(context: Context) -> list[Finding]:
+def check_classes(context: Context) -> Iterator[Finding]:
     """Imbalanced classes, or targets that are all the same."""
-    found = []
     for output in context.outputs:
         targets = output.targets
         same = targets is not None and len(targets) > 1 and bool(np.all(targets == targets[0]))
@@ -236,7 +229,7 @@ def check_classes(context: Context) -> list[Finding]:
         if targets is not None and same and known and not is_generator(context):
             evidence = [Evidence("different targets", 1, 2, "at least two are needed")]
             label = targets.reshape(len(targets), -1)[0].tolist()
-            found.append(finding("one-class", "severe", ["targets"], evidence, label=label))
+            yield finding("one-class", "severe", ["targets"], evidence, label=label)
             continue
         classes = labels(targets)
         if classes is None:
@@ -248,8 +241,7 @@ def check_classes(context: Context) -> list[Finding]:
         if ratio > context.thresholds.class_ratio and _is_classifier(context):
             evidence = [seen(context.thresholds, "class_ratio", "most common over rarest class", ratio)]
             detail = f"The most common class has {counts.max():.0f} rows, the rarest {counts.min():.0f}"
-            found.append(finding("class-imbalance", "warning", ["targets"], evidence, detail=detail))
-    return found
+            yield finding("class-imbalance", "warning", ["targets"], evidence, detail=detail)
 
 
 def _is_classifier(context: Context) -> bool:

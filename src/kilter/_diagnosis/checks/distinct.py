@@ -1,5 +1,6 @@
 """Whether the inputs tell rows apart: equal rows with other targets, and values cut to whole numbers."""
 
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -77,9 +78,8 @@ def _are_bits(context: Context) -> bool:
     return all(array.size and np.isin(array[:_SAMPLE], (0, 1)).all() for array in context.inputs)
 
 
-def check_whole(context: Context) -> list[Finding]:
+def check_whole(context: Context) -> Iterator[Finding]:
     """Pictures of 0 and hardly any 1, and standardised columns of whole numbers: cut off by integers."""
-    found = []
     for index, array in enumerate(context.inputs):
         readers = [one.layer for one in context.readers(index)]
         if array.dtype.kind not in "fiu" or len(array) < _LEAST_ROWS:
@@ -90,10 +90,9 @@ def check_whole(context: Context) -> list[Finding]:
         if not np.isfinite(rows).all() or not (rows == np.round(rows)).all():
             continue
         if array.ndim == 4 and array.shape[-1] in (1, 3):
-            found += _dark(context, rows)
+            yield from _dark(context, rows)
         elif array.ndim in (2, 3) and array.shape[-1] >= _LEAST_COLUMNS:
-            found += _rounded(context, rows.reshape(-1, array.shape[-1]))
-    return found
+            yield from _rounded(context, rows.reshape(-1, array.shape[-1]))
 
 
 def _dark(context: Context, pictures: np.ndarray) -> list[Finding]:

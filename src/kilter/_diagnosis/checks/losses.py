@@ -15,15 +15,14 @@ from kilter._records import Evidence, Finding, Severity
 _AXES: Final = (None, -1)
 
 
-def check_losses(context: Context) -> list[Finding]:
+def check_losses(context: Context) -> Iterator[Finding]:
     """Custom losses, and Keras's own over a custom axis, each probed with right and wrong predictions.
 
     Keras's own with a logarithm only with usual ones: a linear output may be negative.
     """
     if context.probe is None or trains_itself(context.model):
-        return []
+        return
     losses = given_losses(context.model, len(context.outputs))
-    found = []
     for place, (given, output) in enumerate(zip(losses, context.outputs, strict=True)):
         if given is None or output.loss is None:
             continue
@@ -33,8 +32,7 @@ def check_losses(context: Context) -> list[Finding]:
         answers = context.answers if output.activation is None else None
         seen = probed(given, output, None if answers is None else answers[place])
         if seen is not None and (own or seen.bad.startswith("usual")):
-            found += _findings(context, _name(given), seen, alone=len(losses) == 1)
-    return found
+            yield from _findings(context, _name(given), seen, alone=len(losses) == 1)
 
 
 def is_own(loss: LossFacts) -> bool:

@@ -1,6 +1,7 @@
 """Checks of batch normalisation: axis, batch size, moving averages and neighbouring layers."""
 
 import math
+from collections.abc import Iterator
 
 import keras
 
@@ -19,9 +20,8 @@ def _norms(context: Context) -> list[LayerFacts]:
     ]
 
 
-def check_axis(context: Context) -> list[Finding]:
+def check_axis(context: Context) -> Iterator[Finding]:
     """Batch normalisation over another axis than that of the features."""
-    found = []
     for facts in _norms(context):
         rank = len(facts.shape)
         axis = getattr(facts.layer, "axis", -1)
@@ -31,8 +31,7 @@ def check_axis(context: Context) -> list[Finding]:
             severity: Severity = "severe" if rank == 4 else "warning"
             evidence = [Evidence("axis", axis, wanted, "Ioffe & Szegedy 2015, section 3.2")]
             detail = f"{facts.path} normalises along axis {axis} of {rank}; the features are on axis {wanted}"
-            found.append(finding("batch-norm-axis", severity, [facts.path], evidence, detail=detail))
-    return found
+            yield finding("batch-norm-axis", severity, [facts.path], evidence, detail=detail)
 
 
 def _feature_axis(context: Context, facts: LayerFacts) -> int:

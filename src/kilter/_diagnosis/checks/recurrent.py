@@ -76,7 +76,7 @@ class _Gate:
         self.activation = cell.recurrent_activation
 
 
-def check_start(context: Context) -> list[Finding]:
+def check_start(context: Context) -> Iterator[Finding]:
     """Kernels of cells that start as constants, or far too large or small for their gates."""
     limits = context.thresholds
     same, poor = [], {}
@@ -95,18 +95,16 @@ def check_start(context: Context) -> list[Finding]:
         for size in (turn, entry):
             if size > limits.recurrent_scale or size < limits.recurrent_scale_least:
                 poor[one.facts.path] = max(size, poor.get(one.facts.path, 0.0))
-    made: list[Finding] = []
     if same:
         evidence = [Evidence("identical units", 1)]
-        made.append(finding("constant-initializer", "severe", same, evidence, ("orthogonal-recurrent",)))
+        yield finding("constant-initializer", "severe", same, evidence, ("orthogonal-recurrent",))
     if poor:
         worst = max(poor.values(), key=lambda size: abs(np.log(max(size, 1e-12))))
         evidence = [
             seen(limits, "recurrent_scale", "scale of a kernel over that of an orthogonal one", worst)
         ]
         severity: Severity = "severe" if worst > 3 * limits.recurrent_scale else "warning"
-        made.append(finding("recurrent-initializer", severity, poor, evidence, scale=worst))
-    return made
+        yield finding("recurrent-initializer", severity, poor, evidence, scale=worst)
 
 
 def check_forget(context: Context) -> list[Finding]:
@@ -161,9 +159,8 @@ def _jump(context: Context) -> float | None:
     return float(np.abs(ends - starts).mean()) / usual if usual > 0 else None
 
 
-def check_outputs(context: Context) -> list[Finding]:
+def check_outputs(context: Context) -> Iterator[Finding]:
     """An answer for every step, against one target a row."""
-    made = []
     for output in context.outputs:
         targets, shape = output.targets, output.shape
         if targets is None or len(shape) < 3 or targets.size == 0:
@@ -175,8 +172,7 @@ def check_outputs(context: Context) -> list[Finding]:
             given, wanted = (("rows", *one[1:]) for one in (shape, targets.shape))
             detail = f"The output has shape {given}, the targets have {wanted}".replace("'", "")
             where = [stepped[-1].path]
-            made.append(finding("steps-against-one-target", "severe", where, evidence, detail=detail))
-    return made
+            yield finding("steps-against-one-target", "severe", where, evidence, detail=detail)
 
 
 def check_length(context: Context) -> list[Finding]:

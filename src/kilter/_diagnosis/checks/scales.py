@@ -1,6 +1,7 @@
 """Checks of scales that the eye misses: sentinels, scaling layers that do not fit, outputs without weight."""
 
 import math
+from collections.abc import Iterator
 from typing import Any, Final
 
 import jax.numpy as jnp
@@ -22,9 +23,8 @@ _LEAST_ROWS: Final = 20
 _FAVOURED: Final = 1.5  # above it one class, or its weight, is larger on purpose
 
 
-def check_sentinels(context: Context) -> list[Finding]:
+def check_sentinels(context: Context) -> Iterator[Finding]:
     """Columns of a table in which a number such as -999 stands for a missing value."""
-    found = []
     for index, array in enumerate(context.inputs):
         readers = context.readers(index)
         if any(isinstance(one.layer, LOOKUPS) or _is_clipped(context, one) for one in readers):
@@ -45,8 +45,7 @@ def check_sentinels(context: Context) -> list[Finding]:
                 Evidence("largest share of rows with it", max(shares.values())),
             ]
             detail = f"Isolated values in columns {', '.join(listed[:5])}{more}"
-            found.append(finding("sentinel-values", severity, ["data"], evidence, detail=detail))
-    return found
+            yield finding("sentinel-values", severity, ["data"], evidence, detail=detail)
 
 
 def _distance(column: np.ndarray, value: float) -> float:
@@ -55,9 +54,8 @@ def _distance(column: np.ndarray, value: float) -> float:
     return abs(value - float(others.mean())) / max(float(others.std()), 1e-12)
 
 
-def check_scaling_layers(context: Context) -> list[Finding]:
+def check_scaling_layers(context: Context) -> Iterator[Finding]:
     """Rescaling and Normalization layers at the inputs after which the scale is worse than before."""
-    found = []
     for index, array in enumerate(context.inputs):
         first = [one for one in context.readers(index) if isinstance(one.layer, SCALINGS)]
         if not first or array.dtype.kind not in "fiu" or len(array) < _LEAST_ROWS or len(first) > 1:
@@ -82,8 +80,7 @@ def check_scaling_layers(context: Context) -> list[Finding]:
             Evidence("standard deviation after the scaling layers", deviation, 0.02, "1 is usual"),
             seen(limits, "input_scale_warning", "mean or standard deviation after them", size),
         ]
-        found.append(finding("scaled-twice", severity, [one.path for one in chain], evidence, detail=detail))
-    return found
+        yield finding("scaled-twice", severity, [one.path for one in chain], evidence, detail=detail)
 
 
 def _scaling_chain(context: Context, first: LayerFacts) -> list[LayerFacts]:
@@ -140,12 +137,11 @@ def check_drowned(context: Context) -> list[Finding]:
     return [finding("drowned-output", level, where, evidence, detail=detail)]
 
 
-def check_untrained(context: Context) -> list[Finding]:
+def check_untrained(context: Context) -> Iterator[Finding]:
     """Outputs with targets that nothing trains: a loss weight of 0, or no loss where others have one."""
     count = len(context.outputs)
     weights = loss_weights(context.model, count)
     lossless = any(one.loss is not None for one in context.outputs) and not trains_itself(context.model)
-    found = []
     for place, (output, weight) in enumerate(zip(context.outputs, weights, strict=True)):
         named = "The loss" if count == 1 else f"The loss of {_output_name(context, place)}"
         if output.targets is None:
@@ -159,10 +155,7 @@ def check_untrained(context: Context) -> list[Finding]:
         evidence = [
             Evidence("loss weight", weight if output.loss is not None else 0.0, 0, "above 0 it trains")
         ]
-        found.append(
-            finding("output-not-trained", "severe", [output.where], evidence, remedies, detail=detail)
-        )
-    return found
+        yield finding("output-not-trained", "severe", [output.where], evidence, remedies, detail=detail)
 
 
 def check_row_weights(context: Context) -> list[Finding]:

@@ -75,11 +75,10 @@ def _has_classes(output: OutputFacts) -> bool:
     return name in (*SPARSE, *CATEGORICAL, *BINARY)
 
 
-def check_scale(context: Context) -> list[Finding]:
+def check_scale(context: Context) -> Iterator[Finding]:
     """Validation data multiplied or moved as a whole: other spread, or another place, in most columns."""
     if context.x_val is None:
-        return []
-    found = []
+        return
     for named, array, other in _pairs(context):
         mine, theirs = _spread(without_sentinels(array)), _spread(without_sentinels(other))
         ratios, shifts, places = _changes(mine, theirs)
@@ -98,10 +97,9 @@ def check_scale(context: Context) -> list[Finding]:
             middle = [float(np.median(one[1])) for one in (mine, theirs)]
             detail = f"The {named} of training are around {middle[0]:.3g} with a spread of {_mid(mine):.3g}, "
             detail += f"those of validation around {middle[1]:.3g} with {_mid(theirs):.3g}"
-            found.append(finding("validation-scale", "severe", where, evidence, detail=detail))
+            yield finding("validation-scale", "severe", where, evidence, detail=detail)
         elif named != "targets":
-            found += _columns(context, array, places, ratios, shifts)
-    return found
+            yield from _columns(context, array, places, ratios, shifts)
 
 
 def _sureness(array: np.ndarray, ratios: np.ndarray, moved: np.ndarray) -> float:
@@ -167,9 +165,8 @@ def _changes(
     return ratios[places], shifts[places], places
 
 
-def check_classes(context: Context) -> list[Finding]:
+def check_classes(context: Context) -> Iterator[Finding]:
     """Classes that only the validation rows have, and classes mixed otherwise."""
-    found = []
     for output, held in zip(context.outputs, _held_targets(context), strict=False):
         mine, theirs = (_class_numbers(output, one) for one in (output.targets, held))
         if mine is None or theirs is None or not len(mine) or not len(theirs):
@@ -182,7 +179,7 @@ def check_classes(context: Context) -> list[Finding]:
             shown = ", ".join(f"{one:g}" for one in missing[:8])
             evidence = [Evidence("share of the validation rows with such a class", share, 0.0)]
             detail = f"No training row has class {shown}; {share:.0%} of the validation rows do"
-            found.append(finding("validation-classes", severity, ["targets"], evidence, detail=detail))
+            yield finding("validation-classes", severity, ["targets"], evidence, detail=detail)
             continue
         distance = _distance(mine, theirs)
         if len(theirs) >= _LEAST_ROWS and distance > context.thresholds.class_mix:
@@ -191,8 +188,7 @@ def check_classes(context: Context) -> list[Finding]:
             detail = (
                 f"{distance:.0%} of the validation rows would have to change their class to be mixed alike"
             )
-            found.append(finding("validation-class-mix", "warning", ["targets"], evidence, detail=detail))
-    return found
+            yield finding("validation-class-mix", "warning", ["targets"], evidence, detail=detail)
 
 
 def _class_numbers(output: OutputFacts, targets: np.ndarray | None) -> np.ndarray | None:

@@ -1,6 +1,6 @@
 """Remedies for outputs that do not fit their targets: activation, units, loss, metrics and scale."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import keras
@@ -12,9 +12,9 @@ from kilter._models.copying import fresh_name
 from kilter._models.editing import Cut, can_be_cut, cut
 from kilter._models.layers import LayerFacts, OutputFacts, own_activation
 from kilter._models.optimizers import compiled_like
-from kilter._records import Change, Finding
+from kilter._records import Finding
 from kilter._treatment.policy import RemedyPolicy
-from kilter._treatment.remedies.base import remedies, replaceable
+from kilter._treatment.remedies.base import changed, remedies, replaceable
 from kilter._treatment.remedies.initialization import paired_initializer, reinitialize
 from kilter._treatment.subject import Subject
 from kilter.data.scaling import moments
@@ -140,20 +140,17 @@ def repair_output(subject: Subject, finding: Finding) -> Subject | None:
     metrics = given["metrics"] if same else _metrics(given["metrics"], wanted)
     model = subject.copy() if model is None else model
     model = compiled_like(subject.model, model, loss=loss, metrics=metrics)
-    return subject.changed(_change(output, wanted, keeps_loss), model=model)
+    return changed(subject, (output.where, "loss"), _words(output, wanted, keeps_loss), model=model)
 
 
-def _change(output: OutputFacts, wanted: Wanted, keeps_loss: bool) -> Change:
+def _words(output: OutputFacts, wanted: Wanted, keeps_loss: bool) -> tuple[str, str]:
+    """The output before and after."""
     name = output.loss.name if output.loss else None
     logits = " from logits" if output.loss and output.loss.from_logits else ""
     activation = output.activation or "a custom activation"
     after = name if keeps_loss else wanted.loss
-    return Change(
-        remedy="repair-output",
-        where=(output.where, "loss"),
-        before=f"{output.units} × {activation}, {name or 'a custom loss'}{logits}",
-        after=f"{wanted.units} × {wanted.activation}, {after}",
-    )
+    before = f"{output.units} × {activation}, {name or 'a custom loss'}{logits}"
+    return before, f"{wanted.units} × {wanted.activation}, {after}"
 
 
 def _with_head(subject: Subject, output: OutputFacts, wanted: Wanted) -> keras.Model | None:
@@ -215,7 +212,7 @@ def rescale_outputs(subject: Subject, finding: Finding) -> Subject | None:
     with an activation, and if no target is finite.
     """
     outputs = subject.facts[1]
-    if len(outputs) != 1 or not can_be_cut(subject.model) or outputs[0].activation != "linear":
+    if len(outputs) != 1 or outputs[0].activation != "linear":
         return None
     (output,) = outputs
     head = next((one for one in subject.layers if one.path == output.where), None)
@@ -240,14 +237,10 @@ def rescale_outputs(subject: Subject, finding: Finding) -> Subject | None:
     )
     whole = float(np.mean(variance))
     weight = 1 / whole if output.loss.name == "mean_squared_error" else 1 / whole**0.5
-    change = Change(
-        remedy="rescale-outputs",
-        where=(output.where, "targets"),
-        before=f"targets with mean {np.mean(mean):.3g}, deviation {whole**0.5:.3g}",
-        after="outputs scaled to the targets' mean and deviation by a layer in the model",
-    )
+    before = f"targets with mean {np.mean(mean):.3g}, deviation {whole**0.5:.3g}"
+    after = "outputs scaled to the targets' mean and deviation by a layer in the model"
     model = compiled_like(subject.model, copied.model, loss_weights=[weight])
-    return subject.changed(change, model=model)
+    return changed(subject, (output.where, "targets"), (before, after), model=model)
 
 
 def _statistics(output: OutputFacts) -> tuple[np.ndarray, np.ndarray, int | None] | None:
@@ -265,4 +258,6 @@ def _statistics(output: OutputFacts) -> tuple[np.ndarray, np.ndarray, int | None
     return np.asarray(found.mean), variance, axis
 
 
-REMEDIES = remedies(repair_output, rescale_outputs, needs_surgery=True)
+# The loss is repaired in other models than graphs too.
+_REPAIR: Final = replace(remedies(repair_output)["repair-output"], needs_surgery=True)
+REMEDIES = {"repair-output": _REPAIR, **remedies(rescale_outputs, needs_surgery=True)}
