@@ -12,7 +12,7 @@ from kilter._diagnosis.context import Context, is_passed, normalized, within
 from kilter._diagnosis.targets import labels
 from kilter._diagnosis.thresholds import Thresholds, band, seen
 from kilter._models.keras_internals import BaseDepthwiseConv
-from kilter._models.layers import ATTENTION, NORMALIZATIONS, RECURRENT, LayerFacts, drop_rates
+from kilter._models.layers import ATTENTION, NORMALIZATIONS, RECURRENT, LayerFacts, drop_rates, following
 from kilter._records import Evidence, Finding, Severity
 from kilter.nn.gain import weight_moment
 
@@ -72,11 +72,10 @@ def _of_hidden(context: Context, code: str, severe: bool, found: list[str], name
 
 def feeds_kernel(context: Context, layer: LayerFacts) -> bool:
     """Whether the activation feeds another kernel, directly or through layers such as dropout."""
-    at, inner = context.activation_of(layer), within(context, ATTENTION)
+    inner = within(context, ATTENTION)
     if layer.path in inner:
         return False
-    while len(at.consumers) == 1:
-        at = context.layers[at.consumers[0]]
+    for at in following(context.layers, context.activation_of(layer)):
         if at.is_weighted:
             return at.path not in inner
         if len(at.sources) != 1 or isinstance(at.layer, _NON_LINEAR):

@@ -17,7 +17,7 @@ from kilter._diagnosis.targets import labels, target_facts
 from kilter._diagnosis.thresholds import band, seen
 from kilter._diagnosis.values import masked_values, unmasked, without_sentinels
 from kilter._models.keras_internals import Merge
-from kilter._models.layers import LOOKUPS, NORMALIZATIONS, SCALINGS, OutputFacts
+from kilter._models.layers import LOOKUPS, NORMALIZATIONS, SCALINGS, OutputFacts, following
 from kilter._records import Evidence, Finding, Severity
 from kilter.data.checks import find_nonfinite
 from kilter.data.precision import lossy_columns, lost_values
@@ -173,12 +173,9 @@ def check_amounts(context: Context) -> Iterator[Finding]:
 
 def _rescaled(context: Context, output: OutputFacts) -> bool:
     """Whether a scaling layer follows the last kernel."""
-    at = context.layer(output.where)
-    while at is not None and len(at.consumers) == 1:
-        at = context.layers[at.consumers[0]]
-        if isinstance(at.layer, keras.layers.Normalization | keras.layers.Rescaling):
-            return True
-    return False
+    head, scalings = context.layer(output.where), (keras.layers.Normalization, keras.layers.Rescaling)
+    after = () if head is None else following(context.layers, head)
+    return any(isinstance(one.layer, scalings) for one in after)
 
 
 def check_columns(context: Context) -> Iterator[Finding]:

@@ -22,6 +22,7 @@ from kilter._models.layers import (
     LayerFacts,
     OutputFacts,
     activation_layers,
+    following,
     own_activation,
 )
 from kilter._models.layers import compiled_metrics as given_metrics
@@ -78,8 +79,7 @@ def _activation(call: LayerFacts) -> str | None:
 def _chain_after(layers: Sequence[LayerFacts], head: LayerFacts) -> list[LayerFacts]:
     """The last call with a kernel and those after it, while only activations and passing layers follow."""
     chain = [head]
-    while len(chain[-1].consumers) == 1:
-        after = layers[chain[-1].consumers[0]]
+    for after in following(layers, head):
         if not isinstance(after.layer, (*activation_layers(), *PASSING)) or isinstance(after.layer, SCALINGS):
             return []
         chain.append(after)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import Any, Final
 
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from kilter._diagnosis.targets import labels, target_facts
 from kilter._diagnosis.thresholds import seen
 from kilter._diagnosis.values import masked_values, sentinels, unmasked
 from kilter._models.copying import FOREIGN_ERRORS, trains_itself
-from kilter._models.layers import LOOKUPS, SCALINGS, LayerFacts, OutputFacts, loss_weights
+from kilter._models.layers import LOOKUPS, SCALINGS, LayerFacts, OutputFacts, following, loss_weights
 from kilter._records import Evidence, Finding, Severity
 
 _SAMPLE: Final = 5_000
@@ -85,13 +86,8 @@ def check_scaling_layers(context: Context) -> Iterator[Finding]:
 
 def _scaling_chain(context: Context, first: LayerFacts) -> list[LayerFacts]:
     """The scaling layers from the input on, one after the other, and what clips their outputs."""
-    chain = [first]
-    while len(chain[-1].consumers) == 1:
-        after = context.layers[chain[-1].consumers[0]]
-        if not isinstance(after.layer, (*SCALINGS, keras.layers.ReLU)):
-            break
-        chain.append(after)
-    return chain
+    after = following(context.layers, first)
+    return [first, *takewhile(lambda one: isinstance(one.layer, (*SCALINGS, keras.layers.ReLU)), after)]
 
 
 def _is_clipped(context: Context, first: LayerFacts) -> bool:

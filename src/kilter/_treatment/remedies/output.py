@@ -10,7 +10,7 @@ from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, LOGARITHMIC, SP
 from kilter._diagnosis.targets import TargetFacts, target_facts
 from kilter._models.copying import fresh_name
 from kilter._models.editing import Cut, can_be_cut, cut
-from kilter._models.layers import LayerFacts, OutputFacts, own_activation
+from kilter._models.layers import LayerFacts, OutputFacts, following, own_activation
 from kilter._models.optimizers import compiled_like
 from kilter._records import Finding
 from kilter._treatment.policy import RemedyPolicy
@@ -188,12 +188,8 @@ def _ending(layer: Any, activation: str) -> Cut:
 
 def _tail_of(subject: Subject, head: LayerFacts) -> list[LayerFacts] | None:
     """The layers after the last one with weights; None if they are not a plain sequence."""
-    calls, at = subject.facts[0], head
-    tail: list[LayerFacts] = []
-    while len(at.consumers) == 1:
-        at = calls[at.consumers[0]]
-        tail.append(at)
-    return None if at.consumers else tail
+    tail = list(following(subject.facts[0], head))
+    return None if [head, *tail][-1].consumers else tail
 
 
 def _metrics(given: Any, wanted: Wanted) -> Any:

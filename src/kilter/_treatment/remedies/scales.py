@@ -17,6 +17,7 @@ from kilter._models.layers import (
     SCALINGS,
     LayerFacts,
     OutputFacts,
+    following,
     like_losses,
     loss_weights,
 )
@@ -257,11 +258,10 @@ def rescale_each_output(subject: Subject, finding: Finding) -> Subject | None:
 
 def _end_of(subject: Subject, head: LayerFacts) -> LayerFacts | None:
     """The last of the layers after an output's kernel that only name or shape it; None if others follow."""
-    while len(head.consumers) == 1:
-        head = subject.facts[0][head.consumers[0]]
-        if not isinstance(head.layer, keras.layers.Identity | keras.layers.Reshape | keras.layers.Flatten):
-            return None
-    return None if head.consumers else head
+    chain = [head, *following(subject.facts[0], head)]
+    shaping = (keras.layers.Identity, keras.layers.Reshape, keras.layers.Flatten)
+    shaped = all(isinstance(one.layer, shaping) for one in chain[1:])
+    return chain[-1] if shaped and not chain[-1].consumers else None
 
 
 def _scaled_back(mean: float, deviation: float, name: str) -> Cut:
