@@ -58,7 +58,7 @@ class _Recreated(LossFunctionWrapper):
     """A loss that Keras recreates from its name, reduction and options."""
 
     def __init__(self, fn: Any, reduction: str | None, name: str, dtype: Any, **options: Any) -> None:
-        # pyright: Keras takes None as a reduction too.
+        # Keras takes None as a reduction too.
         super().__init__(fn, reduction=reduction, name=name, dtype=dtype, **options)  # pyright: ignore[reportArgumentType]
 
     def get_config(self) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def check_saturating(context: Context) -> list[Finding]:
             named = count["sigmoid_depth"] >= limits.sigmoid_depth_warning
             limit = "sigmoid_depth" if named else "tanh_depth"
             layers = [one for one in bare if one.activation in (*_SIGMOIDS, *_TANHS)]
-            evidence = [seen(limits, f"{limit}_{severity}", "hidden layers of this kind", count[limit])]
+            evidence = [context.seen(f"{limit}_{severity}", "hidden layers of this kind", count[limit])]
             names = " and ".join(sorted({str(one.activation) for one in layers}))
             places = [one.path for one in layers]
             return [finding("saturating-deep", severity, places, evidence, layers=len(layers), names=names)]
@@ -53,7 +53,7 @@ def check_exponential(context: Context) -> list[Finding]:
     found = [one.path for one in context.hidden if one.activation == "exponential"]
     if not found:
         return []
-    evidence = [seen(context.thresholds, "exponential_layers", "exponential hidden layers", len(found))]
+    evidence = [context.seen("exponential_layers", "exponential hidden layers", len(found))]
     severity: Severity = "severe" if len(found) >= context.thresholds.exponential_layers else "warning"
     return [finding("exponential-hidden", severity, found, evidence)]
 
@@ -143,7 +143,7 @@ def check_leaky_slope(context: Context) -> Iterator[Finding]:
     for facts in context.layers:
         slope = _slope(facts.layer)
         if slope is not None and slope >= context.thresholds.leaky_slope and not facts.repeated:
-            evidence = [seen(context.thresholds, "leaky_slope", "negative slope", slope)]
+            evidence = [context.seen("leaky_slope", "negative slope", slope)]
             yield finding("leaky-slope", "severe", [facts.path], evidence, slope=slope)
 
 
@@ -219,10 +219,10 @@ def _off_standard(context: Context) -> Iterator[tuple[Evidence, list[str]]]:
     mean, deviation = float(values.mean()), float(values.std())
     limits = context.thresholds
     if abs(mean) > limits.selu_mean:
-        yield seen(limits, "selu_mean", "mean of the inputs far from 0", mean), ["data"]
+        yield context.seen("selu_mean", "mean of the inputs far from 0", mean), ["data"]
     if not 1 / limits.selu_deviation <= deviation <= limits.selu_deviation:
         name = "standard deviation of the inputs far from 1"
-        yield seen(limits, "selu_deviation", name, deviation), ["data"]
+        yield context.seen("selu_deviation", name, deviation), ["data"]
 
 
 def _lecun(layer: LayerFacts) -> bool:

@@ -9,7 +9,6 @@ import numpy as np
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Check, Context
-from kilter._diagnosis.thresholds import seen
 from kilter._models.copying import is_graph
 from kilter._models.keras_internals import Merge
 from kilter._models.layers import ATTENTION
@@ -42,7 +41,7 @@ def check_heads(context: Context) -> list[Finding]:
             narrow[layer.name] = int(size)
     if not narrow:
         return []
-    evidence = [seen(limits, "head_width", "dimensions of a head", min(narrow.values()))]
+    evidence = [context.seen("head_width", "dimensions of a head", min(narrow.values()))]
     return [finding("narrow-heads", "warning", narrow, evidence, size=min(narrow.values()))]
 
 
@@ -55,7 +54,7 @@ def check_rate(context: Context) -> list[Finding]:
         return []
     if rate <= limits.attention_rate:
         return []
-    evidence = [seen(limits, "attention_rate", "learning rate at the first step", rate)]
+    evidence = [context.seen("attention_rate", "learning rate at the first step", rate)]
     return [
         finding("rate-without-warm-up", "warning", ["optimizer"], evidence, rate=rate, blocks=len(layers))
     ]
@@ -67,7 +66,7 @@ def check_post_norm(context: Context) -> list[Finding]:
     limits = context.thresholds
     if count < limits.post_norm_depth or context.optimizer.scheduled or not any(attentions(context)):
         return []
-    evidence = [seen(limits, "post_norm_depth", "normalisations after a residual sum", count)]
+    evidence = [context.seen("post_norm_depth", "normalisations after a residual sum", count)]
     return [finding("post-norm-depth", "warning", ["optimizer"], evidence, count=count)]
 
 
@@ -106,7 +105,7 @@ def check_spread(context: Context) -> list[Finding]:
     if low:
         least = min(low.values())
         evidence = [
-            seen(limits, "attention_entropy", "entropy of the weights over that of uniform ones", least)
+            context.seen("attention_entropy", "entropy of the weights over that of uniform ones", least)
         ]
         return [finding("attention-collapsed", "warning", low, evidence, entropy=least)]
     flat = [name for name, value in sharp.items() if value > 1 - 1e-7]
@@ -134,11 +133,11 @@ def check_tokens(context: Context) -> Iterator[Finding]:
     names = [key.partition(":")[2] for key in reading.tokens]
     share = float(likeness[0][1])
     if reading.inputs.ndim == 2 and share < limits.token_share:
-        evidence = [seen(limits, "token_share", "share of the variance that tokens make", share)]
+        evidence = [context.seen("token_share", "share of the variance that tokens make", share)]
         yield finding("embedding-scale", "warning", names[:1], evidence, share=share)
     first, last = float(likeness[0][0]), float(likeness[-1][0])
     if len(likeness) > 1 and last > limits.token_likeness and first < 0.9:
-        evidence = [seen(limits, "token_likeness", "mean cosine between the tokens of a row", last)]
+        evidence = [context.seen("token_likeness", "mean cosine between the tokens of a row", last)]
         yield finding("rank-collapse", "warning", names[-1:], evidence, first=first, last=last)
 
 

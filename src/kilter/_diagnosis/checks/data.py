@@ -14,7 +14,7 @@ from kilter._diagnosis.checks.generative import is_generator
 from kilter._diagnosis.checks.output import SQUARES
 from kilter._diagnosis.context import Context, normalized
 from kilter._diagnosis.targets import labels, target_facts
-from kilter._diagnosis.thresholds import band, seen
+from kilter._diagnosis.thresholds import band
 from kilter._diagnosis.values import masked_values, unmasked, without_sentinels
 from kilter._models.keras_internals import Merge
 from kilter._models.layers import LOOKUPS, NORMALIZATIONS, SCALINGS, OutputFacts, following
@@ -122,7 +122,7 @@ def _scale(context: Context, array: np.ndarray, masked: list[float], named: str)
     detail = f"The {named} have mean {mean:.3g} and standard deviation {deviation:.3g}"
     if array.ndim == 2 and unequal > limits.feature_scales:
         detail += f", and those of the features differ by a factor of {unequal:.3g}"
-    yield finding("unscaled-inputs", severity, ["data"], [seen(limits, limit, name, value)], detail=detail)
+    yield finding("unscaled-inputs", severity, ["data"], [context.seen(limit, name, value)], detail=detail)
 
 
 def _unequal(rows: np.ndarray) -> float:
@@ -165,7 +165,7 @@ def check_amounts(context: Context) -> Iterator[Finding]:
             severity, limit = reached
             of_output = f" of {output.where}" if several else ""
             detail = f"The targets{of_output} have mean {mean:.3g} and standard deviation {deviation:.3g}"
-            evidence = [seen(limits, limit, "mean or standard deviation of the targets", size)]
+            evidence = [context.seen(limit, "mean or standard deviation of the targets", size)]
             where = ["targets", output.where] if several else ["targets"]
             remedies = ("rescale-each-output",) if several else None
             yield finding("unscaled-targets", severity, where, evidence, remedies, detail=detail)
@@ -236,7 +236,7 @@ def check_classes(context: Context) -> Iterator[Finding]:
         counts = counts[counts > 0]
         ratio = float(counts.max() / counts.min()) if len(counts) else 1.0  # all weights may be 0
         if ratio > context.thresholds.class_ratio and _is_classifier(context):
-            evidence = [seen(context.thresholds, "class_ratio", "most common over rarest class", ratio)]
+            evidence = [context.seen("class_ratio", "most common over rarest class", ratio)]
             detail = f"The most common class has {counts.max():.0f} rows, the rarest {counts.min():.0f}"
             yield finding("class-imbalance", "warning", ["targets"], evidence, detail=detail)
 
@@ -306,7 +306,7 @@ def check_labels(context: Context) -> list[Finding]:
     if not np.isfinite(score) or score >= limits.neighbour_score:
         return []
     name = "neighbours with the same label, in standard deviations above chance"
-    evidence = [seen(limits, "neighbour_score", name, score)]
+    evidence = [context.seen("neighbour_score", name, score)]
     detail = f"{score:.1f} standard deviations above chance, on {rows} rows"
     return [finding("shuffled-labels", "warning", ["targets"], evidence, detail=detail)]
 
@@ -345,7 +345,7 @@ def check_leakage(context: Context) -> list[Finding]:
         )
         if given >= context.thresholds.leakage:
             name = "share of the targets that one column predicts"
-            evidence = [seen(context.thresholds, "leakage", name, given)]
+            evidence = [context.seen("leakage", name, given)]
             detail = f"Column {index} alone predicts {given:.1%} of the targets"
             return [finding("leakage", "warning", ["data"], evidence, detail=detail)]
     return []

@@ -7,7 +7,6 @@ import keras
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Context
-from kilter._diagnosis.thresholds import seen
 from kilter._models.layers import CONVOLUTIONS, LayerFacts
 from kilter._records import Evidence, Finding, Severity
 
@@ -56,7 +55,7 @@ def check_batch(context: Context) -> list[Finding]:
         return []
     rows = min(small.values())
     severity: Severity = "severe" if rows == 1 else "warning"
-    evidence = [seen(limits, "norm_batch", "numbers per batch and feature", rows)]
+    evidence = [context.seen("norm_batch", "numbers per batch and feature", rows)]
     return [finding("batch-norm-small-batch", severity, small, evidence, rows=rows)]
 
 
@@ -70,7 +69,7 @@ def check_momentum(context: Context) -> list[Finding]:
     share = max(slow.values())
     limit = "norm_lag_warning" if share > limits.norm_lag_warning else "norm_lag"
     severity: Severity = "warning" if limit == "norm_lag_warning" else "note"
-    evidence = [seen(limits, limit, "share of the initial statistics left after two epochs", share)]
+    evidence = [context.seen(limit, "share of the initial statistics left after two epochs", share)]
     return [finding("batch-norm-momentum", severity, slow, evidence, steps=steps, share=share)]
 
 

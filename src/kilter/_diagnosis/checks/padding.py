@@ -9,7 +9,6 @@ import numpy as np
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Context, SequenceReading, within
-from kilter._diagnosis.thresholds import seen
 from kilter._models.layers import RECURRENT, LayerFacts
 from kilter._records import Evidence, Finding, Severity
 
@@ -83,7 +82,7 @@ def check_padding(context: Context) -> Iterator[Finding]:
 def _finding(context: Context, code: str, where: list[str], padding: Padding, share: float) -> Finding:
     limit = "padding" if code == "padding-unmasked" else "padding_average"
     evidence = [
-        seen(context.thresholds, limit, "mean share of padding", share),
+        context.seen(limit, "mean share of padding", share),
         Evidence("share at the end", padding.after),
         Evidence("share at the beginning", padding.before),
     ]
@@ -91,7 +90,7 @@ def _finding(context: Context, code: str, where: list[str], padding: Padding, sh
     faded = code == "padding-unmasked" and (kept < limits.padding_kept or share > limits.padding_most)
     if faded:
         name = "gradient of the content over that of the padding"
-        evidence.append(seen(limits, "padding_kept", name, kept))
+        evidence.append(context.seen("padding_kept", name, kept))
     severity: Severity = "severe" if faded else "warning"
     return finding(code, severity, where, evidence, share=share, value=padding.value)
 

@@ -11,7 +11,6 @@ from scipy import ndimage
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, SPARSE
 from kilter._diagnosis.context import Context
-from kilter._diagnosis.thresholds import seen
 from kilter._models.keras_internals import BaseConvTranspose
 from kilter._models.layers import CONVOLUTIONS, DROPOUTS, POOLINGS, LayerFacts, OutputFacts
 from kilter._records import Evidence, Finding, Severity
@@ -120,9 +119,7 @@ def check_field(context: Context) -> Iterator[Finding]:
             continue
         share = field / size
         if share < context.thresholds.field_share:
-            evidence = [
-                seen(context.thresholds, "field_share", "receptive field over the size of objects", share)
-            ]
+            evidence = [context.seen("field_share", "receptive field over the size of objects", share)]
             # Colour or texture may be enough; what a pixel sees is a structural fault while skill is missing.
             level: Severity = "severe" if share < context.thresholds.field_share / 2 else "warning"
             detail = f"the objects are about {size:.0f} pixels across"
@@ -136,9 +133,7 @@ def check_field(context: Context) -> Iterator[Finding]:
     for source in (context.layers[place] for one in pooled for place in one.sources):
         sides = source.shape[1:3]
         if len(source.shape) == 4 and min(sides) >= _LEAST_SIDE and _field_at(context, source) == 1:
-            evidence = [
-                seen(context.thresholds, "field_share", "receptive field over the map", 1 / min(sides))
-            ]
+            evidence = [context.seen("field_share", "receptive field over the map", 1 / min(sides))]
             words = {
                 "seen": "1 pixel",
                 "detail": "the pooling after them discards positions, so shapes cannot be distinguished",
@@ -207,7 +202,7 @@ def check_rare_pixels(context: Context) -> Iterator[Finding]:
         classes = max(output.units, 2)
         if rare is not None and 0 < rare[0] < min(context.thresholds.rare_pixels, 0.1 / classes):
             share, what = rare
-            evidence = [seen(context.thresholds, "rare_pixels", "share of the rarest answer", share)]
+            evidence = [context.seen("rare_pixels", "share of the rarest answer", share)]
             where = ["targets", output.where]
             yield finding("rare-pixels", "warning", where, evidence, share=share, what=what)
 

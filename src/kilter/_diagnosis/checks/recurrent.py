@@ -9,7 +9,6 @@ import numpy as np
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Check, Context
-from kilter._diagnosis.thresholds import seen
 from kilter._models.layers import RECURRENT, LayerFacts, activation_name
 from kilter._records import Evidence, Finding, Severity
 
@@ -101,7 +100,7 @@ def check_start(context: Context) -> Iterator[Finding]:
     if poor:
         worst = max(poor.values(), key=lambda size: abs(np.log(max(size, 1e-12))))
         evidence = [
-            seen(limits, "recurrent_scale", "scale of a kernel over that of an orthogonal one", worst)
+            context.seen("recurrent_scale", "scale of a kernel over that of an orthogonal one", worst)
         ]
         severity: Severity = "severe" if worst > 3 * limits.recurrent_scale else "warning"
         yield finding("recurrent-initializer", severity, poor, evidence, scale=worst)
@@ -125,7 +124,7 @@ def check_forget(context: Context) -> list[Finding]:
         return []
     least = min(found.values())
     faded = least < limits.forget_kept / 2 or steps >= limits.forget_steps
-    evidence = [seen(limits, "forget_kept", "share of the state that a step keeps", least)]
+    evidence = [context.seen("forget_kept", "share of the state that a step keeps", least)]
     severity: Severity = "warning" if faded else "note"
     return [finding("forget-bias", severity, found, evidence, kept=least)]
 
@@ -187,7 +186,7 @@ def check_length(context: Context) -> list[Finding]:
     if not found:
         return []
     most = max(found.values())
-    evidence = [seen(limits, "long_sequence", "steps from the first input to the answer", most)]
+    evidence = [context.seen("long_sequence", "steps from the first input to the answer", most)]
     return [finding("long-sequence", "warning", found, evidence, steps=most)]
 
 

@@ -79,7 +79,7 @@ def check_scaling_layers(context: Context) -> Iterator[Finding]:
             detail += ": they were scaled before"
         evidence = [
             Evidence("standard deviation after the scaling layers", deviation, 0.02, "1 is usual"),
-            seen(limits, "input_scale_warning", "mean or standard deviation after them", size),
+            context.seen("input_scale_warning", "mean or standard deviation after them", size),
         ]
         yield finding("scaled-twice", severity, [one.path for one in chain], evidence, detail=detail)
 
@@ -124,7 +124,7 @@ def check_drowned(context: Context) -> list[Finding]:
     if ratio <= limits.loss_ratio:
         return []
     names = [_output_name(context, place) for place in (large, small)]
-    evidence = [seen(limits, "loss_ratio", "largest over smallest weighted loss before training", ratio)]
+    evidence = [context.seen("loss_ratio", "largest over smallest weighted loss before training", ratio)]
     detail = f"Before training the weighted loss of {names[0]} is {ratio:.3g} times that of {names[1]}"
     where = [context.outputs[place].where for place in (small, large)]
     # Weights that alone make it so are no accident of units: the sibling has them too.
@@ -164,7 +164,7 @@ def check_row_weights(context: Context) -> list[Finding]:
         return []
     total = float(flat.sum())
     effective = total**2 / float(np.square(flat).sum()) / len(flat) if total > 0 else 0.0
-    evidence = [seen(limits, "effective_rows", "rows that the weights leave, as a share", effective)]
+    evidence = [context.seen("effective_rows", "rows that the weights leave, as a share", effective)]
     named = [labels(one.targets) for one in context.outputs]
     for classes in (one for one in named if one is not None):
         counts = np.bincount(classes)
@@ -183,7 +183,7 @@ def check_row_weights(context: Context) -> list[Finding]:
             detail = f"With its weights one class counts {made:.3g} times as much as another, without them "
             detail += f"at most {counts.max() / counts.min():.3g} times as much"
             detail += ": the common class has the larger weight, not the rare one" if reversed_ else ""
-            evidence = [seen(limits, "class_ratio", "most over least weight of a class", made)]
+            evidence = [context.seen("class_ratio", "most over least weight of a class", made)]
             level: Severity = "severe" if reversed_ else "warning"
             remedies = ("class-weights",) if reversed_ else ()
             return [finding("row-weights", level, ["targets"], evidence, remedies, detail=detail)]

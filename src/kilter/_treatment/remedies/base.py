@@ -45,6 +45,8 @@ def remedies(*functions: Apply, needs_surgery: bool = False) -> dict[str, Remedy
 
 
 def _named(code: str, function: Apply, needs_surgery: bool) -> Apply:
+    """The function with its code in the change, and None for models whose layers it cannot replace."""
+
     @functools.wraps(function)
     def apply(subject: Subject, finding: Finding) -> Subject | None:
         possible = not needs_surgery or can_be_cut(subject.model)
