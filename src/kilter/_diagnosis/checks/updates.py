@@ -12,10 +12,10 @@ from kilter._diagnosis.checks.scales import untrained_loss
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.thresholds import band
 from kilter._models.layers import KERNELS, LayerFacts, loss_weights
+from kilter._models.optimizers import CLIPS
 from kilter._models.variables import draw
 from kilter._records import Evidence, Finding, Severity
 
-_CLIPS: Final = ("clipnorm", "global_clipnorm", "clipvalue")
 _PLAIN: Final = "sgd"  # others divide the gradient by its own size, so that clipping cancels out
 _NORM: Final = keras.layers.BatchNormalization
 _LEAST_KERNEL: Final = 64
@@ -148,7 +148,7 @@ def check_clipping(context: Context) -> list[Finding]:
     norms = probe.values["weight_gradient_norm"][0]
     known = norms[np.isfinite(norms)]
     norm = float(np.sqrt(np.sum(np.square(known)))) if len(known) else 0.0
-    option = next((one for one in _CLIPS if getattr(optimizer, one, None)), None)
+    option = next((one for one in CLIPS if getattr(optimizer, one, None)), None)
     if option is None or norm <= 0:
         return []
     limit = float(getattr(optimizer, option))

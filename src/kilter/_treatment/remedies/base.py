@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import jax
+import keras
 import numpy as np
 
 from kilter._models.editing import Cut, can_be_cut, cut, open_layers
@@ -154,6 +155,12 @@ def with_targets(
 def rebuilt(kind: Any) -> Cut:
     """A layer for another input shape: made from its configuration, not duplicated."""
     return lambda config: [kind.from_config(config)]
+
+
+def scaled_back(mean: Any, variance: Any, name: str, axis: Any = None) -> Cut:
+    """A layer and, after it, one that multiplies by the deviation and adds the mean, by ``axis``."""
+    options = {"axis": axis, "mean": mean, "variance": variance, "invert": True, "name": name}
+    return lambda config: [config, keras.layers.Normalization(**options)]
 
 
 def paths(layers: Iterable[LayerFacts]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Any, Final
 import keras
 
 from kilter._diagnosis.checks.optimizer import usual_rates
-from kilter._models.optimizers import compiled_like, fresh_optimizer
+from kilter._models.optimizers import CLIPS, compiled_like, fresh_optimizer
 from kilter._models.variables import pull
 from kilter._records import Finding
 from kilter._treatment.remedies.base import changed, optimized, remedies
@@ -18,7 +18,6 @@ from kilter.errors import KilterError
 from kilter.recipe.optimizer import DEFAULT_RATES
 
 _AS_GOOD: Final = ("nadam", "adam", "adamw")
-_CLIPPING: Final = ("clipnorm", "clipvalue", "global_clipnorm")
 # A new rate replaces any schedule.
 _CONSTANT: Final[dict[str, Any]] = {"training": {"schedule": None}, "cycle": None}
 
@@ -82,7 +81,7 @@ def clip_gradients(subject: Subject, finding: Finding) -> Subject | None:
     1.0 if no healthy stretch can be measured. None if gradients are clipped already.
     """
     optimizer: Any = subject.optimizer.optimizer
-    if any(getattr(optimizer, name, None) is not None for name in _CLIPPING):
+    if any(getattr(optimizer, name, None) is not None for name in CLIPS):
         return None
     try:
         found = clip_threshold(
@@ -111,7 +110,7 @@ def change_optimizer(subject: Subject, finding: Finding) -> Subject | None:
     now = "" if facts.learning_rate is None else f", learning rate {facts.learning_rate:.3g}"
     words = facts.name + now, f"nadam, learning rate {rate:g}"
     recipe = ("optimizer.name=nadam", f"optimizer.learning_rate={rate:g}", "optimizer.momentum=none")
-    kept: dict[str, Any] = {name: getattr(facts.optimizer, name, None) for name in _CLIPPING}
+    kept: dict[str, Any] = {name: getattr(facts.optimizer, name, None) for name in CLIPS}
     optimizer = keras.optimizers.Nadam(learning_rate=rate, **kept)
     return optimized(subject, words, optimizer, recipe=recipe, **_CONSTANT)
 

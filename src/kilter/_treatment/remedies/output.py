@@ -14,7 +14,7 @@ from kilter._models.layers import LayerFacts, OutputFacts, following, own_activa
 from kilter._models.optimizers import compiled_like
 from kilter._records import Finding
 from kilter._treatment.policy import RemedyPolicy
-from kilter._treatment.remedies.base import changed, remedies, replaceable
+from kilter._treatment.remedies.base import changed, operated, remedies, replaceable, scaled_back
 from kilter._treatment.remedies.initialization import paired_initializer, reinitialize
 from kilter._treatment.subject import Subject
 from kilter.data.scaling import moments
@@ -218,25 +218,15 @@ def rescale_outputs(subject: Subject, finding: Finding) -> Subject | None:
         return None
     if any(isinstance(one.layer, keras.layers.Normalization) for one in tail):
         return None  # scaled already
-    mean, variance = found[:2]
-    axis: Any = found[2]  # Keras says int and takes None
+    mean, variance, axis = found
     last = replaceable(subject, tail[-1:] or [head])[0].layer
     name = fresh_name(subject.model, "target_scale")
-    copied = cut(
-        subject.model,
-        {
-            last: lambda config: [
-                config,
-                keras.layers.Normalization(axis=axis, mean=mean, variance=variance, invert=True, name=name),
-            ]
-        },
-    )
+    cuts = {last: scaled_back(mean, variance, name, axis)}
     whole = float(np.mean(variance))
     weight = 1 / whole if output.loss.name == "mean_squared_error" else 1 / whole**0.5
     before = f"targets with mean {np.mean(mean):.3g}, deviation {whole**0.5:.3g}"
     after = "outputs scaled to the targets' mean and deviation by a layer in the model"
-    model = compiled_like(subject.model, copied.model, loss_weights=[weight])
-    return changed(subject, (output.where, "targets"), (before, after), model=model)
+    return operated(subject, (output.where, "targets"), (before, after), cuts, loss_weights=[weight])
 
 
 def _statistics(output: OutputFacts) -> tuple[np.ndarray, np.ndarray, int | None] | None:

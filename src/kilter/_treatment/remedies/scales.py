@@ -11,7 +11,7 @@ from kilter._diagnosis.checks.output import BINARY, SQUARES
 from kilter._diagnosis.targets import target_facts
 from kilter._diagnosis.values import sentinels, without_sentinels
 from kilter._models.copying import fresh_name
-from kilter._models.editing import Cut, cut, open_layers
+from kilter._models.editing import Cut, open_layers
 from kilter._models.layers import (
     LOOKUPS,
     SCALINGS,
@@ -21,9 +21,15 @@ from kilter._models.layers import (
     like_losses,
     loss_weights,
 )
-from kilter._models.optimizers import compiled_like
 from kilter._records import Finding
-from kilter._treatment.remedies.base import changed, operated, rebuilt, remedies, replaceable, with_targets
+from kilter._treatment.remedies.base import (
+    operated,
+    rebuilt,
+    remedies,
+    replaceable,
+    scaled_back,
+    with_targets,
+)
 from kilter._treatment.remedies.inputs import statistics
 from kilter._treatment.subject import Subject
 
@@ -190,14 +196,11 @@ def stretch_output(subject: Subject, finding: Finding) -> Subject | None:
     offset = facts.low - factor * bounds[0]
     last = subject.model.layers[-1]
     named = fresh_name(subject.model, "output_range")
-    copied = cut(
-        subject.model, {last: lambda config: [config, keras.layers.Rescaling(factor, offset, name=named)]}
-    )
+    cuts: dict[Any, Cut] = {last: lambda config: [config, keras.layers.Rescaling(factor, offset, name=named)]}
     weight = 1 / factor**2 if name == "mean_squared_error" else 1 / factor
     before = f"{output.activation} for targets from {facts.low:g} to {facts.high:g}"
     after = "its range stretched to that of the targets, by a layer in the model"
-    model = compiled_like(subject.model, copied.model, loss_weights=[weight])
-    return changed(subject, (output.where, "targets"), (before, after), model=model)
+    return operated(subject, (output.where, "targets"), (before, after), cuts, loss_weights=[weight])
 
 
 def rescale_targets(subject: Subject, finding: Finding) -> Subject | None:
@@ -239,7 +242,7 @@ def rescale_each_output(subject: Subject, finding: Finding) -> Subject | None:
             continue
         replaceable(subject, [end])
         mean, deviation = moments
-        cuts[end.layer] = _scaled_back(mean, deviation, fresh_name(model, f"target_scale_{place}"))
+        cuts[end.layer] = scaled_back(mean, deviation**2, fresh_name(model, f"target_scale_{place}"))
         squared = output.loss is not None and output.loss.name == "mean_squared_error"
         weights[place] /= deviation**2 if squared else deviation
         words.append(f"{output.where}: mean {mean:.3g}, deviation {deviation:.3g}")
@@ -262,14 +265,6 @@ def _end_of(subject: Subject, head: LayerFacts) -> LayerFacts | None:
     shaping = (keras.layers.Identity, keras.layers.Reshape, keras.layers.Flatten)
     shaped = all(isinstance(one.layer, shaping) for one in chain[1:])
     return chain[-1] if shaped and not chain[-1].consumers else None
-
-
-def _scaled_back(mean: float, deviation: float, name: str) -> Cut:
-    whole: Any = None  # Keras says int and takes None
-    return lambda config: [
-        config,
-        keras.layers.Normalization(axis=whole, mean=mean, variance=deviation**2, invert=True, name=name),
-    ]
 
 
 def _moments(output: OutputFacts) -> tuple[float, float] | None:

@@ -9,7 +9,7 @@ import numpy as np
 from kilter._diagnosis.sibling import CLIP
 from kilter._models.editing import Cut, open_layers
 from kilter._models.layers import ATTENTION, RECURRENT, LayerFacts
-from kilter._models.optimizers import compiled_like, fresh_optimizer
+from kilter._models.optimizers import CLIPS, compiled_like, fresh_optimizer
 from kilter._models.variables import assign, draw
 from kilter._records import Finding
 from kilter._treatment.remedies.base import changed, chosen, counted, operated, optimized, paths, remedies
@@ -240,9 +240,7 @@ def warm_up(subject: Subject, finding: Finding) -> Subject | None:
     if subject.training.schedule is not None:
         return None
     peak = min(facts.learning_rate, _WARM_RATE)
-    clipped = any(
-        getattr(facts.optimizer, name, None) for name in ("clipnorm", "clipvalue", "global_clipnorm")
-    )
+    clipped = any(getattr(facts.optimizer, name, None) for name in CLIPS)
     extra = {} if clipped else {"clipnorm": CLIP}
     optimizer = fresh_optimizer(subject.model, learning_rate=peak, **extra)
     before = f"learning rate {facts.learning_rate:.3g} from the first step"

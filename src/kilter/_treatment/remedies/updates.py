@@ -4,12 +4,11 @@ from typing import Any, Final
 
 import keras
 
-from kilter._models.optimizers import fresh_optimizer
+from kilter._models.optimizers import CLIPS, fresh_optimizer
 from kilter._records import Finding
 from kilter._treatment.remedies.base import optimized, remedies
 from kilter._treatment.subject import Subject
 
-_CLIPS: Final = ("clipnorm", "global_clipnorm", "clipvalue")
 _DECAY: Final = 4e-3  # AdamW's default in Keras
 
 
@@ -34,11 +33,11 @@ def drop_accumulation(subject: Subject, finding: Finding) -> Subject | None:
 def ease_clipping(subject: Subject, finding: Finding) -> Subject | None:
     """Clipping of the whole gradient at a norm of 1."""
     optimizer = subject.optimizer.optimizer
-    given = {name: value for name in _CLIPS if (value := getattr(optimizer, name, None))}
+    given = {name: value for name in CLIPS if (value := getattr(optimizer, name, None))}
     if not given or given.get("global_clipnorm", 0) >= 1:
         return None
     words = ", ".join(f"{name}={value:g}" for name, value in given.items()), "global_clipnorm=1"
-    wanted = {**dict.fromkeys(_CLIPS), "global_clipnorm": 1.0}
+    wanted = {**dict.fromkeys(CLIPS), "global_clipnorm": 1.0}
     return optimized(subject, words, fresh_optimizer(subject.model, **wanted))
 
 
