@@ -57,6 +57,10 @@ def _one_hot(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
 class _Recreated(LossFunctionWrapper):
     """A loss that Keras recreates from its name, reduction and options."""
 
+    def __init__(self, fn: Any, reduction: str | None, name: str, dtype: Any, **options: Any) -> None:
+        # Keras takes None as a reduction too.
+        super().__init__(fn, reduction=reduction, name=name, dtype=dtype, **options)  # pyright: ignore[reportArgumentType]
+
     def get_config(self) -> dict[str, Any]:
         """The configuration from which Keras recreates the loss."""
         return {"name": self.name, "reduction": self.reduction, **self._fn_kwargs}
@@ -95,9 +99,9 @@ class SmoothedSparseCategoricalCrossentropy(_Recreated):
         number("label_smoothing", label_smoothing, 0, below=1, remedy="pass a share such as 0.1")
         super().__init__(
             smoothed_sparse_categorical_crossentropy,
-            reduction=reduction,  # pyright: ignore[reportArgumentType]  (Keras takes None too)
-            name=name,
-            dtype=dtype,
+            reduction,
+            name,
+            dtype,
             label_smoothing=label_smoothing,
             from_logits=from_logits,
         )
@@ -132,9 +136,9 @@ class SparseCategoricalFocalCrossentropy(_Recreated):
     ) -> None:
         super().__init__(
             sparse_categorical_focal_crossentropy,
-            reduction=reduction,  # pyright: ignore[reportArgumentType]  (Keras takes None too)
-            name=name,
-            dtype=dtype,
+            reduction,
+            name,
+            dtype,
             alpha=alpha,
             gamma=gamma,
             from_logits=from_logits,
@@ -158,12 +162,7 @@ class SparseDice(_Recreated):
     def __init__(
         self, reduction: str | None = "sum_over_batch_size", name: str = "sparse_dice", dtype: Any = None
     ) -> None:
-        super().__init__(
-            sparse_dice,
-            reduction=reduction,  # pyright: ignore[reportArgumentType]  (Keras takes None too)
-            name=name,
-            dtype=dtype,
-        )
+        super().__init__(sparse_dice, reduction, name, dtype)
 
 
 @keras.saving.register_keras_serializable(package="kilter")
@@ -228,11 +227,4 @@ class ScaledHuber(_Recreated):
         name: str = "scaled_huber",
         dtype: Any = None,
     ) -> None:
-        super().__init__(
-            scaled_huber,
-            reduction=reduction,  # pyright: ignore[reportArgumentType]  (Keras takes None too)
-            name=name,
-            dtype=dtype,
-            scales=list(scales),
-            delta=delta,
-        )
+        super().__init__(scaled_huber, reduction, name, dtype, scales=list(scales), delta=delta)
