@@ -20,6 +20,7 @@ from kilter._models.keras_internals import (
     BaseSeparableConv,
     DropoutRNNCell,
 )
+from kilter.errors import ModelError
 
 # Kinds of layers. Subclasses count, unless code asks for an exact type.
 CONVOLUTIONS: Final = (BaseConv, BaseConvTranspose, BaseDepthwiseConv, BaseSeparableConv)
@@ -344,3 +345,13 @@ def output_names(model: keras.Model) -> list[str]:
     """
     given: Any = getattr(model, "_outputs_struct", None)
     return sorted(given) if isinstance(given, dict) else list(getattr(model, "output_names", None) or [])
+
+
+def require_model(model: Any) -> None:
+    """Raise :class:`ModelError` unless this is a Keras model, as where arguments are in another order."""
+    if not isinstance(model, keras.Model):
+        raise ModelError(
+            expected="a Keras model",
+            received=f"an object of type {type(model).__name__}",
+            remedy="pass an instance of keras.Model, as the first argument",
+        )
