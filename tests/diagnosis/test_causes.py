@@ -316,6 +316,8 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
     ("overlapping-windows", "warning", lambda: windows(shuffled=True)),
     ("excessive-decay", "severe", lambda: optimizer("AdamW", weight_decay=50.0)),
     ("excessive-decay", "warning", lambda: optimizer("Adam", weight_decay=4.0)),
+    ("excessive-smoothing", "warning",
+     lambda: program(loss=keras.losses.CategoricalCrossentropy(label_smoothing=0.98), data=(X, HOT))),
     ("accumulation-too-long", "severe", lambda: _planned(optimizer("Adam", gradient_accumulation_steps=90))),
     ("accumulation-too-long", "warning", lambda: optimizer("SGD", gradient_accumulation_steps=14)),
     ("loss-scale", "severe", lambda: scale_of_loss(2.0**60)),

@@ -78,6 +78,11 @@ def optimized(optimizer: Any) -> Subject:
     return subject(dense(), optimizer=optimizer)
 
 
+def smoothed(share: float) -> Subject:
+    loss = keras.losses.BinaryCrossentropy(label_smoothing=share)
+    return subject(dense(), loss=loss)
+
+
 def two_outputs(factor: float, losses: Any = ("mse", "binary_crossentropy")) -> Subject:
     keras.utils.set_random_seed(1)
     inputs = keras.Input((6,))
@@ -288,6 +293,10 @@ CAUSES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
     "ease-decay": (
         lambda: optimized(keras.optimizers.AdamW(1e-3, weight_decay=30.0)),
         lambda p: _optimizer(p).weight_decay < 0.01,
+    ),
+    "ease-smoothing": (
+        lambda: smoothed(0.98),
+        lambda p: _loss(p).label_smoothing == 0.1,
     ),
     "drop-accumulation": (
         lambda: optimized(keras.optimizers.Adam(1e-3, gradient_accumulation_steps=50)),

@@ -54,7 +54,7 @@ ROOTS: Final = (
     "not-shuffled", "loss-not-finite", "weights-not-moving", "loss-scale", "frozen-random",
     "inputs-cut-off", "easy-pairs", "margin-out-of-reach",
     "scaled-twice", "unscaled-targets", "activation-before-softmax",
-    "excessive-decay", "penalty-outweighs-loss",
+    "excessive-decay", "penalty-outweighs-loss", "excessive-smoothing",
     "rare-pixels", "kernel-larger-than-map", "output-offset",
     "softmax-hidden", "exponential-hidden", "leaky-slope", "excessive-penalty", "excessive-dropout",
     "batch-norm-momentum", "batch-norm-axis", "layer-mode", "batch-norm-small-batch",

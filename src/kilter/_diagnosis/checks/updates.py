@@ -1,4 +1,4 @@
-"""Checks of what keeps weights from changing: decay, clipping, accumulation, loss scale, frozen layers."""
+"""Checks of what keeps weights from changing: decay, clipping, accumulation, smoothed labels, frozen layers."""
 
 import math
 from typing import Any, Final
@@ -34,6 +34,21 @@ def check_decay(context: Context) -> list[Finding]:
     evidence = [seen(context.thresholds, limit, "weight decay", float(decay))]
     words = {"decay": decay, "optimizer": type(context.optimizer.optimizer).__name__, "most": 1 / decay}
     return [finding("excessive-decay", severity, ["optimizer"], evidence, **words)]
+
+
+def check_smoothing(context: Context) -> list[Finding]:
+    """Label smoothing that leaves little of the labels."""
+    limit = context.thresholds.smoothing
+    shares = {
+        one.where: share
+        for one in context.outputs
+        if one.loss is not None and (share := one.loss.options.get("label_smoothing") or 0.0) > limit
+    }
+    if not shares:
+        return []
+    share = float(max(shares.values()))
+    evidence = [seen(context.thresholds, "smoothing", "label smoothing", share)]
+    return [finding("excessive-smoothing", "warning", shares, evidence, share=share)]
 
 
 def check_accumulation(context: Context) -> list[Finding]:
@@ -209,5 +224,5 @@ def _weight_penalty(layer: Any) -> float:
     return total if math.isfinite(total) else 0.0
 
 
-MODEL = (check_decay, check_accumulation, check_loss_scale, check_frozen, check_foreign)
+MODEL = (check_decay, check_smoothing, check_accumulation, check_loss_scale, check_frozen, check_foreign)
 PROBE = (check_clipping, check_penalties)
