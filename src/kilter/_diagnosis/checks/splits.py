@@ -132,11 +132,16 @@ def _columns(
 
 
 def are_windows(array: np.ndarray) -> bool:
-    """Whether rows are windows of a series: many continue another row by one step."""
+    """Whether rows are windows of a series: many continue another row by one step, not just by chance."""
     if array.ndim not in (2, 3) or array.shape[1] < 4 or len(array) < _LEAST_ROWS:
         return False
+    share = _continued(array)
+    return share > 0.2 and share > 0.2 + _continued(np.random.default_rng(0).permuted(array, axis=0))
+
+
+def _continued(array: np.ndarray) -> float:
     starts = set(_key_rows(array[:, :-1]))
-    return float(np.mean([key in starts for key in _key_rows(array[:, 1:])])) > 0.2
+    return float(np.mean([key in starts for key in _key_rows(array[:, 1:])]))
 
 
 def _mid(part: tuple[np.ndarray, np.ndarray]) -> float:
@@ -333,17 +338,22 @@ def check_windows(context: Context) -> list[Finding]:
     theirs, steps = held[0], mine.shape[1]
     if theirs.shape[1:] != mine.shape[1:] or steps < 4 or min(len(mine), len(theirs)) < _LEAST_ROWS:
         return []
-    starts, ends = set(_key_rows(mine[:, :-1])), set(_key_rows(mine[:, 1:]))
-    chosen = theirs[np.random.default_rng(0).permutation(len(theirs))[:_WINDOWS]]
-    pairs = zip(_key_rows(chosen[:, 1:]), _key_rows(chosen[:, :-1]), chosen, strict=True)
-    moving = [(after in starts or before in ends) and np.ptp(row) > 0 for after, before, row in pairs]
-    share = float(np.mean(moving))
-    if share <= context.thresholds.window_share:
+    random = np.random.default_rng(0)
+    chosen = theirs[random.permutation(len(theirs))[:_WINDOWS]]
+    share, least = _moved_on(mine, chosen), context.thresholds.window_share
+    if share <= least or share <= least + _moved_on(mine, random.permuted(chosen, axis=0)):
         return []
     name = "share of validation windows that are training windows moved by one step"
     evidence = [seen(context.thresholds, "window_share", name, share)]
     detail = f"{share:.0%} of the validation windows are training windows moved by one step"
     return [finding("overlapping-windows", "warning", ["data"], evidence, detail=detail)]
+
+
+def _moved_on(windows: np.ndarray, others: np.ndarray) -> float:
+    """The share of ``others`` that are windows moved by one step."""
+    starts, ends = set(_key_rows(windows[:, :-1])), set(_key_rows(windows[:, 1:]))
+    pairs = zip(_key_rows(others[:, 1:]), _key_rows(others[:, :-1]), others, strict=True)
+    return float(np.mean([(on in starts or back in ends) and np.ptp(row) > 0 for on, back, row in pairs]))
 
 
 def _key_rows(rows: np.ndarray) -> list[int]:
