@@ -35,7 +35,7 @@ STRUCTURAL: Final = (
     "rows-alike", "rows-mixed", "softmax-axis", "inverted-mask",
     "unread-steps", "missing-positions", "missing-causal-mask", "steps-against-one-target",
     "attention-uniform", "masks-misplaced", "kl-collapse", "kl-sign", "discriminator-won",
-    "receptive-field", "batch-norm-one-image",
+    "receptive-field", "batch-norm-one-image", "excessive-smoothing",
     "sentinel-values", "ids-as-quantities", "pairs-not-apart",
     "drowned-output", "padding-unmasked", "channels-order",
 )
@@ -54,7 +54,7 @@ ROOTS: Final = (
     "not-shuffled", "loss-not-finite", "weights-not-moving", "loss-scale", "frozen-random",
     "inputs-cut-off", "easy-pairs", "margin-out-of-reach",
     "scaled-twice", "unscaled-targets", "activation-before-softmax",
-    "excessive-decay", "penalty-outweighs-loss", "excessive-smoothing",
+    "excessive-decay", "penalty-outweighs-loss",
     "rare-pixels", "kernel-larger-than-map", "output-offset",
     "softmax-hidden", "exponential-hidden", "leaky-slope", "excessive-penalty", "excessive-dropout",
     "batch-norm-momentum", "batch-norm-axis", "layer-mode", "batch-norm-small-batch",

@@ -31,6 +31,7 @@ _LEAST_COLUMNS: Final = 2
 _NEIGHBOUR_SAMPLE: Final = 1_000
 _NEIGHBOUR_FEATURES: Final = 512
 _FEW_COLUMNS: Final = 32
+_ALIKE: Final = 3
 
 
 def check_finite(context: Context) -> list[Finding]:
@@ -265,7 +266,7 @@ def _is_classifier(context: Context) -> bool:
 def check_shared_rows(context: Context) -> list[Finding]:
     """Validation rows that are also training rows.
 
-    Not those that are alike by chance: few values a column, and half as many rows are alike within training.
+    Not those that are alike by chance: columns of few values, and rows of training are alike as often.
     """
     if context.x_val is None:
         return []
@@ -276,8 +277,8 @@ def check_shared_rows(context: Context) -> list[Finding]:
     training = _row_keys(list(context.inputs), exact)
     known, keys = Counter(training), _row_keys(validation, exact)
     repeated = sum(key in known for key in keys)
-    within = sum(known[key] > 1 for key in training)
-    if not repeated or (_has_few_values(context) and 2 * within * len(keys) >= repeated * len(training)):
+    usual = sum(known[key] > 1 for key in training) / len(training) * len(keys)
+    if not repeated or (repeated <= 2 * usual + _ALIKE and _has_few_values(context)):
         return []
     evidence = [Evidence("validation rows that are training rows", repeated, 0, "there should be none")]
     detail = f"{repeated} of {len(keys)} validation rows are also training rows"
@@ -285,7 +286,7 @@ def check_shared_rows(context: Context) -> list[Finding]:
 
 
 def _has_few_values(context: Context) -> bool:
-    """Whether inputs are few columns that all repeat their values, such as hours: rows are alike by chance."""
+    """Whether inputs are few columns that all repeat their values, such as hours: rows may be alike."""
     if any(one.ndim > 2 for one in context.inputs):
         return False
     columns = [column for one in context.inputs for column in one.reshape(len(one), -1).T]

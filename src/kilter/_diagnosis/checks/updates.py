@@ -1,4 +1,4 @@
-"""Checks of what keeps weights from changing: decay, clipping, accumulation, smoothed labels, frozen layers."""
+"""Checks of what keeps weights from learning: decay, clipping, accumulation, smoothed labels, freezing."""
 
 import math
 from typing import Any, Final
@@ -38,17 +38,14 @@ def check_decay(context: Context) -> list[Finding]:
 
 def check_smoothing(context: Context) -> list[Finding]:
     """Label smoothing that leaves little of the labels."""
-    limit = context.thresholds.smoothing
-    shares = {
-        one.where: share
-        for one in context.outputs
-        if one.loss is not None and (share := one.loss.options.get("label_smoothing") or 0.0) > limit
-    }
-    if not shares:
-        return []
-    share = float(max(shares.values()))
-    evidence = [seen(context.thresholds, "smoothing", "label smoothing", share)]
-    return [finding("excessive-smoothing", "warning", shares, evidence, share=share)]
+    found = []
+    for output in context.outputs:
+        share = 0.0 if output.loss is None else output.loss.options.get("label_smoothing") or 0.0
+        reached = band(context.thresholds, "smoothing", share)
+        if reached is not None:
+            evidence = [seen(context.thresholds, reached[1], "label smoothing", share)]
+            found.append(finding("excessive-smoothing", reached[0], [output.where], evidence, share=share))
+    return found
 
 
 def check_accumulation(context: Context) -> list[Finding]:

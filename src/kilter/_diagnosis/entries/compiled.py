@@ -18,7 +18,7 @@ MODEL: Final[dict[str, Text]] = {
     "excessive-smoothing": (
         "labels smoothed too much", ("ease-smoothing",),
         "Szegedy et al. 2016, Rethinking the inception architecture, section 7",
-        "Of each label of {where} the loss spreads a share of {share:g} over all classes, which leaves little "
+        "The loss of {where} spreads a share of {share:g} of each label over all classes, which leaves little "
         "of what tells them apart. 0.1 is usual.",
     ),
     "accumulation-too-long": (
