@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SOURCE = str(Path(__file__).resolve().parents[1] / "src")
 
 
@@ -40,3 +42,23 @@ import kilter._backend
 def test_jax_is_chosen_where_nothing_is():
     done = python("import kilter._backend, os; print(os.environ['KERAS_BACKEND'])")
     assert done.stdout == "jax\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no such limits")
+@pytest.mark.parametrize(
+    ("name", "limit", "said"),
+    [
+        ("RLIMIT_AS", 3 << 30, "3,221,225,472 bytes of address space"),
+        ("RLIMIT_NOFILE", 24, "24 open files"),
+        ("RLIMIT_NOFILE", 64, None),
+    ],
+)
+def test_a_low_limit_of_the_shell_is_told_first(name, limit, said):
+    code = f"""
+import resource
+resource.setrlimit(resource.{name}, ({limit}, resource.getrlimit(resource.{name})[1]))
+import kilter._backend
+"""
+    done = python(code)
+    assert done.returncode == 0
+    assert (f"RunWarning: this process may use only {said}" in done.stderr) if said else not done.stderr

@@ -49,6 +49,7 @@ HISTORIES = {
     "as it was": (_text(LINES), False),
     "torn after the checkpoint": (_text(LINES)[:-30], False),
     "torn before the checkpoint": (_text(LINES[:4])[:-30], True),
+    "with the line breaks of Windows": (_text(LINES).replace("\n", "\r\n"), False),
     "shorter": (_text(LINES[:2]), True),
     "emptied": ("", True),
     "lost": (None, True),
@@ -64,7 +65,7 @@ def test_the_history_ends_where_the_checkpoint_does(case, killed, tmp_path):
     path = shutil.copytree(killed, tmp_path / "run")
     (path / "history.jsonl").unlink()
     if content is not None:
-        (path / "history.jsonl").write_text(content)
+        (path / "history.jsonl").write_text(content, newline="")
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         assert _cut(path) == (3, LINES[:4])

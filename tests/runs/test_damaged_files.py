@@ -67,12 +67,12 @@ def test_whatever_is_damaged_readers_end_with_an_error_in_words(name, damage, ru
         load_recipe(run / "recipe.toml")
 
 
-CHANGES = {
-    "seed = 3": "seed = 2",
-    "hidden = [16]": "hidden = [17]",
-    "dropout = 0.1": "dropout = 0.3",
-    "batch_size = 256": "batch_size = 257",
-    "validation = 0.2": "validation = 0.3",
+CHANGES = {  # before: after, and the keys to name
+    "seed = 3": ("seed = 2", "seed"),
+    "hidden = [16]": ("hidden = [17]", "model.hidden"),
+    "dropout = 0.1": ("dropout = 0.3", "model.dropout"),
+    "batch_size = 256": ("", "train.batch_size"),
+    "validation = 0.2": ("validation = 0.3\nskip = 1", "data.skip, data.validation"),
 }
 
 
@@ -81,8 +81,9 @@ def test_a_recipe_that_says_something_else_is_not_resumed(before, run):
     (run / "result.json").unlink()
     recipe = run / "recipe.toml"
     assert before in recipe.read_text()
-    recipe.write_text(recipe.read_text().replace(before, CHANGES[before]))
-    with pytest.raises(RunError, match=r"recipe.toml.*only name, train.epochs"):
+    after, named = CHANGES[before]
+    recipe.write_text(recipe.read_text().replace(before, after))
+    with pytest.raises(RunError, match=rf"recipe.toml.*changed: {named}\. .*only name, train.epochs"):
         resume(run, verbose=0)
 
 

@@ -1,11 +1,14 @@
 """A training that breaks goes back, is recorded, and the broken step is found again."""
 
+import jax
+import jax.numpy as jnp
 import keras
 import numpy as np
 import pytest
 
 import kilter
 from kilter._engine import divergence, loop
+from kilter._models.variables import State
 from kilter.errors import ModelError, RunError
 from kilter.recipe import parse_recipe
 from kilter.runs import Interrupted, checkpoints, open_run, replay, replay_with, train
@@ -207,3 +210,21 @@ def test_a_recipe_is_replayed_from_its_run(tmp_path):
     assert found.birth is not None
     with pytest.raises(RunError, match="recorded steps are"):
         replay(run, 10**6)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, 3e38])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int32"])
+def test_weights_are_finite_or_not_in_every_type(number, dtype):
+    usual = jnp.ones((3, 4), "float32")
+    odd = jnp.zeros((2, 2), dtype) if dtype == "int32" else jnp.array([[0, number]], dtype)
+    wanted = dtype == "int32" or number == 3e38
+    assert divergence._is_finite([usual, odd, jnp.ones((0,))]) == wanted
+    assert divergence._is_finite([])
+
+
+def test_the_copied_state_survives_a_program_that_takes_the_original():
+    state = State([jnp.ones(3)], [], [jnp.array(1)], [])
+    kept = divergence._copied(state)
+    jax.jit(lambda one: jax.tree.map(jnp.negative, one), donate_argnums=0)(state)
+    assert state.trainable[0].is_deleted()
+    np.testing.assert_array_equal(kept.trainable[0], np.ones(3))

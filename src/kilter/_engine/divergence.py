@@ -10,6 +10,7 @@ depends on the speed of the machine, segments do not: the same training breaks a
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from statistics import median
 from typing import Any, Final, Literal
 
@@ -21,7 +22,7 @@ import numpy as np
 from kilter._engine.feed import Block
 from kilter._engine.program_cache import batch_at
 from kilter._models.optimizers import optimizer_slot, slot_index
-from kilter._models.variables import State, copied
+from kilter._models.variables import State, copied, of_this_process
 from kilter.errors import ModelError
 
 SEGMENT_STEPS: Final = 1000
@@ -109,9 +110,6 @@ class DivergenceGuard:
     first: float = math.nan
     _segment: Segment | None = field(default=None, init=False)
 
-    def __post_init__(self) -> None:
-        self._is_finite = jax.jit(_all_finite)
-
     def record(self) -> dict[str, Any]:
         """What a checkpoint needs: numbers."""
         losses = [str(one) for one in self.losses]
@@ -131,13 +129,14 @@ class DivergenceGuard:
         held = self._segment
         if held is None or held.block is not block or not held.start <= start < held.stop:
             stop = min(block.steps, (start // SEGMENT_STEPS + 1) * SEGMENT_STEPS)
-            self._segment = held = Segment(block, *place, start, stop, copied(state))
+            state = _copied(jax.tree.map(of_this_process, state))
+            self._segment = held = Segment(block, *place, start, stop, state)
         return held.stop
 
     def broke(self, state: State, stop: int) -> Literal["not finite", "spike"] | None:
         """What is wrong with the state after step ``stop`` - 1 of the segment's block, if anything."""
         held, loss = self._held, self._loss(state)
-        if not bool(self._is_finite([*state.trainable, *loss])):  # host and device meet
+        if not _is_finite([*state.trainable, *loss]):  # host and device meet
             return "not finite"
         if stop < held.stop:
             return None
@@ -208,7 +207,7 @@ class DivergenceGuard:
         while high - low > 1:
             middle = (low + high) // 2
             state, _ = call(copied(before), held.block, low, middle)
-            if bool(self._is_finite([*state.trainable, *self._loss(state)])):
+            if _is_finite([*state.trainable, *self._loss(state)]):
                 low, before = middle, state
             else:
                 high = middle
@@ -227,10 +226,13 @@ class DivergenceGuard:
 
     def _loss(self, state: State) -> list[Any]:
         """The sum and the weight of the mean loss so far, in the state."""
+        return [state.metrics[place] for place in self._loss_places]
+
+    @cached_property
+    def _loss_places(self) -> list[int]:
         tracker = getattr(self.model, "_loss_tracker", None)
         wanted = {id(one) for one in tracker.variables} if tracker is not None else set()
-        pairs = zip(self.model.metrics_variables, state.metrics, strict=True)
-        return [value for variable, value in pairs if id(variable) in wanted]
+        return [place for place, one in enumerate(self.model.metrics_variables) if id(one) in wanted]
 
     def _jumped(self, mean: float) -> bool:
         if len(self.losses) < ENOUGH or not math.isfinite(mean):
@@ -250,9 +252,26 @@ def _with(values: list[Any], index: int, value: Any) -> list[Any]:
     return [value if place == index else one for place, one in enumerate(values)]
 
 
-def _all_finite(arrays: list[Any]) -> jax.Array:
+@jax.jit
+def _copied(state: State) -> State:
+    """As :func:`copied`, in one call instead of one for each array, but compiled."""
+    return jax.tree.map(jnp.copy, state)
+
+
+def _is_finite(arrays: list[Any]) -> bool:
+    """Whether every number is finite; arrays of whole numbers pass.
+
+    Memory of a CPU is read in place: a program for it would take seconds to compile for 200 arrays.
+    """
     floats = [one for one in arrays if jnp.issubdtype(one.dtype, jnp.floating)]
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(one)) for one in floats])) if floats else jnp.array(True)
+    if all(one.is_fully_replicated and next(iter(one.devices())).platform == "cpu" for one in floats):
+        return all(bool(np.isfinite(one).all()) for one in floats)
+    return bool(_all_finite(floats))
+
+
+@jax.jit
+def _all_finite(floats: list[Any]) -> jax.Array:
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(one)) for one in floats]))
 
 
 def _mean(before: list[Any], after: list[Any], *, fresh: bool) -> float:

@@ -79,7 +79,7 @@ def _references(variable: Any) -> int:
 
 def _lent(variable: Any, most: int) -> Any:
     alone = _references(variable) <= most
-    return variable._value if alone else jax.device_put(_of_this_process(variable._value), may_alias=False)
+    return variable._value if alone else jax.device_put(of_this_process(variable._value), may_alias=False)
 
 
 def is_lent(model: keras.Model) -> bool:
@@ -89,10 +89,10 @@ def is_lent(model: keras.Model) -> bool:
 
 def copied(state: State) -> State:
     """A copy of the values in separate memory, so that they may be donated."""
-    return jax.device_put(jax.tree.map(_of_this_process, state), may_alias=False)
+    return jax.device_put(jax.tree.map(of_this_process, state), may_alias=False)
 
 
-def _of_this_process(leaf: Any) -> Any:
+def of_this_process(leaf: Any) -> Any:
     """This process's copy of an array that is on the devices of several processes."""
     others = isinstance(leaf, jax.Array) and not leaf.is_fully_addressable
     return leaf.addressable_data(0) if others else leaf

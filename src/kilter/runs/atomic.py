@@ -99,11 +99,14 @@ def append_line(path: Path, line: str) -> None:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The complete lines of a file that :func:`append_line` wrote; [] for no file."""
+    """The complete lines of a file that :func:`append_line` wrote; [] for no file.
+
+    An editor or a copy may have given them the line breaks of Windows.
+    """
     if not path.exists():
         return []
     with errors_named(path, doing="read"):
-        whole, line_break, _torn = path.read_bytes().rpartition(b"\n")
+        whole, line_break, _torn = path.read_bytes().replace(b"\r\n", b"\n").rpartition(b"\n")
     return whole.decode("utf-8", "backslashreplace").split("\n") if line_break else []
 
 
@@ -152,11 +155,10 @@ def _failed(path: Path, number: int | None, cause: str, *, doing: str) -> RunErr
             remedy=f"free some space below {path.parent} or choose another place with --runs; "
             "earlier files are intact",
         )
-    return RunError(
-        expected=f"{path} to be {doing}",
-        received=cause,
-        remedy="check that the folder exists and that you may read and write it",
-    )
+    remedy = "check that the folder exists and that you may read and write it"
+    if number == errno.EMFILE:
+        remedy = "allow this process more open files, with ulimit -n 1024"
+    return RunError(expected=f"{path} to be {doing}", received=cause, remedy=remedy)
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

@@ -21,9 +21,9 @@ from kilter.errors import RunError
 from kilter.runs.atomic import errors_named, fsync_path, write_text
 
 CHECKSUMS = "checksums.json"
-# The entry for the content of a recipe, regardless of its layout, without the keys that may change before a
-# resume: how long to train, and where the data are (data.json has their checksums).
-RECIPE_CONTENT = "recipe"
+# The entry for the content of a recipe, regardless of its layout: a checksum of each key, without those that
+# may change before a resume: how long to train, and where the data are (data.json has their checksums).
+RECIPE_CONTENT = "recipe keys"
 IDENTITY = "run"
 _MAY_CHANGE = {
     "": ("name",),
@@ -77,18 +77,23 @@ def identity_of(run: Path) -> str | None:
     return next(iter(_read(run).get(IDENTITY, [])), None)
 
 
-def content_of(recipe_text: str) -> str:
-    """The SHA-256 of a recipe without the keys that may change; ``ValueError`` if it is not TOML."""
-    recipe = tomllib.loads(recipe_text)
-    for section, keys in _MAY_CHANGE.items():
-        values = recipe.get(section, {}) if section else recipe
-        if not isinstance(values, dict):
-            raise ValueError(f"[{section}] is not a section")
-        for key in keys:
-            is_share = section == "data" and not isinstance(values.get(key), str)
-            if not is_share:
-                values.pop(key, None)
-    return hashlib.sha256(json.dumps(recipe, sort_keys=True, default=str).encode()).hexdigest()
+def keep_recipe(run: Path, recipe_text: str) -> None:
+    """Remember what the recipe of a run says."""
+    _write(run, {**_read(run), RECIPE_CONTENT: _content_of(recipe_text)})
+
+
+def _content_of(recipe_text: str) -> list[str]:
+    """Each key that may not change with the SHA-256 of its value; ``ValueError`` if it is not TOML."""
+    found: list[str] = []
+    for section, values in tomllib.loads(recipe_text).items():
+        within = isinstance(values, dict)
+        for key, value in values.items() if within else [(section, values)]:
+            free = key in _MAY_CHANGE.get(section if within else "", ())
+            if not free or (section == "data" and not isinstance(value, str)):  # a share of the rows
+                text = json.dumps(value, sort_keys=True, default=str)
+                name = f"{section}.{key}" if within else key
+                found.append(f"{name} {hashlib.sha256(text.encode()).hexdigest()}")
+    return found
 
 
 def require_unchanged(path: Path) -> None:
@@ -112,14 +117,15 @@ def require_same_recipe(path: Path) -> None:
     with errors_named(path, doing="read"):
         text = path.read_bytes().decode("utf-8", "backslashreplace")
     try:
-        found = content_of(text)
+        found = _content_of(text)
     except ValueError:
         return  # loading it reports what is wrong
-    if found not in wanted:
+    changed = sorted({one.rpartition(" ")[0] for one in set(wanted) ^ set(found)})
+    if changed:
         names = (f"{section}.{key}".strip(".") for section, keys in _MAY_CHANGE.items() for key in keys)
         raise RunError(
             expected=f"the recipe that the run was started with in {path}",
-            received="one that was changed or damaged",
+            received=f"one that was changed: {', '.join(changed)}",
             remedy=f"restore it from a backup, or train it as a new run; only {', '.join(names)} may change",
         )
 

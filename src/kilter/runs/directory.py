@@ -24,7 +24,7 @@ from kilter.runs.atomic import (
     write_text,
     write_with,
 )
-from kilter.runs.checksums import RECIPE_CONTENT, content_of, give_identity, identity_of, replacing
+from kilter.runs.checksums import give_identity, identity_of, keep_recipe, replacing
 from kilter.runs.events import EventWriter
 from kilter.runs.reading import (
     CALL,
@@ -144,8 +144,7 @@ class Run:
     def write_recipe(self, text: str) -> None:
         """Write recipe.toml."""
         write_text(self.path / RECIPE, text)
-        with replacing(self.path, RECIPE_CONTENT, content_of(text)):
-            pass
+        keep_recipe(self.path, text)
 
 
 def _check_utf8(parent: Path) -> None:
