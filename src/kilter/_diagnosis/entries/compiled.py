@@ -18,8 +18,8 @@ MODEL: Final[dict[str, Text]] = {
     "excessive-smoothing": (
         "labels smoothed too much", ("ease-smoothing",),
         "Szegedy et al. 2016, Rethinking the inception architecture, section 7",
-        "The loss of {where} spreads a share of {share:g} of each label over all classes, which leaves little "
-        "of what tells them apart. 0.1 is usual.",
+        "The loss of {where} spreads a share of {share:g} of each label over all classes, which leaves "
+        "little of what tells them apart. 0.1 is usual.",
     ),
     "accumulation-too-long": (
         "gradients accumulated over too many batches", ("drop-accumulation",), _OPTIMIZERS,
