@@ -1,6 +1,5 @@
 """Checks of the data: every row, or a sample where that would be slow."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -30,8 +29,6 @@ _NEIGHBOURS: Final = 5
 _LEAST_COLUMNS: Final = 2
 _NEIGHBOUR_SAMPLE: Final = 1_000
 _NEIGHBOUR_FEATURES: Final = 512
-_FEW_COLUMNS: Final = 32
-_ALIKE: Final = 3
 
 
 def check_finite(context: Context) -> list[Finding]:
@@ -263,41 +260,6 @@ def _is_classifier(context: Context) -> bool:
     return any(labels(one.targets) is not None for one in context.outputs)
 
 
-def check_shared_rows(context: Context) -> list[Finding]:
-    """Validation rows that are also training rows.
-
-    Not those that are alike by chance: columns of few values, and rows of training are alike as often.
-    """
-    if context.x_val is None:
-        return []
-    validation = [np.asarray(leaf) for leaf in jax.tree.leaves(context.x_val)]
-    # float64 tells rows apart that differ only in a unix time, but 0.1 differs between the two types.
-    types = [array.dtype for array in (*context.inputs, *validation)]
-    exact = np.float32 if np.dtype(np.float32) in types else np.float64
-    training = _row_keys(list(context.inputs), exact)
-    known, keys = Counter(training), _row_keys(validation, exact)
-    repeated = sum(key in known for key in keys)
-    usual = sum(known[key] > 1 for key in training) / len(training) * len(keys)
-    if not repeated or (repeated <= 2 * usual + _ALIKE and _has_few_values(context)):
-        return []
-    evidence = [Evidence("validation rows that are training rows", repeated, 0, "there should be none")]
-    detail = f"{repeated} of {len(keys)} validation rows are also training rows"
-    return [finding("shared-rows", "warning", ["data"], evidence, detail=detail)]
-
-
-def _has_few_values(context: Context) -> bool:
-    """Whether inputs are few columns that all repeat their values, such as hours: rows may be alike."""
-    if any(one.ndim > 2 for one in context.inputs):
-        return False
-    columns = [column for one in context.inputs for column in one.reshape(len(one), -1).T]
-    return len(columns) <= _FEW_COLUMNS and all(3 * len(np.unique(one)) <= len(one) for one in columns)
-
-
-def _row_keys(arrays: list[np.ndarray], dtype: type[np.floating]) -> list[int]:
-    same = [np.ascontiguousarray(array, dtype=dtype) for array in arrays if array.dtype.kind in "fiub"]
-    return [hash(b"".join(part.tobytes() for part in row)) for row in zip(*same, strict=True)]
-
-
 def check_order(context: Context) -> list[Finding]:
     """Rows that are not shuffled; severe if they are sorted by class."""
     if context.shuffle:
@@ -401,7 +363,6 @@ CHECKS = (
     check_order,
     check_labels,
     check_leakage,
-    check_shared_rows,
     check_columns,
     check_precision,
 )
