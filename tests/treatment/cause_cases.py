@@ -142,7 +142,7 @@ def pairs(*last: Any, second: Any = X, loss: Any = "mse") -> Subject:
     """A distance of pairs of rows, equal ones by default, and what follows it."""
     encoder, inputs = layers.Dense(4), [keras.Input((6,)), keras.Input((6,))]
     squares = keras.ops.square(layers.Subtract()([encoder(one) for one in inputs]))
-    value = keras.ops.sqrt(keras.ops.sum(squares, axis=-1, keepdims=True))
+    value = keras.ops.sqrt(keras.ops.sum(squares, axis=-1, keepdims=True) + 1e-7)
     for one in last:
         value = one(value)
     return subject(keras.Model(inputs, value), [X, second], loss=loss)
