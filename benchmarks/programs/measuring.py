@@ -15,7 +15,7 @@ import numpy as np
 
 import kilter
 from kilter._compare.comparison import PairedRun
-from kilter._compare.statistics import Spending
+from kilter._compare.looks import Spending
 from kilter._engine.training_spec import TrainingSpec
 from kilter._treatment.proof import prove
 from kilter._treatment.scoring import Scoring, scoring_of

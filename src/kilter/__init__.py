@@ -50,7 +50,7 @@ _MODULES = {
 _NAMES = {name: f"kilter.{module}" for module, names in _MODULES.items() for name in names.split()}
 _PACKAGES = ("data", "errors", "nn", "pretrain", "recipe", "runs", "report", "schedules")
 
-__all__ = ["__version__", *_NAMES, *_PACKAGES]
+__all__ = ["__version__", *_NAMES, *_PACKAGES]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

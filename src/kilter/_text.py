@@ -134,6 +134,11 @@ def few(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
+def listed(names: Iterable[str], most: int = 3) -> str:
+    """:func:`few` of the different names."""
+    return few(list(dict.fromkeys(names)), most)
+
+
 def measures(logs: Mapping[str, float]) -> str:
     """The measures of an epoch in a line: training, training rows in inference mode, validation.
 

@@ -50,8 +50,8 @@ REMEDY = [
         """
 def toy_remedy(subject: Subject, finding: Finding) -> Subject | None:
     \"\"\"Batches of 14 rows.\"\"\"
-    change = Change("toy-remedy", ("training",), "13", "14", "batch_size=14", ("train.batch_size=14",))
-    return subject.changed(change, training={"batch_size": 14})
+    made = {"training": {"batch_size": 14}, "snippet": "batch_size=14"}
+    return changed(subject, ("training",), ("13", "14"), recipe=("train.batch_size=14",), **made)
 
 
 {}toy_remedy, """,

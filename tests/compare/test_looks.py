@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from kilter._compare.comparison import Candidate, PairedRun, judge, verdicts
-from kilter._compare.statistics import LEVEL, Spending, least_pairs, planned_pairs, sign_flip_p, smallest_p
+from kilter._compare.looks import LEVEL, Spending, planned_pairs
+from kilter._compare.statistics import least_pairs, sign_flip_p, smallest_p
 from kilter.errors import OptionError
 
 ASKED = (6, 7, 8, 9, 10, 12, 16, 17, 20, 40)

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from kilter._infer.fold_plan import KINDS
 from kilter._infer.folding import fold_batch_norm
+from kilter._infer.kernels import KINDS
 from kilter.errors import DataError, ModelError, OptionError
 
 from .models import Norm, bits, inputs, layers, norms_of, sequential, stir

@@ -1,4 +1,4 @@
-"""Losses of class numbers are Keras's losses of one-hot rows: label smoothing, focal, Dice."""
+"""Losses of class numbers are Keras's losses of one-hot rows, and other losses follow their formulas."""
 
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import pytest
 from kilter._engine.fit import fit
 from kilter.errors import DataError, OptionError
 from kilter.nn import (
+    Contrastive,
     ScaledHuber,
     SmoothedSparseCategoricalCrossentropy,
     SparseCategoricalFocalCrossentropy,
@@ -115,3 +116,21 @@ def test_several_numbers_have_the_huber_loss_of_each_in_its_scale(delta: float):
     np.testing.assert_allclose(loss(true, given), np.mean(each, axis=0), rtol=1e-6)
     again = keras.losses.deserialize(keras.losses.serialize(loss))
     np.testing.assert_array_equal(again(true, given), loss(true, given))
+
+
+@pytest.mark.parametrize("near", [0, 1])
+@pytest.mark.parametrize("shape", [(4,), (4, 1)], ids=["labels in a row", "labels in a column"])
+def test_pairs_are_pulled_together_or_pushed_apart(near: int, shape: tuple[int, ...]):
+    labels, distances = np.array([1, 1, 1, 0]), np.array([[0.2], [0.3], [0.9], [0.1]])
+    gaps = distances[:, 0]
+    wanted = np.where(labels == near, gaps**2, np.maximum(0.5 - gaps, 0) ** 2)
+    loss = Contrastive(0.5, near, reduction=None)
+    np.testing.assert_allclose(loss(labels.reshape(shape), distances), wanted, atol=1e-6)
+    again = keras.losses.deserialize(keras.losses.serialize(loss))
+    np.testing.assert_allclose(again(labels, distances), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize(("option", "value"), [("margin", 0), ("margin", -1), ("near", 2)])
+def test_a_contrastive_loss_that_teaches_nothing_is_refused(option: str, value: int):
+    with pytest.raises(OptionError, match=option):
+        Contrastive(**{option: value})

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kilter._compare.comparison import OwnMeasure, PairedRun, proof_in_words
-from kilter._compare.statistics import Spending
+from kilter._compare.looks import Spending
 from kilter._engine.training_spec import TrainingSpec
 from kilter._models.optimizers import compiled_like, fresh_optimizer
 from kilter._records import Change, Diagnosis, Finding

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from kilter._compare.comparison import Candidate, PairedRun
-from kilter._compare.statistics import Spending, can_decide
+from kilter._compare.looks import Spending, can_decide
 from kilter._treatment.course import unchanged  # noqa: F401  (the course imports everything below it)
 from kilter._treatment.effect import Effect, effect
 from kilter._treatment.minimal import minimal

@@ -13,7 +13,7 @@ from keras import layers
 from sklearn.metrics import balanced_accuracy_score
 
 import kilter
-from kilter._compare.statistics import can_decide
+from kilter._compare.looks import can_decide
 from kilter._treatment.result import Treatment
 
 Case = tuple[keras.Model, Any, Any, Callable[[Any], bool]]

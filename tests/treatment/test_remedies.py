@@ -15,7 +15,7 @@ from kilter import _backend  # noqa: F401
 # isort: split
 import keras
 from keras import layers
-from tests.treatment.cause_cases import CAUSES, MASKS, PICTURES
+from tests.treatment.cause_cases import CAUSES, MASKS, PICTURES, numbered
 from tests.treatment.sequence_remedies import SEQUENCES
 from tests.treatment.subjects import (
     IMAGES,
@@ -33,6 +33,7 @@ from tests.treatment.subjects import (
 
 from kilter._diagnosis.catalogue import CATALOGUE
 from kilter._diagnosis.checks.output import check_output, check_targets
+from kilter._diagnosis.easing import Easing
 from kilter._engine.training_spec import EarlyStopping
 from kilter._treatment.remedies import REMEDIES, optimization
 from kilter._treatment.remedies.normalization import fitting_momentum
@@ -516,3 +517,19 @@ def test_penalties_that_outweigh_the_loss_are_all_eased():
     hidden = treated.model.layers[0]
     assert hidden.activity_regularizer is None
     assert float(hidden.kernel_regularizer.l2) == pytest.approx(1e-4)
+
+
+def test_ids_that_no_table_can_hold_are_left_as_they_are():
+    """Too many rows, or more digits than float32 has."""
+    given, embed = numbered(), REMEDIES["embed-ids"]
+    assert embed.apply(given, finding()) is not None
+    for factor, shift in ((1, 1e8), (1e6, 0)):
+        wide = np.where([1, 1, 0], given.x.astype("float64") * factor + shift, given.x)
+        held = replace(given.training, validation_data=(wide[:40], given.y[:40]))
+        assert embed.apply(replace(given, x=wide, training=held), finding()) is None
+
+
+@pytest.mark.parametrize("config", [{"dropout": True}, {"rate": 16_000}, {"rate": 2.0}, {"units": 3}])
+def test_what_is_no_rate_of_dropout_is_not_eased(config: dict[str, Any]):
+    """Keys of custom layers may have these names."""
+    assert Easing().eased(config) == config

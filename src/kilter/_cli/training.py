@@ -1,4 +1,4 @@
-"""``kilter train`` and ``kilter resume``."""
+"""``kilter train``, ``resume`` and ``replay``, and how measures are printed."""
 
 import json
 import math

@@ -19,6 +19,7 @@ from kilter._compare.comparison import (
     measures_of,
     paired_run,
 )
+from kilter._compare.looks import planned_pairs
 from kilter._compare.ray_workers import RayWorkers
 from kilter._compare.runs import (
     LOCK,
@@ -33,7 +34,6 @@ from kilter._compare.runs import (
     train_in_this_process,
     train_in_workers,
 )
-from kilter._compare.statistics import planned_pairs
 from kilter._compare.workers import Workers, places
 from kilter._progress import Pace, Verbose, shown
 from kilter._progress import Progress as Listener

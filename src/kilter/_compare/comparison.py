@@ -9,14 +9,13 @@ from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
+from kilter._compare.looks import can_decide, too_few_pairs
 from kilter._compare.statistics import (
     bootstrap_interval,
-    can_decide,
     comparable,
     holm,
     paired_differences,
     sign_flip_p,
-    too_few_pairs,
 )
 from kilter._records import Figure, drawn
 from kilter._validation import one_of

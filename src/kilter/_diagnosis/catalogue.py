@@ -9,6 +9,7 @@ from typing import Final
 
 from kilter._diagnosis.entries import compiled, dynamics, fit_to_data, pictures, sequences, splits
 from kilter._records import Evidence, Finding, Severity
+from kilter._text import few
 
 
 @dataclass(frozen=True)
@@ -335,7 +336,7 @@ def finding(
     ``remedies`` replaces the catalogue's list if the cause is known better.
     """
     entry, places = CATALOGUE[code], tuple(where)
-    explanation = entry.explanation.format(**({"where": _named(places)} | words))
+    explanation = entry.explanation.format(**({"where": few(places, _NAMED)} | words))
     return Finding(
         code=code,
         severity=severity,
@@ -345,9 +346,3 @@ def finding(
         remedies=entry.remedies if remedies is None else remedies,
         reference=entry.reference,
     )
-
-
-def _named(places: tuple[str, ...]) -> str:
-    """The first few names, and the number of the rest."""
-    more = len(places) - _NAMED
-    return ", ".join(places[:_NAMED]) + (f" and {more} more" if more > 0 else "")

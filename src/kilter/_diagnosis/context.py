@@ -1,6 +1,6 @@
 """The input of the checks: facts of model, loss and optimiser, the data, and measurements."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
@@ -9,7 +9,7 @@ import jax
 import keras
 import numpy as np
 
-from kilter._diagnosis.thresholds import Thresholds
+from kilter._diagnosis.thresholds import Thresholds, seen
 from kilter._engine.arrays import pick
 from kilter._engine.inference import predict_unchanged
 from kilter._models.copying import FOREIGN_ERRORS
@@ -17,7 +17,7 @@ from kilter._models.layers import NORMALIZATIONS, PASSING, LayerFacts, OutputFac
 from kilter._models.optimizers import OptimizerFacts
 from kilter._models.softmax_axes import Misused
 from kilter._models.tracing import fixed_batch_size
-from kilter._records import Finding, Measurements
+from kilter._records import Evidence, Finding, Measurements
 from kilter._validation import instance_of
 from kilter.errors import KilterError, OptionError
 
@@ -115,6 +115,10 @@ class Context:
     sequences: SequenceReading | None = None
     timing: Timing | None = None
 
+    def seen(self, limit: str, name: str, value: float | int | str) -> Evidence:
+        """``value`` as evidence, with the threshold called ``limit`` and its source."""
+        return seen(self.thresholds, limit, name, value)
+
     def column(self, index: int) -> str:
         """A column of the input by its name, or by its number."""
         return self.features[index] if index < len(self.features) else str(index)
@@ -202,7 +206,7 @@ def normalized(context: Context, layer: LayerFacts) -> bool:
     return any((reached(layer, "sources"), reached(layer, "consumers"), reached(after, "consumers")))
 
 
-Check = Callable[[Context], list[Finding]]
+Check = Callable[[Context], Iterable[Finding]]
 
 
 def check_validation(held: Any) -> None:

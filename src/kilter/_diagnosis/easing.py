@@ -1,12 +1,14 @@
 """How dropout, noise and penalties of a layer's configuration become moderate."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import keras
 
-_RATES: Final = ("rate", "dropout", "recurrent_dropout", "stddev")
+# The keys of rates of dropout and of deviations of noise, and the largest value that can be one.
+_LARGEST: Final = {"rate": 1.0, "dropout": 1.0, "recurrent_dropout": 1.0, "stddev": math.inf}
 # Keys of configurations that hold another layer's: of wrappers and of recurrent cells.
 INNER: Final = ("layer", "backward_layer", "cell")
 
@@ -33,8 +35,9 @@ class Easing:
         """
         found = dict(config)
         for key, value in config.items():
-            if key in _RATES and isinstance(value, int | float):
-                found[key] = self.dropout if value > self.most else value
+            if isinstance(value, int | float) and key in _LARGEST:
+                is_strong = value is not True and self.most < value <= _LARGEST[key]
+                found[key] = self.dropout if is_strong else value
             elif key.endswith("_regularizer") and value is not None and self._is_heavy(value):
                 on_kernel = self.penalty and key == "kernel_regularizer"
                 light = keras.regularizers.L2(self.penalty) if on_kernel else None

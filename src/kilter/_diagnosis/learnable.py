@@ -143,9 +143,10 @@ def _ridge(rows: np.ndarray) -> np.ndarray:
 
 
 def _same_ids(rows: np.ndarray) -> np.ndarray | None:
-    """For each column of whole numbers that repeat, 1 over their count for rows with the same one, summed.
+    """The mean over the rows with the same id, as weights [rows, rows], summed over the columns of ids.
 
-    None without such columns. Ids that are numbered at random are near no others.
+    Ids are whole numbers that repeat; None without such columns. Other smoothers do not see ids that were
+    numbered at random, because the numbers near one say nothing about it.
     """
     columns = [one for one in rows.T[:_MOST_CLASSES] if are_repeated(one)]
     alike = [(one[:, None] == one).astype(np.float64) for one in columns]

@@ -12,7 +12,8 @@ import numpy as np
 
 from kilter._array_types import Arrays
 from kilter._engine.inference import predict_unchanged
-from kilter._infer.fold_plan import FoldPlan, NormFold, plan_folds, write_weights
+from kilter._infer.fold_plan import FoldPlan, NormFold, plan_folds
+from kilter._infer.kernels import write_weights
 from kilter._models.copying import Cut, copy_model
 from kilter._validation import whole_number
 from kilter.errors import ModelError, OptionError

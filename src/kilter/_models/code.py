@@ -3,14 +3,14 @@
 import inspect
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import keras
 import numpy as np
 
 from kilter._models.optimizers import inner_optimizer
-from kilter._text import few
+from kilter._text import listed
 
 # Arguments that do not change what a layer computes.
 IGNORED: Final = ("name", "dtype", "trainable", "build_config", "batch_shape", "batch_input_shape")
@@ -173,11 +173,6 @@ def _layer_lines(before: keras.Model, after: keras.Model) -> Iterator[str]:
     gone = [name for name in known if name not in left]
     if gone:
         yield f"# without {listed(gone)}"
-
-
-def listed(names: Iterable[str]) -> str:
-    """Names in a comment, the first few of many."""
-    return few(list(dict.fromkeys(names)))
 
 
 def _own_layers(model: keras.Model) -> list[Any]:

@@ -1,7 +1,7 @@
 """Kinds of layers, one list each, and what a model says about its layers, losses and outputs."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -231,6 +231,13 @@ class LayerFacts:
         return bool(self.layer.trainable_variables)
 
 
+def following(calls: Sequence[LayerFacts], one: LayerFacts) -> Iterator[LayerFacts]:
+    """The calls after ``one``, each the only one that takes what the call before gives."""
+    while len(one.consumers) == 1:
+        one = calls[one.consumers[0]]
+        yield one
+
+
 @dataclass(frozen=True, eq=False)
 class LossFacts:
     """A compiled loss: Keras's name of its function (None for a custom one), and whether it takes logits."""
@@ -324,6 +331,11 @@ def compiled_metrics(model: keras.Model) -> list[Any]:
     """The metrics as passed to compile(), of all outputs."""
     compiled: Any = getattr(model, "_compile_metrics", None)
     return keras.tree.flatten(compiled._user_metrics) if compiled is not None else []
+
+
+def name_of(one: Any) -> str:
+    """The name of a function or of a loss, metric or layer; that of its class if it has none."""
+    return getattr(one, "__name__", None) or getattr(one, "name", None) or type(one).__name__
 
 
 def output_names(model: keras.Model) -> list[str]:

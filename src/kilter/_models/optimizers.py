@@ -1,4 +1,4 @@
-"""Reading a compiled optimiser: its slots and its hyperparameters, inside a loss-scaling wrapper too."""
+"""Compiled optimisers: their slots and hyperparameters, inside a loss-scaling wrapper too, and fresh ones."""
 
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -24,6 +24,8 @@ _MOMENTUM: Final[dict[type[optimizers.Optimizer], str]] = {
     optimizers.Lion: "beta_1",
     optimizers.Lamb: "beta_1",
 }
+# The arguments by which an optimiser clips gradients.
+CLIPS: Final = ("clipnorm", "global_clipnorm", "clipvalue")
 # Steps at which a schedule is evaluated: its warm-up is over by then, its decay has not ended.
 _SAMPLED_STEPS: Final = (0, 10, 100, 1_000, 10_000)
 

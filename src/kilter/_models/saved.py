@@ -1,4 +1,8 @@
-"""Models in .keras files, without running code that they may contain."""
+"""Models in .keras files, without running code that they may contain.
+
+How much memory a file asks for is found before any of it is allocated: one of 13 kB may describe a layer of
+20 GB, or hold an archive of zeros that unpacks to as much.
+"""
 
 import json
 import math

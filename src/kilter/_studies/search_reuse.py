@@ -12,7 +12,7 @@ import numpy as np
 
 from kilter._array_types import Arrays, HeldLabels, HeldOut, Labels
 from kilter._compare.comparison import Candidate, Comparison, Difference, PairedRun, judge, verdicts
-from kilter._compare.statistics import planned_pairs
+from kilter._compare.looks import planned_pairs
 from kilter._engine.arrays import collect
 from kilter._engine.checks import check_inputs
 from kilter._models.variables import draw_weights

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
-from kilter._compare.statistics import Spending
+from kilter._compare.looks import Spending
 from kilter._diagnosis.diagnose import Examined
 from kilter._diagnosis.outcome import Outcome, skill_of
 from kilter._diagnosis.thresholds import Thresholds

@@ -86,9 +86,10 @@ class FullRuns:
             if other is None or self._stops("other ways to make the changes"):
                 continue
             again = self.train(other, self.tools)
-            trials = replace(best.trials, tried=(*best.trials.tried, trial(again, f"{code} in another way")))
             least = 0 if self.scoring.is_behind(done.score) else self.scoring.clear
-            better = self.scoring.better_by(again.score, done.score) > least
+            better, tried = self.scoring.better_by(again.score, done.score) > least, best.trials.tried
+            line = trial(again, f"{code} in another way" + ", chosen" * better)
+            trials = replace(best.trials, tried=moved(tried, line) if better else (*tried, line))
             best = Round(other, again, trials) if better else replace(best, trials=trials)
         return best
 
@@ -150,11 +151,12 @@ class FullRuns:
 
 
 def moved(tried: Sequence[Trial], line: Trial) -> tuple[Trial, ...]:
-    """The trials, with a line for the changes that are left of the chosen ones."""
+    """The trials, with a last line for what is chosen in place of the one before."""
     return (*(replace(one, outcome=one.outcome.removesuffix(", chosen")) for one in tried), line)
 
 
 def trial(trained: Trained, what: str) -> Trial:
+    """The line of a full training, with its mean seconds of an epoch."""
     seconds = trained.history.seconds
     each = sum(seconds) / max(len(seconds), 1)
     return Trial(trained.subject.remedies, trained.score, each, f"full training: {what}")

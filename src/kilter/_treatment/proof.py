@@ -17,7 +17,8 @@ from kilter._compare.comparison import (
     in_how_many,
     judge,
 )
-from kilter._compare.statistics import Test, can_decide, holm
+from kilter._compare.looks import Test, can_decide
+from kilter._compare.statistics import holm
 from kilter._progress import SILENT, Progress
 from kilter._treatment.deadline import Deadline
 from kilter._treatment.effect import Effect, effect

@@ -14,7 +14,7 @@ from dataclasses import replace
 import keras
 
 from kilter._array_types import Arrays, HeldOut
-from kilter._compare.statistics import Spending
+from kilter._compare.looks import Spending
 from kilter._diagnosis.context import check_names
 from kilter._diagnosis.diagnose import Asked, Examined, examined
 from kilter._engine.augmenting import Augment

@@ -1,4 +1,4 @@
-"""``find_lr``: the learning-rate range test."""
+"""``find_lr``: the learning-rate range test, and how its curve is read."""
 
 import math
 from collections.abc import Mapping

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from kilter._models.keras_internals import LossFunctionWrapper
-from kilter._validation import number
+from kilter._validation import number, one_of
 
 
 def smoothed_sparse_categorical_crossentropy(
@@ -57,6 +57,10 @@ def _one_hot(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
 class _Recreated(LossFunctionWrapper):
     """A loss that Keras recreates from its name, reduction and options."""
 
+    def __init__(self, fn: Any, reduction: str | None, name: str, dtype: Any, **options: Any) -> None:
+        # Keras takes None as a reduction too.
+        super().__init__(fn, reduction=reduction, name=name, dtype=dtype, **options)  # pyright: ignore[reportArgumentType]
+
     def get_config(self) -> dict[str, Any]:
         """The configuration from which Keras recreates the loss."""
         return {"name": self.name, "reduction": self.reduction, **self._fn_kwargs}
@@ -95,9 +99,9 @@ class SmoothedSparseCategoricalCrossentropy(_Recreated):
         number("label_smoothing", label_smoothing, 0, below=1, remedy="pass a share such as 0.1")
         super().__init__(
             smoothed_sparse_categorical_crossentropy,
-            reduction=reduction,  # pyright: ignore[reportArgumentType]  (Keras takes None too)
-            name=name,
-            dtype=dtype,
+            reduction,
+            name,
+            dtype,
             label_smoothing=label_smoothing,
             from_logits=from_logits,
         )
@@ -132,9 +136,9 @@ class SparseCategoricalFocalCrossentropy(_Recreated):
     ) -> None:
         super().__init__(
             sparse_categorical_focal_crossentropy,
-            reduction=reduction,  # pyright: ignore[reportArgumentType]  (Keras takes None too)
-            name=name,
-            dtype=dtype,
+            reduction,
+            name,
+            dtype,
             alpha=alpha,
             gamma=gamma,
             from_logits=from_logits,
@@ -158,12 +162,7 @@ class SparseDice(_Recreated):
     def __init__(
         self, reduction: str | None = "sum_over_batch_size", name: str = "sparse_dice", dtype: Any = None
     ) -> None:
-        super().__init__(
-            sparse_dice,
-            reduction=reduction,  # pyright: ignore[reportArgumentType]  (Keras takes None too)
-            name=name,
-            dtype=dtype,
-        )
+        super().__init__(sparse_dice, reduction, name, dtype)
 
 
 @keras.saving.register_keras_serializable(package="kilter")
@@ -175,7 +174,8 @@ class Contrastive(keras.losses.Loss):
         near: the label of pairs that belong together, 0 or 1.
 
     Raises:
-        OptionError: for a margin that is not above 0: then one point for all is the best answer.
+        OptionError: for a margin that is not above 0, with which one point for all rows is the best answer,
+            and for another label.
 
     Example:
         >>> import numpy as np
@@ -186,12 +186,16 @@ class Contrastive(keras.losses.Loss):
 
     def __init__(self, margin: float = 1.0, near: int = 1, name: str = "contrastive", **options: Any) -> None:
         number("margin", margin, above=0, remedy="pass a distance such as 1")
+        one_of("near", near, (0, 1))
         super().__init__(name=name, **options)
         self.margin, self.near = margin, near
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """The loss of each pair, the mean over the last axis, for labels and distances (..., k)."""
-        together = y_true if self.near == 1 else 1 - y_true
+        """The loss of each pair, the mean over the last axis, for distances (..., k) and as many labels."""
+        labels: Any = keras.ops.reshape(
+            y_true, keras.ops.shape(y_pred)
+        )  # (n,) for (n, 1) would become (n, n)
+        together = labels if self.near == 1 else 1 - labels
         apart = keras.ops.square(keras.ops.maximum(self.margin - y_pred, 0))
         return keras.ops.mean(together * keras.ops.square(y_pred) + (1 - together) * apart, axis=-1)
 
@@ -223,11 +227,4 @@ class ScaledHuber(_Recreated):
         name: str = "scaled_huber",
         dtype: Any = None,
     ) -> None:
-        super().__init__(
-            scaled_huber,
-            reduction=reduction,  # pyright: ignore[reportArgumentType]  (Keras takes None too)
-            name=name,
-            dtype=dtype,
-            scales=list(scales),
-            delta=delta,
-        )
+        super().__init__(scaled_huber, reduction, name, dtype, scales=list(scales), delta=delta)

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 _CLASSES = {"Schedule": "kilter.schedules.base", "Performance": "kilter.schedules.kinds.performance"}
 
-__all__ = [*_CLASSES, *(name for name in SCHEDULES if name != "constant")]
+_FUNCTIONS = [name for name in SCHEDULES if name != "constant"]
+
+__all__ = [*_CLASSES, *_FUNCTIONS]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

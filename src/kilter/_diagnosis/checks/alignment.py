@@ -1,7 +1,7 @@
 """Whether masks line up with their images, and output pixels with the input that they depend on."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,7 +13,6 @@ from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.checks.pictures import receptive_field
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.skill import baseline
-from kilter._diagnosis.thresholds import seen
 from kilter._models.keras_internals import BaseConvTranspose
 from kilter._models.layers import CONVOLUTIONS, POOLINGS, LayerFacts, OutputFacts
 from kilter._records import Evidence, Finding, Severity
@@ -40,15 +39,14 @@ def check_masks(context: Context) -> list[Finding]:
     """Masks that fit their images better after a turn, a reflection or a shift, the same for all rows."""
     if len(context.inputs) != 1 or len(context.outputs) != 1:
         return []
-    limits = context.thresholds
-    found = misplaced(context.outputs[0], context.inputs[0], limits.mask_fit)
+    found = misplaced(context.outputs[0], context.inputs[0], context.thresholds.mask_fit)
     if found is None:
         return []
     field = receptive_field(context, context.outputs[0])
     within = found.turn == AS_THEY_ARE and (field is None or found.far < field / 2)
     severity: Severity = "warning" if within else "severe"
     evidence = [
-        seen(limits, "mask_fit", "correlation of images and masks after it", found.fit),
+        context.seen("mask_fit", "correlation of images and masks after it", found.fit),
         Evidence("correlation as they are", found.plain, 0.5 * found.fit, "half of it"),
     ]
     return [finding("masks-misplaced", severity, ["data"], evidence, detail=found.words)]
@@ -186,18 +184,16 @@ def turned_back(context: Context, part: Context, held: np.ndarray, inside: float
     return (best, skills[best]) if best and skills[best] > 0.8 * inside else None
 
 
-def check_offset(context: Context) -> list[Finding]:
+def check_offset(context: Context) -> Iterator[Finding]:
     """Outputs of the input's size that are shifted against the input pixels they depend on."""
-    found = []
     for output in context.outputs:
         side = context.inputs[0].shape[1:3] if len(context.inputs) == 1 else ()
         if len(output.shape) != 4 or tuple(output.shape[1:3]) != tuple(side):
             continue
         offset = _offset(context, output)
         if offset is not None and abs(offset) > context.thresholds.offset:
-            evidence = [seen(context.thresholds, "offset", "pixels between an output and its centre", offset)]
-            found.append(finding("output-offset", "warning", [output.where], evidence, offset=abs(offset)))
-    return found
+            evidence = [context.seen("offset", "pixels between an output and its centre", offset)]
+            yield finding("output-offset", "warning", [output.where], evidence, offset=abs(offset))
 
 
 def _offset(context: Context, output: OutputFacts) -> float | None:

@@ -12,7 +12,7 @@ from kilter._diagnosis.context import Context, is_passed, normalized, within
 from kilter._diagnosis.targets import labels
 from kilter._diagnosis.thresholds import Thresholds, band, seen
 from kilter._models.keras_internals import BaseDepthwiseConv
-from kilter._models.layers import ATTENTION, NORMALIZATIONS, RECURRENT, LayerFacts, drop_rates
+from kilter._models.layers import ATTENTION, NORMALIZATIONS, RECURRENT, LayerFacts, drop_rates, following
 from kilter._records import Evidence, Finding, Severity
 from kilter.nn.gain import weight_moment
 
@@ -41,7 +41,7 @@ def check_saturating(context: Context) -> list[Finding]:
             named = count["sigmoid_depth"] >= limits.sigmoid_depth_warning
             limit = "sigmoid_depth" if named else "tanh_depth"
             layers = [one for one in bare if one.activation in (*_SIGMOIDS, *_TANHS)]
-            evidence = [seen(limits, f"{limit}_{severity}", "hidden layers of this kind", count[limit])]
+            evidence = [context.seen(f"{limit}_{severity}", "hidden layers of this kind", count[limit])]
             names = " and ".join(sorted({str(one.activation) for one in layers}))
             places = [one.path for one in layers]
             return [finding("saturating-deep", severity, places, evidence, layers=len(layers), names=names)]
@@ -53,7 +53,7 @@ def check_exponential(context: Context) -> list[Finding]:
     found = [one.path for one in context.hidden if one.activation == "exponential"]
     if not found:
         return []
-    evidence = [seen(context.thresholds, "exponential_layers", "exponential hidden layers", len(found))]
+    evidence = [context.seen("exponential_layers", "exponential hidden layers", len(found))]
     severity: Severity = "severe" if len(found) >= context.thresholds.exponential_layers else "warning"
     return [finding("exponential-hidden", severity, found, evidence)]
 
@@ -72,11 +72,10 @@ def _of_hidden(context: Context, code: str, severe: bool, found: list[str], name
 
 def feeds_kernel(context: Context, layer: LayerFacts) -> bool:
     """Whether the activation feeds another kernel, directly or through layers such as dropout."""
-    at, inner = context.activation_of(layer), within(context, ATTENTION)
+    inner = within(context, ATTENTION)
     if layer.path in inner:
         return False
-    while len(at.consumers) == 1:
-        at = context.layers[at.consumers[0]]
+    for at in following(context.layers, context.activation_of(layer)):
         if at.is_weighted:
             return at.path not in inner
         if len(at.sources) != 1 or isinstance(at.layer, _NON_LINEAR):
@@ -120,9 +119,9 @@ def _narrow(context: Context, layer: LayerFacts) -> bool:
 
 
 def check_width(context: Context) -> list[Finding]:
-    """Layers with fewer numbers a row than tell the classes apart, which everything has to pass.
+    """Layers through which everything passes, with fewer numbers a row than log2 of the classes.
 
-    Of k classes each number tells two apart: log2 k are the fewest.
+    If each number only tells two groups of classes apart, that is the fewest that tell all of them apart.
     """
     classes = [one.units for one in context.outputs if labels(one.targets) is not None]
     least = math.ceil(math.log2(max(classes))) if len(classes) == 1 and classes[0] > 2 else 0
@@ -139,15 +138,13 @@ def check_width(context: Context) -> list[Finding]:
     return [finding("narrow-layer", "warning", found, evidence, **words)]
 
 
-def check_leaky_slope(context: Context) -> list[Finding]:
+def check_leaky_slope(context: Context) -> Iterator[Finding]:
     """Leaky activations with a negative slope of 1 or more."""
-    found = []
     for facts in context.layers:
         slope = _slope(facts.layer)
         if slope is not None and slope >= context.thresholds.leaky_slope and not facts.repeated:
-            evidence = [seen(context.thresholds, "leaky_slope", "negative slope", slope)]
-            found.append(finding("leaky-slope", "severe", [facts.path], evidence, slope=slope))
-    return found
+            evidence = [context.seen("leaky_slope", "negative slope", slope)]
+            yield finding("leaky-slope", "severe", [facts.path], evidence, slope=slope)
 
 
 def _slope(layer: keras.layers.Layer) -> float | None:
@@ -222,10 +219,10 @@ def _off_standard(context: Context) -> Iterator[tuple[Evidence, list[str]]]:
     mean, deviation = float(values.mean()), float(values.std())
     limits = context.thresholds
     if abs(mean) > limits.selu_mean:
-        yield seen(limits, "selu_mean", "mean of the inputs far from 0", mean), ["data"]
+        yield context.seen("selu_mean", "mean of the inputs far from 0", mean), ["data"]
     if not 1 / limits.selu_deviation <= deviation <= limits.selu_deviation:
         name = "standard deviation of the inputs far from 1"
-        yield seen(limits, "selu_deviation", name, deviation), ["data"]
+        yield context.seen("selu_deviation", name, deviation), ["data"]
 
 
 def _lecun(layer: LayerFacts) -> bool:

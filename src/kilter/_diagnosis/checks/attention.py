@@ -9,7 +9,6 @@ import numpy as np
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Check, Context
-from kilter._diagnosis.thresholds import seen
 from kilter._models.copying import is_graph
 from kilter._models.keras_internals import Merge
 from kilter._models.layers import ATTENTION
@@ -42,7 +41,7 @@ def check_heads(context: Context) -> list[Finding]:
             narrow[layer.name] = int(size)
     if not narrow:
         return []
-    evidence = [seen(limits, "head_width", "dimensions of a head", min(narrow.values()))]
+    evidence = [context.seen("head_width", "dimensions of a head", min(narrow.values()))]
     return [finding("narrow-heads", "warning", narrow, evidence, size=min(narrow.values()))]
 
 
@@ -55,7 +54,7 @@ def check_rate(context: Context) -> list[Finding]:
         return []
     if rate <= limits.attention_rate:
         return []
-    evidence = [seen(limits, "attention_rate", "learning rate at the first step", rate)]
+    evidence = [context.seen("attention_rate", "learning rate at the first step", rate)]
     return [
         finding("rate-without-warm-up", "warning", ["optimizer"], evidence, rate=rate, blocks=len(layers))
     ]
@@ -67,7 +66,7 @@ def check_post_norm(context: Context) -> list[Finding]:
     limits = context.thresholds
     if count < limits.post_norm_depth or context.optimizer.scheduled or not any(attentions(context)):
         return []
-    evidence = [seen(limits, "post_norm_depth", "normalisations after a residual sum", count)]
+    evidence = [context.seen("post_norm_depth", "normalisations after a residual sum", count)]
     return [finding("post-norm-depth", "warning", ["optimizer"], evidence, count=count)]
 
 
@@ -106,7 +105,7 @@ def check_spread(context: Context) -> list[Finding]:
     if low:
         least = min(low.values())
         evidence = [
-            seen(limits, "attention_entropy", "entropy of the weights over that of uniform ones", least)
+            context.seen("attention_entropy", "entropy of the weights over that of uniform ones", least)
         ]
         return [finding("attention-collapsed", "warning", low, evidence, entropy=least)]
     flat = [name for name, value in sharp.items() if value > 1 - 1e-7]
@@ -125,28 +124,25 @@ def _is_blank(layer: Any) -> bool:
     return any(one is not None and not np.asarray(one).any() for one in kernels)
 
 
-def check_tokens(context: Context) -> list[Finding]:
+def check_tokens(context: Context) -> Iterator[Finding]:
     """Tokens that differ too little: drowned by their positions, or all alike after some blocks."""
     reading, limits = context.sequences, context.thresholds
     if reading is None or not reading.tokens:
-        return []
+        return
     likeness = [np.asarray(one, float) for one in reading.tokens.values()]
     names = [key.partition(":")[2] for key in reading.tokens]
-    made = []
     share = float(likeness[0][1])
     if reading.inputs.ndim == 2 and share < limits.token_share:
-        evidence = [seen(limits, "token_share", "share of the variance that tokens make", share)]
-        made.append(finding("embedding-scale", "warning", names[:1], evidence, share=share))
+        evidence = [context.seen("token_share", "share of the variance that tokens make", share)]
+        yield finding("embedding-scale", "warning", names[:1], evidence, share=share)
     first, last = float(likeness[0][0]), float(likeness[-1][0])
     if len(likeness) > 1 and last > limits.token_likeness and first < 0.9:
-        evidence = [seen(limits, "token_likeness", "mean cosine between the tokens of a row", last)]
-        made.append(finding("rank-collapse", "warning", names[-1:], evidence, first=first, last=last))
-    return made
+        evidence = [context.seen("token_likeness", "mean cosine between the tokens of a row", last)]
+        yield finding("rank-collapse", "warning", names[-1:], evidence, first=first, last=last)
 
 
-def check_softmax_axis(context: Context) -> list[Finding]:
+def check_softmax_axis(context: Context) -> Iterator[Finding]:
     """Softmaxes over the rows of the batch, over an axis of length 1, or over an axis that is not summed."""
-    made = []
     for one in () if context.sequences is None else context.sequences.misused:
         layers = [
             facts.path
@@ -157,8 +153,7 @@ def check_softmax_axis(context: Context) -> list[Finding]:
         text = _PROBLEMS[one.problem].format(shape=str(shape).replace("'", ""), axis=one.axes[0])
         evidence = [Evidence("length of the axis", math.prod(one.shape[axis] for axis in one.axes))]
         severity: Severity = "severe" if one.problem == "rows" else "warning"
-        made.append(finding("softmax-axis", severity, layers or ["attention"], evidence, detail=text))
-    return made
+        yield finding("softmax-axis", severity, layers or ["attention"], evidence, detail=text)
 
 
 MODEL_CHECKS: tuple[Check, ...] = (check_heads, check_rate, check_post_norm)

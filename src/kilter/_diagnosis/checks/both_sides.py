@@ -9,7 +9,6 @@ import numpy as np
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Context
-from kilter._diagnosis.thresholds import seen
 from kilter._records import Evidence, Finding
 
 _FEW_COLUMNS: Final = 32
@@ -70,7 +69,7 @@ def check_windows(context: Context) -> list[Finding]:
     if share <= least or share <= least + _moved_on(mine, random.permuted(chosen, axis=0)):
         return []
     name = "share of validation windows that are training windows moved by one step"
-    evidence = [seen(context.thresholds, "window_share", name, share)]
+    evidence = [context.seen("window_share", name, share)]
     detail = f"{share:.0%} of the validation windows are training windows moved by one step"
     return [finding("overlapping-windows", "warning", ["data"], evidence, detail=detail)]
 

@@ -6,10 +6,9 @@ from typing import Any
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Context
 from kilter._models.copying import trains_itself
-from kilter._models.layers import activation_layers, compiled_metrics, given_losses, own_activation
+from kilter._models.layers import activation_layers, compiled_metrics, given_losses, name_of, own_activation
 from kilter._records import Evidence, Finding
-
-_SHOWN = 4
+from kilter._text import listed
 
 
 def check_coverage(context: Context) -> list[Finding]:
@@ -18,7 +17,7 @@ def check_coverage(context: Context) -> list[Finding]:
     if not parts:
         return []
     evidence = [Evidence("unknown parts", sum(len(names) for _, names in parts))]
-    detail = "; ".join(f"{kind} ({_listed(names)})" for kind, names in parts)
+    detail = "; ".join(f"{kind} ({listed(names, 4)})" for kind, names in parts)
     where = dict.fromkeys(name for _, names in parts for name in names)
     return [finding("not-checked", "note", where, evidence, detail=detail)]
 
@@ -28,11 +27,11 @@ def _unknown(context: Context) -> Iterator[tuple[str, list[str]]]:
     losses = given_losses(model, len(context.outputs))
     pairs = zip(losses, context.outputs, strict=True)
     own_losses = [
-        _name(loss) for loss, output in pairs if output.loss is not None and output.loss.name is None
+        name_of(loss) for loss, output in pairs if output.loss is not None and output.loss.name is None
     ]
     if own_losses:
         yield "own losses, which are only probed", own_losses
-    metrics = [_name(one) for one in compiled_metrics(model) if one is not None and _is_own(one)]
+    metrics = [name_of(one) for one in compiled_metrics(model) if one is not None and _is_own(one)]
     if metrics:
         yield "own metrics", metrics
     layers = [one.path for one in context.layers if not one.repeated and _is_own(one.layer)]
@@ -58,15 +57,6 @@ def _has_own_activation(layer: Any) -> bool:
     given = getattr(layer, "activation", None)
     known = isinstance(layer, activation_layers()) and given is None
     return given is not None and not known and own_activation(layer) is None
-
-
-def _name(one: Any) -> str:
-    return getattr(one, "__name__", None) or getattr(one, "name", None) or type(one).__name__
-
-
-def _listed(names: list[str]) -> str:
-    shown = list(dict.fromkeys(names))
-    return ", ".join(shown[:_SHOWN]) + (f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else "")
 
 
 CHECKS = (check_coverage,)

@@ -4,7 +4,6 @@ import numpy as np
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Check, Context
-from kilter._diagnosis.thresholds import seen
 from kilter._records import Finding
 
 # With a higher accuracy a constant accuracy means success, not one class for every row.
@@ -35,12 +34,12 @@ def check_fall(context: Context) -> list[Finding]:
     change = f"In {len(loss)} epochs the loss went from {loss[0]:.4g} to {loss[-1]:.4g}"
     growth = float(np.median(loss[-3:]) / loss[0])
     if growth > limits.divergence:
-        evidence = [seen(limits, "divergence", "last over first loss", growth)]
+        evidence = [context.seen("divergence", "last over first loss", growth)]
         return [finding("rate-too-high", "severe", ("optimizer",), evidence, detail=change)]
     fallen = float((loss[0] - loss.min()) / loss[0])
     if fallen >= limits.fall:
         return []
-    evidence = [seen(limits, "fall", f"fall of the loss in {len(loss)} epochs", fallen)]
+    evidence = [context.seen("fall", f"fall of the loss in {len(loss)} epochs", fallen)]
     accuracy = _curve(context, "accuracy")
     if accuracy is None:
         return [finding("loss-not-moving", "severe", ("training",), evidence, detail=change)]
@@ -63,7 +62,7 @@ def check_generalisation(context: Context) -> list[Finding]:
     ratio = float(np.median(validation[-3:]) / validation[best])
     if ratio <= limits.overfit_ratio:
         return []
-    evidence = [seen(limits, "overfit_ratio", "final over best validation loss", ratio)]
+    evidence = [context.seen("overfit_ratio", "final over best validation loss", ratio)]
     detail = f"The validation loss was lowest in epoch {best + 1} and is {ratio:.2f} times as high at the end"
     return [finding("overfitting", "warning", ("training",), evidence, detail=detail)]
 
@@ -80,8 +79,8 @@ def check_oscillation(context: Context) -> list[Finding]:
     if turns <= limits.oscillation_share or size <= limits.oscillation_size:
         return []
     evidence = [
-        seen(limits, "oscillation_share", "share of epochs in which the loss changes direction", turns),
-        seen(limits, "oscillation_size", "typical change relative to the first loss", size),
+        context.seen("oscillation_share", "share of epochs in which the loss changes direction", turns),
+        context.seen("oscillation_size", "typical change relative to the first loss", size),
     ]
     detail = f"It changes direction in {turns:.0%} of the epochs, typically by {size:.0%} of its first value"
     return [finding("oscillating-loss", "warning", ("training",), evidence, detail=detail)]
@@ -103,13 +102,13 @@ def check_end(context: Context) -> list[Finding]:
         for at in (len(loss) // 2, -len(loss) // 4)
     )
     if late > limits.slow_share:
-        evidence = [seen(limits, "slow_share", "share of the fall in the second half", late)]
+        evidence = [context.seen("slow_share", "share of the fall in the second half", late)]
         detail = (
             f"{late:.0%} of the decrease of the loss came in the second half: it fell slowly from the start"
         )
         return [finding("slow-convergence", "warning", ("training",), evidence, detail=detail)]
     if end > limits.falling_share:
-        evidence = [seen(limits, "falling_share", "share of the fall in the last quarter", end)]
+        evidence = [context.seen("falling_share", "share of the fall in the last quarter", end)]
         detail = (
             f"The loss was still falling: {end:.0%} of its decrease came in the last quarter of the epochs"
         )
@@ -127,7 +126,7 @@ def check_statistics(context: Context) -> list[Finding]:
     if ratio <= context.thresholds.stale_ratio:
         return []
     name = "loss in inference mode over loss in training"
-    evidence = [seen(context.thresholds, "stale_ratio", name, ratio)]
+    evidence = [context.seen("stale_ratio", name, ratio)]
     detail = f"On the training rows the loss is {ratio:.1f} times as high in inference mode"
     return [finding("stale-batch-norm", "warning", ("training",), evidence, detail=detail)]
 

@@ -14,10 +14,10 @@ from kilter._diagnosis.checks.generative import is_generator
 from kilter._diagnosis.checks.output import SQUARES
 from kilter._diagnosis.context import Context, normalized
 from kilter._diagnosis.targets import labels, target_facts
-from kilter._diagnosis.thresholds import band, seen
+from kilter._diagnosis.thresholds import band
 from kilter._diagnosis.values import masked_values, unmasked, without_sentinels
 from kilter._models.keras_internals import Merge
-from kilter._models.layers import LOOKUPS, NORMALIZATIONS, SCALINGS, OutputFacts
+from kilter._models.layers import LOOKUPS, NORMALIZATIONS, SCALINGS, OutputFacts, following
 from kilter._records import Evidence, Finding, Severity
 from kilter.data.checks import find_nonfinite
 from kilter.data.precision import lossy_columns, lost_values
@@ -122,7 +122,7 @@ def _scale(context: Context, array: np.ndarray, masked: list[float], named: str)
     detail = f"The {named} have mean {mean:.3g} and standard deviation {deviation:.3g}"
     if array.ndim == 2 and unequal > limits.feature_scales:
         detail += f", and those of the features differ by a factor of {unequal:.3g}"
-    yield finding("unscaled-inputs", severity, ["data"], [seen(limits, limit, name, value)], detail=detail)
+    yield finding("unscaled-inputs", severity, ["data"], [context.seen(limit, name, value)], detail=detail)
 
 
 def _unequal(rows: np.ndarray) -> float:
@@ -141,13 +141,12 @@ def _sample(array: np.ndarray, rows: int) -> np.ndarray:
     return array[np.sort(np.random.default_rng(0).choice(len(array), rows, replace=False))]
 
 
-def check_amounts(context: Context) -> list[Finding]:
+def check_amounts(context: Context) -> Iterator[Finding]:
     """Quantities far from the scale of a new output, which is around 0 with standard deviation 1.
 
     Skipped if a layer after the last kernel rescales, and for losses that do not measure distances.
     """
     several = len(context.outputs) > 1
-    found = []
     for output in context.outputs:
         facts = target_facts(output.targets)
         loss = None if output.loss is None else output.loss.name
@@ -166,26 +165,21 @@ def check_amounts(context: Context) -> list[Finding]:
             severity, limit = reached
             of_output = f" of {output.where}" if several else ""
             detail = f"The targets{of_output} have mean {mean:.3g} and standard deviation {deviation:.3g}"
-            evidence = [seen(limits, limit, "mean or standard deviation of the targets", size)]
+            evidence = [context.seen(limit, "mean or standard deviation of the targets", size)]
             where = ["targets", output.where] if several else ["targets"]
             remedies = ("rescale-each-output",) if several else None
-            found.append(finding("unscaled-targets", severity, where, evidence, remedies, detail=detail))
-    return found
+            yield finding("unscaled-targets", severity, where, evidence, remedies, detail=detail)
 
 
 def _rescaled(context: Context, output: OutputFacts) -> bool:
     """Whether a scaling layer follows the last kernel."""
-    at = context.layer(output.where)
-    while at is not None and len(at.consumers) == 1:
-        at = context.layers[at.consumers[0]]
-        if isinstance(at.layer, keras.layers.Normalization | keras.layers.Rescaling):
-            return True
-    return False
+    head, scalings = context.layer(output.where), (keras.layers.Normalization, keras.layers.Rescaling)
+    after = () if head is None else following(context.layers, head)
+    return any(isinstance(one.layer, scalings) for one in after)
 
 
-def check_columns(context: Context) -> list[Finding]:
+def check_columns(context: Context) -> Iterator[Finding]:
     """Constant columns, and columns that repeat another one."""
-    found = []
     for place, array in enumerate(context.inputs):
         steps = any(isinstance(one.layer, LOOKUPS) for one in context.readers(place))
         if array.ndim != 2 or steps or array.dtype.kind not in "fiub" or len(array) < 2:
@@ -206,13 +200,11 @@ def check_columns(context: Context) -> list[Finding]:
                     + (", …" if len(columns) > 8 else "")
                 )
                 evidence = [Evidence("columns", len(columns), 0, "they carry no information")]
-                found.append(finding(code, "note", ["data"], evidence, detail=detail))
-    return found
+                yield finding(code, "note", ["data"], evidence, detail=detail)
 
 
-def check_precision(context: Context) -> list[Finding]:
+def check_precision(context: Context) -> Iterator[Finding]:
     """Columns of large numbers in which different values become equal in float32."""
-    found = []
     for array in context.inputs:
         lost = [(name, lost_values(values)) for name, values in lossy_columns(array)]
         counts = [(name, before, after) for name, pair in lost if pair for before, after in [pair]]
@@ -222,13 +214,11 @@ def check_precision(context: Context) -> list[Finding]:
         detail = f"Column {context.column(int(name))}: {before} different values become {after}"
         detail += f", and {len(counts) - 1} more columns lose values" if len(counts) > 1 else ""
         evidence = [Evidence("distinct values left", after, before, "subtract a nearby number in float64")]
-        found.append(finding("lost-differences", "warning", ["data"], evidence, detail=detail))
-    return found
+        yield finding("lost-differences", "warning", ["data"], evidence, detail=detail)
 
 
-def check_classes(context: Context) -> list[Finding]:
+def check_classes(context: Context) -> Iterator[Finding]:
     """Imbalanced classes, or targets that are all the same."""
-    found = []
     for output in context.outputs:
         targets = output.targets
         same = targets is not None and len(targets) > 1 and bool(np.all(targets == targets[0]))
@@ -236,7 +226,7 @@ def check_classes(context: Context) -> list[Finding]:
         if targets is not None and same and known and not is_generator(context):
             evidence = [Evidence("different targets", 1, 2, "at least two are needed")]
             label = targets.reshape(len(targets), -1)[0].tolist()
-            found.append(finding("one-class", "severe", ["targets"], evidence, label=label))
+            yield finding("one-class", "severe", ["targets"], evidence, label=label)
             continue
         classes = labels(targets)
         if classes is None:
@@ -246,10 +236,9 @@ def check_classes(context: Context) -> list[Finding]:
         counts = counts[counts > 0]
         ratio = float(counts.max() / counts.min()) if len(counts) else 1.0  # all weights may be 0
         if ratio > context.thresholds.class_ratio and _is_classifier(context):
-            evidence = [seen(context.thresholds, "class_ratio", "most common over rarest class", ratio)]
+            evidence = [context.seen("class_ratio", "most common over rarest class", ratio)]
             detail = f"The most common class has {counts.max():.0f} rows, the rarest {counts.min():.0f}"
-            found.append(finding("class-imbalance", "warning", ["targets"], evidence, detail=detail))
-    return found
+            yield finding("class-imbalance", "warning", ["targets"], evidence, detail=detail)
 
 
 def _is_classifier(context: Context) -> bool:
@@ -294,7 +283,7 @@ def check_labels(context: Context) -> list[Finding]:
     if not np.isfinite(score) or score >= limits.neighbour_score:
         return []
     name = "neighbours with the same label, in standard deviations above chance"
-    evidence = [seen(limits, "neighbour_score", name, score)]
+    evidence = [context.seen("neighbour_score", name, score)]
     detail = f"{score:.1f} standard deviations above chance, on {rows} rows"
     return [finding("shuffled-labels", "warning", ["targets"], evidence, detail=detail)]
 
@@ -333,7 +322,7 @@ def check_leakage(context: Context) -> list[Finding]:
         )
         if given >= context.thresholds.leakage:
             name = "share of the targets that one column predicts"
-            evidence = [seen(context.thresholds, "leakage", name, given)]
+            evidence = [context.seen("leakage", name, given)]
             detail = f"Column {index} alone predicts {given:.1%} of the targets"
             return [finding("leakage", "warning", ["data"], evidence, detail=detail)]
     return []

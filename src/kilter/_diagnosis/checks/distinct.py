@@ -1,5 +1,6 @@
 """Whether the inputs tell rows apart: equal rows with other targets, and values cut to whole numbers."""
 
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -7,7 +8,6 @@ import numpy as np
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.targets import labels
-from kilter._diagnosis.thresholds import seen
 from kilter._models.layers import LOOKUPS
 from kilter._records import Evidence, Finding, Severity
 
@@ -35,7 +35,7 @@ def check_alike(context: Context) -> list[Finding]:
     if kinds > 1 and _are_bits(context):
         detail += ", all of them 0 or 1"
     evidence = [
-        seen(limits, "skill_possible", "largest possible skill", most),
+        context.seen("skill_possible", "largest possible skill", most),
         Evidence("different rows", kinds, len(groups), "rows looked at"),
     ]
     return [finding("inputs-alike", severity, ["data"], evidence, detail=detail, most=most)]
@@ -77,9 +77,8 @@ def _are_bits(context: Context) -> bool:
     return all(array.size and np.isin(array[:_SAMPLE], (0, 1)).all() for array in context.inputs)
 
 
-def check_whole(context: Context) -> list[Finding]:
+def check_whole(context: Context) -> Iterator[Finding]:
     """Pictures of 0 and hardly any 1, and standardised columns of whole numbers: cut off by integers."""
-    found = []
     for index, array in enumerate(context.inputs):
         readers = [one.layer for one in context.readers(index)]
         if array.dtype.kind not in "fiu" or len(array) < _LEAST_ROWS:
@@ -90,10 +89,9 @@ def check_whole(context: Context) -> list[Finding]:
         if not np.isfinite(rows).all() or not (rows == np.round(rows)).all():
             continue
         if array.ndim == 4 and array.shape[-1] in (1, 3):
-            found += _dark(context, rows)
+            yield from _dark(context, rows)
         elif array.ndim in (2, 3) and array.shape[-1] >= _LEAST_COLUMNS:
-            found += _rounded(context, rows.reshape(-1, array.shape[-1]))
-    return found
+            yield from _rounded(context, rows.reshape(-1, array.shape[-1]))
 
 
 def _dark(context: Context, pictures: np.ndarray) -> list[Finding]:
@@ -101,7 +99,7 @@ def _dark(context: Context, pictures: np.ndarray) -> list[Finding]:
     share, limits = float(np.mean(pictures != 0)), context.thresholds
     if not 0 < share < limits.bright_pixels or pictures.max() != 1 or pictures.min() != 0:
         return []
-    evidence = [seen(limits, "bright_pixels", "share of pixels that are not 0", share)]
+    evidence = [context.seen("bright_pixels", "share of pixels that are not 0", share)]
     detail = f"The pixels are 0 or 1, and only {share:.2%} are 1"
     return [finding("inputs-cut-off", "warning", ["data"], evidence, detail=detail)]
 
@@ -115,7 +113,7 @@ def _rounded(context: Context, rows: np.ndarray) -> list[Finding]:
     if share < 0.8:
         return []
     name = "share of values that are 0"
-    evidence = [seen(limits, "cut_to_zero", name, float(np.mean(rows == 0)))]
+    evidence = [context.seen("cut_to_zero", name, float(np.mean(rows == 0)))]
     detail = f"The values are whole numbers from {rows.min():g} to {rows.max():g} around 0, most of them 0"
     return [finding("inputs-cut-off", "warning", ["data"], evidence, detail=detail)]
 

@@ -5,7 +5,6 @@ import numpy as np
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.checks.probe import hidden_positions
 from kilter._diagnosis.context import Check, Context
-from kilter._diagnosis.thresholds import seen
 from kilter._records import Evidence, Finding, Measurements, Severity
 
 _LARGE_MOMENTUM = 0.5
@@ -39,7 +38,7 @@ def check_updates(context: Context) -> list[Finding]:
     worst = max(outside, key=lambda path: abs(np.log(outside[path] / 1e-3)))
     low = outside[worst] < limits.update_ratio_low_warning
     limit = "update_ratio_low_warning" if low else "update_ratio_sustained"
-    evidence = [seen(limits, limit, "median update over the weights", outside[worst])]
+    evidence = [context.seen(limit, "median update over the weights", outside[worst])]
     return [finding("update-ratio", "note", outside, evidence, ratio=outside[worst])]
 
 
@@ -78,7 +77,7 @@ def check_growth(context: Context) -> list[Finding]:
     if not grown:
         return []
     most, steps = max(grown.values()), int(found.steps[-1] + 1)
-    evidence = [seen(limits, "weight_growth", "weights at the end over those at the start", most)]
+    evidence = [context.seen("weight_growth", "weights at the end over those at the start", most)]
     return [finding("weights-growing", "warning", grown, evidence, factor=most, steps=steps)]
 
 
@@ -102,7 +101,7 @@ def check_stability(context: Context) -> list[Finding]:
     product = float(np.median(products))
     if product <= limits.stability:
         return []
-    evidence = [seen(limits, "stability", "curvature along the gradient times rate", product)]
+    evidence = [context.seen("stability", "curvature along the gradient times rate", product)]
     return [finding("edge-of-stability", "warning", ("optimizer",), evidence, product=product)]
 
 
@@ -120,7 +119,7 @@ def check_signal(context: Context) -> list[Finding]:
     if not lost:
         return []
     least = min(lost.values())
-    evidence = [seen(limits, "signal_left", "deviation of the outputs over that before training", least)]
+    evidence = [context.seen("signal_left", "deviation of the outputs over that before training", least)]
     return [finding("signal-collapse", "warning", lost, evidence, share=least)]
 
 
@@ -142,7 +141,7 @@ def check_logits(context: Context) -> list[Finding]:
     if found is None or not grown:
         return []
     most, steps = max(grown.values()), int(found.steps[-1] + 1)
-    evidence = [seen(limits, "logits", "deviation of the attention's logits", most)]
+    evidence = [context.seen("logits", "deviation of the attention's logits", most)]
     return [finding("attention-logits-growing", "warning", grown, evidence, most=most, steps=steps)]
 
 

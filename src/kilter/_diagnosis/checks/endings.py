@@ -22,6 +22,7 @@ from kilter._models.layers import (
     LayerFacts,
     OutputFacts,
     activation_layers,
+    following,
     own_activation,
 )
 from kilter._models.layers import compiled_metrics as given_metrics
@@ -33,9 +34,8 @@ _SUMS: Final = 1e-3
 _ACCURACIES: Final = ("accuracy", "acc", "binary_accuracy", "categorical_accuracy")
 
 
-def check_first_activation(context: Context) -> list[Finding]:
+def check_first_activation(context: Context) -> Iterator[Finding]:
     """An activation before the softmax or sigmoid (or the logits) of an output, with no kernel between."""
-    found = []
     for output in context.outputs:
         last, first = last_two(context.layers, output)
         if first is None:
@@ -50,8 +50,7 @@ def check_first_activation(context: Context) -> list[Finding]:
             Evidence("activation of the output", last),
         ]
         words = {"first": first.activation, "last": last, "why": why}
-        found.append(finding("activation-before-softmax", severity, [first.path], evidence, **words))
-    return found
+        yield finding("activation-before-softmax", severity, [first.path], evidence, **words)
 
 
 def last_two(layers: Sequence[LayerFacts], output: OutputFacts) -> tuple[str, LayerFacts | None]:
@@ -80,8 +79,7 @@ def _activation(call: LayerFacts) -> str | None:
 def _chain_after(layers: Sequence[LayerFacts], head: LayerFacts) -> list[LayerFacts]:
     """The last call with a kernel and those after it, while only activations and passing layers follow."""
     chain = [head]
-    while len(chain[-1].consumers) == 1:
-        after = layers[chain[-1].consumers[0]]
+    for after in following(layers, head):
         if not isinstance(after.layer, (*activation_layers(), *PASSING)) or isinstance(after.layer, SCALINGS):
             return []
         chain.append(after)
@@ -181,9 +179,8 @@ def _wrong_axis(output: OutputFacts, values: np.ndarray, axis: int) -> Finding:
     return finding("output-softmax-axis", "severe", [output.where], evidence, **words)
 
 
-def check_shapes(context: Context) -> list[Finding]:
+def check_shapes(context: Context) -> Iterator[Finding]:
     """Targets of pictures and sequences whose shape does not fit the loss: one-hot or sparse, and sizes."""
-    found = []
     for output in context.outputs:
         detail = _shape_complaint(output)
         if detail and output.targets is not None:
@@ -191,8 +188,7 @@ def check_shapes(context: Context) -> list[Finding]:
                 Evidence("shape of the outputs", str(output.shape[1:])),
                 Evidence("shape of the targets", str(output.targets.shape[1:])),
             ]
-            found.append(finding("targets-loss", "severe", [output.where], evidence, detail=detail))
-    return found
+            yield finding("targets-loss", "severe", [output.where], evidence, detail=detail)
 
 
 def _shape_complaint(output: OutputFacts) -> str:

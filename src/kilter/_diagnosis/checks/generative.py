@@ -12,7 +12,7 @@ from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.checks.output import BINARY
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.loss_probe import as_loss
-from kilter._diagnosis.thresholds import band, seen
+from kilter._diagnosis.thresholds import band
 from kilter._models.copying import FOREIGN_ERRORS, is_graph
 from kilter._models.layers import OutputFacts, given_losses, loss_weights
 from kilter._records import Evidence, Finding, Severity
@@ -51,7 +51,7 @@ def check_kl(context: Context) -> list[Finding]:
         return []
     severity, limit = reached
     name = "noise that the KL term stands for, over the variance that a code can explain"
-    evidence = [seen(limits, limit, name, share), Evidence("weight of the KL term", weight)]
+    evidence = [context.seen(limit, name, share), Evidence("weight of the KL term", weight)]
     words: dict[str, Any] = {"share": share, "most": weight / share * limits.kl_share_warning}
     return [finding("kl-collapse", severity, [path], evidence, **words)]
 
@@ -146,7 +146,7 @@ def check_critic(context: Context) -> list[Finding]:
     level: Severity = "severe" if slope is not None and slope < context.thresholds.slope_left else "warning"
     evidence = [Evidence("least distance of an answer from the target", far, _SURE)]
     if slope is not None:
-        evidence.append(seen(context.thresholds, "slope_left", "slope of the loss by the logit", slope))
+        evidence.append(context.seen("slope_left", "slope of the loss by the logit", slope))
     detail = "the discriminator rejects every row that the generator makes, and "
     detail += (
         "almost no gradient passes. Use 'binary_crossentropy' with the label 1, which has a slope there"

@@ -2,28 +2,27 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.checks.output import LOGARITHMIC
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.loss_probe import ROWS, Probed, probed
 from kilter._models.copying import trains_itself
-from kilter._models.layers import LossFacts, given_losses
+from kilter._models.layers import LossFacts, given_losses, name_of
 from kilter._records import Evidence, Finding, Severity
 
 _AXES: Final = (None, -1)
 
 
-def check_losses(context: Context) -> list[Finding]:
+def check_losses(context: Context) -> Iterator[Finding]:
     """Custom losses, and Keras's own over a custom axis, each probed with right and wrong predictions.
 
     Keras's own with a logarithm only with usual ones: a linear output may be negative.
     """
     if context.probe is None or trains_itself(context.model):
-        return []
+        return
     losses = given_losses(context.model, len(context.outputs))
-    found = []
     for place, (given, output) in enumerate(zip(losses, context.outputs, strict=True)):
         if given is None or output.loss is None:
             continue
@@ -33,17 +32,12 @@ def check_losses(context: Context) -> list[Finding]:
         answers = context.answers if output.activation is None else None
         seen = probed(given, output, None if answers is None else answers[place])
         if seen is not None and (own or seen.bad.startswith("usual")):
-            found += _findings(context, _name(given), seen, alone=len(losses) == 1)
-    return found
+            yield from _findings(context, name_of(given), seen, alone=len(losses) == 1)
 
 
 def is_own(loss: LossFacts) -> bool:
     """Whether a loss is custom, or one of Keras over a custom axis."""
     return loss.name is None or loss.options.get("axis") not in _AXES
-
-
-def _name(given: Any) -> str:
-    return getattr(given, "__name__", None) or getattr(given, "name", None) or type(given).__name__
 
 
 def _findings(context: Context, name: str, seen: Probed, *, alone: bool) -> Iterator[Finding]:

@@ -9,7 +9,6 @@ import numpy as np
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Context
-from kilter._diagnosis.thresholds import seen
 from kilter._engine.arrays import pick
 from kilter._engine.inference import predict_unchanged
 from kilter._models.copying import FOREIGN_ERRORS, is_graph
@@ -42,11 +41,10 @@ def check_mixing(context: Context) -> list[Finding]:
         if half and not in_batch and np.isfinite(before).all() and np.isfinite(after).all():
             spread = max(float(before.std()), 1e-6)
             change = max(change, float(np.abs(after[:half] - before[:half]).max()) / spread)
-    limits = context.thresholds
-    if change <= limits.rows_change:
+    if change <= context.thresholds.rows_change:
         return []
     evidence = [
-        seen(limits, "rows_change", "change of predictions with the other rows, over their spread", change)
+        context.seen("rows_change", "change of predictions with the other rows, over their spread", change)
     ]
     where = list(dict.fromkeys(_suspects(context.model)))
     return [finding("rows-mixed", "severe", where or ["training"], evidence)]

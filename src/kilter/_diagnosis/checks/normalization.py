@@ -1,12 +1,12 @@
 """Checks of batch normalisation: axis, batch size, moving averages and neighbouring layers."""
 
 import math
+from collections.abc import Iterator
 
 import keras
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Context
-from kilter._diagnosis.thresholds import seen
 from kilter._models.layers import CONVOLUTIONS, LayerFacts
 from kilter._records import Evidence, Finding, Severity
 
@@ -19,9 +19,8 @@ def _norms(context: Context) -> list[LayerFacts]:
     ]
 
 
-def check_axis(context: Context) -> list[Finding]:
+def check_axis(context: Context) -> Iterator[Finding]:
     """Batch normalisation over another axis than that of the features."""
-    found = []
     for facts in _norms(context):
         rank = len(facts.shape)
         axis = getattr(facts.layer, "axis", -1)
@@ -31,8 +30,7 @@ def check_axis(context: Context) -> list[Finding]:
             severity: Severity = "severe" if rank == 4 else "warning"
             evidence = [Evidence("axis", axis, wanted, "Ioffe & Szegedy 2015, section 3.2")]
             detail = f"{facts.path} normalises along axis {axis} of {rank}; the features are on axis {wanted}"
-            found.append(finding("batch-norm-axis", severity, [facts.path], evidence, detail=detail))
-    return found
+            yield finding("batch-norm-axis", severity, [facts.path], evidence, detail=detail)
 
 
 def _feature_axis(context: Context, facts: LayerFacts) -> int:
@@ -57,7 +55,7 @@ def check_batch(context: Context) -> list[Finding]:
         return []
     rows = min(small.values())
     severity: Severity = "severe" if rows == 1 else "warning"
-    evidence = [seen(limits, "norm_batch", "numbers per batch and feature", rows)]
+    evidence = [context.seen("norm_batch", "numbers per batch and feature", rows)]
     return [finding("batch-norm-small-batch", severity, small, evidence, rows=rows)]
 
 
@@ -71,7 +69,7 @@ def check_momentum(context: Context) -> list[Finding]:
     share = max(slow.values())
     limit = "norm_lag_warning" if share > limits.norm_lag_warning else "norm_lag"
     severity: Severity = "warning" if limit == "norm_lag_warning" else "note"
-    evidence = [seen(limits, limit, "share of the initial statistics left after two epochs", share)]
+    evidence = [context.seen(limit, "share of the initial statistics left after two epochs", share)]
     return [finding("batch-norm-momentum", severity, slow, evidence, steps=steps, share=share)]
 
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Context
-from kilter._diagnosis.thresholds import seen
 from kilter._models.optimizers import OptimizerFacts, optimizer_slot
 from kilter._records import Evidence, Finding, Severity
 
@@ -72,7 +71,7 @@ def check_adagrad(context: Context) -> list[Finding]:
     layers, limits = len(context.hidden), context.thresholds
     if context.optimizer.name != "adagrad" or layers < limits.adagrad_depth:
         return []
-    evidence = [seen(limits, "adagrad_depth", "hidden layers", layers)]
+    evidence = [context.seen("adagrad_depth", "hidden layers", layers)]
     return [finding("adagrad-deep", "warning", ["optimizer"], evidence, layers=layers)]
 
 
@@ -87,13 +86,13 @@ def check_decay(context: Context) -> list[Finding]:
     if not np.isfinite(rates).all() or rates.max() <= 0:
         return []
     if (share := float(rates.max() / later.max()) if later.max() > 0 else 1.0) < limits.risen:
-        evidence = [seen(limits, "risen", "highest rate of the plan over that of the schedule", share)]
+        evidence = [context.seen("risen", "highest rate of the plan over that of the schedule", share)]
         words = {"most": later.max(), "share": share, "steps": planned}
         return [finding("rate-rises-late", "warning", ["optimizer"], evidence, **words)]
     alive = float(np.flatnonzero(rates >= limits.decayed_rate * rates.max())[-1] / (_SAMPLES - 1))
     if alive >= limits.decayed_early:
         return []
-    evidence = [seen(limits, "decayed_early", "share of the steps before the rate has decayed", alive)]
+    evidence = [context.seen("decayed_early", "share of the steps before the rate has decayed", alive)]
     words = {"least": limits.decayed_rate, "alive": alive, "steps": planned}
     return [finding("rate-decays-early", "warning", ["optimizer"], evidence, **words)]
 
@@ -135,7 +134,7 @@ def check_batch(context: Context) -> list[Finding]:
     more = context.epochs * math.ceil(context.rows / USUAL_BATCH)
     if steps >= limits.few_steps or more < 4 * steps:
         return []
-    evidence = [seen(limits, "few_steps", "weight updates in total", steps)]
+    evidence = [context.seen("few_steps", "weight updates in total", steps)]
     batch = min(context.batch_size, context.rows)
     words: dict[str, Any] = {"batch": batch, "steps": steps, "usual": USUAL_BATCH, "more": more}
     return [finding("batch-too-large", "warning", ["training"], evidence, **words)]

@@ -1,5 +1,6 @@
 """Padded sequences without a mask: how much padding there is, where it is, and who reads it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -8,7 +9,6 @@ import numpy as np
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Context, SequenceReading, within
-from kilter._diagnosis.thresholds import seen
 from kilter._models.layers import RECURRENT, LayerFacts
 from kilter._records import Evidence, Finding, Severity
 
@@ -62,9 +62,8 @@ def _length(rows: np.ndarray, value: float) -> np.ndarray:
     return np.where(same.all(axis=1), rows.shape[1], np.argmin(same, axis=1))
 
 
-def check_padding(context: Context) -> list[Finding]:
+def check_padding(context: Context) -> Iterator[Finding]:
     """Recurrent layers that end in padding, and averages over it, where nothing masks it."""
-    found = []
     for index, array in enumerate(context.inputs):
         padding = padding_of(array) if _is_sequence(context, index, array) else None
         if padding is None or _masked(context, index, padding.value):
@@ -72,19 +71,18 @@ def check_padding(context: Context) -> list[Finding]:
         both = within(context, (keras.layers.Bidirectional,))
         last = [path for path in _reached(context, index, _is_last_state) if path not in both]
         if last and padding.after > context.thresholds.padding:
-            found.append(_finding(context, "padding-unmasked", last, padding, padding.after))
+            yield _finding(context, "padding-unmasked", last, padding, padding.after)
             continue
         average = _reached(context, index, _is_average)
         share = padding.after + padding.before
         if average and share > context.thresholds.padding_average:
-            found.append(_finding(context, "padding-diluted", average, padding, share))
-    return found
+            yield _finding(context, "padding-diluted", average, padding, share)
 
 
 def _finding(context: Context, code: str, where: list[str], padding: Padding, share: float) -> Finding:
     limit = "padding" if code == "padding-unmasked" else "padding_average"
     evidence = [
-        seen(context.thresholds, limit, "mean share of padding", share),
+        context.seen(limit, "mean share of padding", share),
         Evidence("share at the end", padding.after),
         Evidence("share at the beginning", padding.before),
     ]
@@ -92,7 +90,7 @@ def _finding(context: Context, code: str, where: list[str], padding: Padding, sh
     faded = code == "padding-unmasked" and (kept < limits.padding_kept or share > limits.padding_most)
     if faded:
         name = "gradient of the content over that of the padding"
-        evidence.append(seen(limits, "padding_kept", name, kept))
+        evidence.append(context.seen("padding_kept", name, kept))
     severity: Severity = "severe" if faded else "warning"
     return finding(code, severity, where, evidence, share=share, value=padding.value)
 

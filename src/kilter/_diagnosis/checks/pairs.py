@@ -13,7 +13,6 @@ import numpy as np
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.loss_probe import as_loss
-from kilter._diagnosis.thresholds import seen
 from kilter._models.copying import FOREIGN_ERRORS
 from kilter._models.layers import LayerFacts, OutputFacts, given_losses
 from kilter._models.reading import paired_targets
@@ -72,7 +71,7 @@ def _reversed(context: Context, pushed: int) -> Iterator[Finding]:
     if found is None or found.nearer != pushed or found.area < context.thresholds.nearer_pairs:
         return
     name = "share of couples of pairs that the inputs' distance orders"
-    evidence = [seen(context.thresholds, "nearer_pairs", name, found.area)]
+    evidence = [context.seen("nearer_pairs", name, found.area)]
     yield finding("pairs-reversed", "severe", ["loss"], evidence, label=pushed, area=found.area)
 
 
@@ -84,7 +83,7 @@ def _far(context: Context, margin: float, reached: float) -> Iterator[Finding]:
         detail = f"the outputs of {_ends(context)[0].path} are at most {bound:.3g} apart"
         yield finding("margin-out-of-reach", "severe", ["loss"], evidence, margin=margin, detail=detail)
     elif 0 < limits.margin_share * reached < margin:
-        evidence = [seen(limits, "margin_share", "margin over the largest distance", margin / reached)]
+        evidence = [context.seen("margin_share", "margin over the largest distance", margin / reached)]
         detail = f"the largest distance of the first pairs is {reached:.3g}"
         yield finding("margin-out-of-reach", "warning", ["loss"], evidence, margin=margin, detail=detail)
 
@@ -150,15 +149,14 @@ def check_easy(context: Context) -> list[Finding]:
     if not is_comparison(context) or any(one.dtype.kind != "f" for one in context.inputs):
         return []
     found = _separation(context.inputs, np.ravel(np.asarray(context.outputs[0].targets)))
-    limits = context.thresholds
-    if found is None or found.area < limits.easy_pairs:
+    if found is None or found.area < context.thresholds.easy_pairs:
         return []
     held = _held(context)
     copied = found.copies > 0.5
     if not copied and (held is None or held.area > found.area - 0.02):
         return []  # they are as easy where it counts
     evidence = [
-        seen(limits, "easy_pairs", "share of couples of pairs that the inputs' distance orders", found.area),
+        context.seen("easy_pairs", "share of couples of pairs that the inputs' distance orders", found.area),
         Evidence("share of matching pairs whose two rows are the same", found.copies, 0.5),
     ]
     if held is not None:

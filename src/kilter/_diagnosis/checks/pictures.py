@@ -1,6 +1,7 @@
 """Checks of convolutions, segmentation and autoencoders."""
 
 import math
+from collections.abc import Iterator
 from typing import Any, Final
 
 import keras
@@ -10,7 +11,6 @@ from scipy import ndimage
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, SPARSE
 from kilter._diagnosis.context import Context
-from kilter._diagnosis.thresholds import seen
 from kilter._models.keras_internals import BaseConvTranspose
 from kilter._models.layers import CONVOLUTIONS, DROPOUTS, POOLINGS, LayerFacts, OutputFacts
 from kilter._records import Evidence, Finding, Severity
@@ -21,9 +21,8 @@ _SAMPLE: Final = 200
 _NORM: Final = keras.layers.BatchNormalization
 
 
-def check_channels(context: Context) -> list[Finding]:
+def check_channels(context: Context) -> Iterator[Finding]:
     """Images whose channels are first, read by a layer that expects them last, or the other way round."""
-    found = []
     for index, array in enumerate(context.inputs):
         convolutions = [one for one in context.readers(index) if isinstance(one.layer, CONVOLUTIONS)]
         if array.ndim != 4 or not convolutions:
@@ -39,8 +38,7 @@ def check_channels(context: Context) -> list[Finding]:
             words = {"shape": shape, "taken": taken, "size": other}
             words["format"] = "channels first" if first else "channels last"
             where = [convolutions[0].path]
-            found.append(finding("channels-order", "severe", where, evidence, **words))
-    return found
+            yield finding("channels-order", "severe", where, evidence, **words)
 
 
 def check_small_maps(context: Context) -> list[Finding]:
@@ -113,23 +111,20 @@ def _grown(one: LayerFacts, field: float, step: float) -> tuple[float, float] | 
     return None if flattening else (field, step)
 
 
-def check_field(context: Context) -> list[Finding]:
+def check_field(context: Context) -> Iterator[Finding]:
     """Segmentation in which a pixel of the output sees less than half of an object."""
-    found = []
     for output in context.outputs:
         size, field = _object_size(output), receptive_field(context, output)
         if size is None or field is None:
             continue
         share = field / size
         if share < context.thresholds.field_share:
-            evidence = [
-                seen(context.thresholds, "field_share", "receptive field over the size of objects", share)
-            ]
+            evidence = [context.seen("field_share", "receptive field over the size of objects", share)]
             # Colour or texture may be enough; what a pixel sees is a structural fault while skill is missing.
             level: Severity = "severe" if share < context.thresholds.field_share / 2 else "warning"
             detail = f"the objects are about {size:.0f} pixels across"
             words: dict[str, Any] = {"seen": f"{field} pixel{'s' * (field > 1)}", "detail": detail}
-            found.append(finding("receptive-field", level, [output.where], evidence, **words))
+            yield finding("receptive-field", level, [output.where], evidence, **words)
     pooled = [
         one
         for one in context.layers
@@ -138,15 +133,12 @@ def check_field(context: Context) -> list[Finding]:
     for source in (context.layers[place] for one in pooled for place in one.sources):
         sides = source.shape[1:3]
         if len(source.shape) == 4 and min(sides) >= _LEAST_SIDE and _field_at(context, source) == 1:
-            evidence = [
-                seen(context.thresholds, "field_share", "receptive field over the map", 1 / min(sides))
-            ]
+            evidence = [context.seen("field_share", "receptive field over the map", 1 / min(sides))]
             words = {
                 "seen": "1 pixel",
                 "detail": "the pooling after them discards positions, so shapes cannot be distinguished",
             }
-            found.append(finding("receptive-field", "warning", [source.path], evidence, **words))
-    return found
+            yield finding("receptive-field", "warning", [source.path], evidence, **words)
 
 
 def _object_size(output: OutputFacts) -> float | None:
@@ -200,21 +192,19 @@ def rare_elements(output: OutputFacts) -> tuple[float, str] | None:
     return share, "1" if float(np.mean(targets)) < 0.5 else "0"
 
 
-def check_rare_pixels(context: Context) -> list[Finding]:
+def check_rare_pixels(context: Context) -> Iterator[Finding]:
     """Masks in which one answer is below 2 % of the elements, with a loss that counts all alike."""
     if context.row_weights is not None:
-        return []
-    found = []
+        return
     for output in context.outputs:
         rare = rare_elements(output)
         # Of many classes some are rare: then a tenth of an equal share counts.
         classes = max(output.units, 2)
         if rare is not None and 0 < rare[0] < min(context.thresholds.rare_pixels, 0.1 / classes):
             share, what = rare
-            evidence = [seen(context.thresholds, "rare_pixels", "share of the rarest answer", share)]
+            evidence = [context.seen("rare_pixels", "share of the rarest answer", share)]
             where = ["targets", output.where]
-            found.append(finding("rare-pixels", "warning", where, evidence, share=share, what=what))
-    return found
+            yield finding("rare-pixels", "warning", where, evidence, share=share, what=what)
 
 
 def check_one_image(context: Context) -> list[Finding]:

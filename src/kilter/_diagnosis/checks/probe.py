@@ -7,7 +7,7 @@ import numpy as np
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Check, Context, is_passed, within
-from kilter._diagnosis.thresholds import band, seen
+from kilter._diagnosis.thresholds import band
 from kilter._models.layers import ATTENTION, activation_layers
 from kilter._records import Evidence, Finding, Measurements, Severity
 
@@ -79,7 +79,7 @@ def _through_depth(context: Context, name: str, code: str, *, backward: bool) ->
     severity, limit = reached
     rate = ratio ** (1 / (len(deviations) - 1))
     evidence = [
-        seen(limits, limit, "ratio of the standard deviations", spread),
+        context.seen(limit, "ratio of the standard deviations", spread),
         Evidence("factor per layer", rate),
     ]
     inner = within(context, ATTENTION)
@@ -112,7 +112,7 @@ def _share(context: Context, name: str, code: str) -> list[Finding]:
     results = []
     for (severity, limit), layers in sorted(bands.items()):  # severe ones first
         share = max(layers.values())
-        evidence = [seen(limits, limit, "largest share in a hidden layer", share)]
+        evidence = [context.seen(limit, "largest share in a hidden layer", share)]
         results.append(finding(code, severity, layers, evidence, share=share))
     return results
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Check, Context
-from kilter._diagnosis.thresholds import seen
 from kilter._models.layers import RECURRENT, LayerFacts, activation_name
 from kilter._records import Evidence, Finding, Severity
 
@@ -76,7 +75,7 @@ class _Gate:
         self.activation = cell.recurrent_activation
 
 
-def check_start(context: Context) -> list[Finding]:
+def check_start(context: Context) -> Iterator[Finding]:
     """Kernels of cells that start as constants, or far too large or small for their gates."""
     limits = context.thresholds
     same, poor = [], {}
@@ -95,18 +94,16 @@ def check_start(context: Context) -> list[Finding]:
         for size in (turn, entry):
             if size > limits.recurrent_scale or size < limits.recurrent_scale_least:
                 poor[one.facts.path] = max(size, poor.get(one.facts.path, 0.0))
-    made: list[Finding] = []
     if same:
         evidence = [Evidence("identical units", 1)]
-        made.append(finding("constant-initializer", "severe", same, evidence, ("orthogonal-recurrent",)))
+        yield finding("constant-initializer", "severe", same, evidence, ("orthogonal-recurrent",))
     if poor:
         worst = max(poor.values(), key=lambda size: abs(np.log(max(size, 1e-12))))
         evidence = [
-            seen(limits, "recurrent_scale", "scale of a kernel over that of an orthogonal one", worst)
+            context.seen("recurrent_scale", "scale of a kernel over that of an orthogonal one", worst)
         ]
         severity: Severity = "severe" if worst > 3 * limits.recurrent_scale else "warning"
-        made.append(finding("recurrent-initializer", severity, poor, evidence, scale=worst))
-    return made
+        yield finding("recurrent-initializer", severity, poor, evidence, scale=worst)
 
 
 def check_forget(context: Context) -> list[Finding]:
@@ -127,7 +124,7 @@ def check_forget(context: Context) -> list[Finding]:
         return []
     least = min(found.values())
     faded = least < limits.forget_kept / 2 or steps >= limits.forget_steps
-    evidence = [seen(limits, "forget_kept", "share of the state that a step keeps", least)]
+    evidence = [context.seen("forget_kept", "share of the state that a step keeps", least)]
     severity: Severity = "warning" if faded else "note"
     return [finding("forget-bias", severity, found, evidence, kept=least)]
 
@@ -161,9 +158,8 @@ def _jump(context: Context) -> float | None:
     return float(np.abs(ends - starts).mean()) / usual if usual > 0 else None
 
 
-def check_outputs(context: Context) -> list[Finding]:
+def check_outputs(context: Context) -> Iterator[Finding]:
     """An answer for every step, against one target a row."""
-    made = []
     for output in context.outputs:
         targets, shape = output.targets, output.shape
         if targets is None or len(shape) < 3 or targets.size == 0:
@@ -175,8 +171,7 @@ def check_outputs(context: Context) -> list[Finding]:
             given, wanted = (("rows", *one[1:]) for one in (shape, targets.shape))
             detail = f"The output has shape {given}, the targets have {wanted}".replace("'", "")
             where = [stepped[-1].path]
-            made.append(finding("steps-against-one-target", "severe", where, evidence, detail=detail))
-    return made
+            yield finding("steps-against-one-target", "severe", where, evidence, detail=detail)
 
 
 def check_length(context: Context) -> list[Finding]:
@@ -191,7 +186,7 @@ def check_length(context: Context) -> list[Finding]:
     if not found:
         return []
     most = max(found.values())
-    evidence = [seen(limits, "long_sequence", "steps from the first input to the answer", most)]
+    evidence = [context.seen("long_sequence", "steps from the first input to the answer", most)]
     return [finding("long-sequence", "warning", found, evidence, steps=most)]
 
 

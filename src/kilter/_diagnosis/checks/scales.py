@@ -1,6 +1,8 @@
 """Checks of scales that the eye misses: sentinels, scaling layers that do not fit, outputs without weight."""
 
 import math
+from collections.abc import Iterator
+from itertools import takewhile
 from typing import Any, Final
 
 import jax.numpy as jnp
@@ -14,7 +16,7 @@ from kilter._diagnosis.targets import labels, target_facts
 from kilter._diagnosis.thresholds import seen
 from kilter._diagnosis.values import masked_values, sentinels, unmasked
 from kilter._models.copying import FOREIGN_ERRORS, trains_itself
-from kilter._models.layers import LOOKUPS, SCALINGS, LayerFacts, OutputFacts, loss_weights
+from kilter._models.layers import LOOKUPS, SCALINGS, LayerFacts, OutputFacts, following, loss_weights
 from kilter._records import Evidence, Finding, Severity
 
 _SAMPLE: Final = 5_000
@@ -22,9 +24,8 @@ _LEAST_ROWS: Final = 20
 _FAVOURED: Final = 1.5  # above it one class, or its weight, is larger on purpose
 
 
-def check_sentinels(context: Context) -> list[Finding]:
+def check_sentinels(context: Context) -> Iterator[Finding]:
     """Columns of a table in which a number such as -999 stands for a missing value."""
-    found = []
     for index, array in enumerate(context.inputs):
         readers = context.readers(index)
         if any(isinstance(one.layer, LOOKUPS) or _is_clipped(context, one) for one in readers):
@@ -45,8 +46,7 @@ def check_sentinels(context: Context) -> list[Finding]:
                 Evidence("largest share of rows with it", max(shares.values())),
             ]
             detail = f"Isolated values in columns {', '.join(listed[:5])}{more}"
-            found.append(finding("sentinel-values", severity, ["data"], evidence, detail=detail))
-    return found
+            yield finding("sentinel-values", severity, ["data"], evidence, detail=detail)
 
 
 def _distance(column: np.ndarray, value: float) -> float:
@@ -55,9 +55,8 @@ def _distance(column: np.ndarray, value: float) -> float:
     return abs(value - float(others.mean())) / max(float(others.std()), 1e-12)
 
 
-def check_scaling_layers(context: Context) -> list[Finding]:
+def check_scaling_layers(context: Context) -> Iterator[Finding]:
     """Rescaling and Normalization layers at the inputs after which the scale is worse than before."""
-    found = []
     for index, array in enumerate(context.inputs):
         first = [one for one in context.readers(index) if isinstance(one.layer, SCALINGS)]
         if not first or array.dtype.kind not in "fiu" or len(array) < _LEAST_ROWS or len(first) > 1:
@@ -80,21 +79,15 @@ def check_scaling_layers(context: Context) -> list[Finding]:
             detail += ": they were scaled before"
         evidence = [
             Evidence("standard deviation after the scaling layers", deviation, 0.02, "1 is usual"),
-            seen(limits, "input_scale_warning", "mean or standard deviation after them", size),
+            context.seen("input_scale_warning", "mean or standard deviation after them", size),
         ]
-        found.append(finding("scaled-twice", severity, [one.path for one in chain], evidence, detail=detail))
-    return found
+        yield finding("scaled-twice", severity, [one.path for one in chain], evidence, detail=detail)
 
 
 def _scaling_chain(context: Context, first: LayerFacts) -> list[LayerFacts]:
     """The scaling layers from the input on, one after the other, and what clips their outputs."""
-    chain = [first]
-    while len(chain[-1].consumers) == 1:
-        after = context.layers[chain[-1].consumers[0]]
-        if not isinstance(after.layer, (*SCALINGS, keras.layers.ReLU)):
-            break
-        chain.append(after)
-    return chain
+    after = following(context.layers, first)
+    return [first, *takewhile(lambda one: isinstance(one.layer, (*SCALINGS, keras.layers.ReLU)), after)]
 
 
 def _is_clipped(context: Context, first: LayerFacts) -> bool:
@@ -131,7 +124,7 @@ def check_drowned(context: Context) -> list[Finding]:
     if ratio <= limits.loss_ratio:
         return []
     names = [_output_name(context, place) for place in (large, small)]
-    evidence = [seen(limits, "loss_ratio", "largest over smallest weighted loss before training", ratio)]
+    evidence = [context.seen("loss_ratio", "largest over smallest weighted loss before training", ratio)]
     detail = f"Before training the weighted loss of {names[0]} is {ratio:.3g} times that of {names[1]}"
     where = [context.outputs[place].where for place in (small, large)]
     # Weights that alone make it so are no accident of units: the sibling has them too.
@@ -140,12 +133,11 @@ def check_drowned(context: Context) -> list[Finding]:
     return [finding("drowned-output", level, where, evidence, detail=detail)]
 
 
-def check_untrained(context: Context) -> list[Finding]:
+def check_untrained(context: Context) -> Iterator[Finding]:
     """Outputs with targets that nothing trains: a loss weight of 0, or no loss where others have one."""
     count = len(context.outputs)
     weights = loss_weights(context.model, count)
     lossless = any(one.loss is not None for one in context.outputs) and not trains_itself(context.model)
-    found = []
     for place, (output, weight) in enumerate(zip(context.outputs, weights, strict=True)):
         named = "The loss" if count == 1 else f"The loss of {_output_name(context, place)}"
         if output.targets is None:
@@ -159,10 +151,7 @@ def check_untrained(context: Context) -> list[Finding]:
         evidence = [
             Evidence("loss weight", weight if output.loss is not None else 0.0, 0, "above 0 it trains")
         ]
-        found.append(
-            finding("output-not-trained", "severe", [output.where], evidence, remedies, detail=detail)
-        )
-    return found
+        yield finding("output-not-trained", "severe", [output.where], evidence, remedies, detail=detail)
 
 
 def check_row_weights(context: Context) -> list[Finding]:
@@ -175,7 +164,7 @@ def check_row_weights(context: Context) -> list[Finding]:
         return []
     total = float(flat.sum())
     effective = total**2 / float(np.square(flat).sum()) / len(flat) if total > 0 else 0.0
-    evidence = [seen(limits, "effective_rows", "rows that the weights leave, as a share", effective)]
+    evidence = [context.seen("effective_rows", "rows that the weights leave, as a share", effective)]
     named = [labels(one.targets) for one in context.outputs]
     for classes in (one for one in named if one is not None):
         counts = np.bincount(classes)
@@ -194,7 +183,7 @@ def check_row_weights(context: Context) -> list[Finding]:
             detail = f"With its weights one class counts {made:.3g} times as much as another, without them "
             detail += f"at most {counts.max() / counts.min():.3g} times as much"
             detail += ": the common class has the larger weight, not the rare one" if reversed_ else ""
-            evidence = [seen(limits, "class_ratio", "most over least weight of a class", made)]
+            evidence = [context.seen("class_ratio", "most over least weight of a class", made)]
             level: Severity = "severe" if reversed_ else "warning"
             remedies = ("class-weights",) if reversed_ else ()
             return [finding("row-weights", level, ["targets"], evidence, remedies, detail=detail)]

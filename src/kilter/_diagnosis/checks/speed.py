@@ -22,7 +22,7 @@ def check_waiting(context: Context) -> list[Finding]:
     share = float(sum(timing.waiting) / timing.total)
     if share <= limits.waiting:
         return []
-    evidence = [seen(limits, "waiting", "share of the time that waits for data", share)]
+    evidence = [context.seen("waiting", "share of the time that waits for data", share)]
     words = {"share": share, "what": "waiting for the next batches", "advice": _ADVICE}
     return [finding("input-bound", "warning", ("data",), evidence, **words)]
 
@@ -36,14 +36,14 @@ def check_compiling(context: Context) -> list[Finding]:
     again = float(later.sum() / timing.total)
     if again > limits.recompiling and (later > _COMPILED).sum() >= 3:
         evidence = [
-            seen(limits, "recompiling", "share of the time that compiles after the first epoch", again),
+            context.seen("recompiling", "share of the time that compiles after the first epoch", again),
             Evidence("epochs after the first that compiled", int((later > _COMPILED).sum())),
         ]
         return [finding("recompiling", "warning", ("training",), evidence, share=again, seconds=timing.total)]
     share = float(sum(timing.compiling) / timing.total)
     if share <= limits.compiling:
         return []
-    evidence = [seen(limits, "compiling", "share of the time that compiles", share)]
+    evidence = [context.seen("compiling", "share of the time that compiles", share)]
     return [finding("compile-bound", "note", ("training",), evidence, share=share, seconds=timing.total)]
 
 
@@ -67,7 +67,7 @@ def check_batches(context: Context) -> list[Finding]:
     share = timing.work / limits.device_speed / max(each, 1e-9)
     if share >= limits.computing or context.batch_size >= 256 or timing.steps < 64:
         return []
-    evidence = [seen(limits, "computing", "share of a step that computes", share)]
+    evidence = [context.seen("computing", "share of a step that computes", share)]
     words = {"steps": timing.steps, "seconds": seconds, "each": 1e3 * each, "share": share}
     return [finding("small-batches", "note", ("training",), evidence, **words)]
 

@@ -20,7 +20,6 @@ from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, SPARSE
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.skill import baseline, features
 from kilter._diagnosis.targets import labels
-from kilter._diagnosis.thresholds import seen
 from kilter._diagnosis.values import without_sentinels
 from kilter._engine.arrays import pick
 from kilter._models.copying import FOREIGN_ERRORS
@@ -73,11 +72,10 @@ def _has_classes(output: OutputFacts) -> bool:
     return name in (*SPARSE, *CATEGORICAL, *BINARY)
 
 
-def check_scale(context: Context) -> list[Finding]:
+def check_scale(context: Context) -> Iterator[Finding]:
     """Validation data multiplied or moved as a whole: other spread, or another place, in most columns."""
     if context.x_val is None:
-        return []
-    found = []
+        return
     for named, array, other in _pairs(context):
         mine, theirs = _spread(without_sentinels(array)), _spread(without_sentinels(other))
         ratios, shifts, places = _changes(mine, theirs)
@@ -90,16 +88,15 @@ def check_scale(context: Context) -> list[Finding]:
         where = ["targets"] if named == "targets" else ["data"]
         if wide > limits.split_scale * sure or abs(shift) > limits.split_shift * sure:
             evidence = [
-                seen(limits, "split_scale", "spread in validation over that in training", wide),
-                seen(limits, "split_shift", "shift in spreads of the training rows", abs(shift)),
+                context.seen("split_scale", "spread in validation over that in training", wide),
+                context.seen("split_shift", "shift in spreads of the training rows", abs(shift)),
             ]
             middle = [float(np.median(one[1])) for one in (mine, theirs)]
             detail = f"The {named} of training are around {middle[0]:.3g} with a spread of {_mid(mine):.3g}, "
             detail += f"those of validation around {middle[1]:.3g} with {_mid(theirs):.3g}"
-            found.append(finding("validation-scale", "severe", where, evidence, detail=detail))
+            yield finding("validation-scale", "severe", where, evidence, detail=detail)
         elif named != "targets":
-            found += _columns(context, array, places, ratios, shifts)
-    return found
+            yield from _columns(context, array, places, ratios, shifts)
 
 
 def _sureness(array: np.ndarray, ratios: np.ndarray, moved: np.ndarray) -> float:
@@ -118,13 +115,12 @@ def _columns(
     context: Context, array: np.ndarray, places: np.ndarray, ratios: np.ndarray, shifts: np.ndarray
 ) -> Iterator[Finding]:
     """Single columns of a table with other values."""
-    limits = context.thresholds
-    far = np.flatnonzero((np.abs(shifts) > limits.split_shift) | (np.abs(ratios) > math.log(10)))
+    far = np.flatnonzero((np.abs(shifts) > context.thresholds.split_shift) | (np.abs(ratios) > math.log(10)))
     if array.ndim != 2 or array.shape[1] < 2 or not len(far):
         return
     columns = ", ".join(context.column(int(places[one])) for one in far[:6])
     name = "largest shift of a column, in spreads"
-    evidence = [seen(limits, "split_shift", name, float(np.abs(shifts).max()))]
+    evidence = [context.seen("split_shift", name, float(np.abs(shifts).max()))]
     detail = f"Columns {columns} have other values in validation than in training"
     yield finding("validation-range", "warning", ["data"], evidence, detail=detail)
 
@@ -157,9 +153,8 @@ def _changes(
     return ratios[places], shifts[places], places
 
 
-def check_classes(context: Context) -> list[Finding]:
+def check_classes(context: Context) -> Iterator[Finding]:
     """Classes that only the validation rows have, and classes mixed otherwise."""
-    found = []
     for output, held in zip(context.outputs, _held_targets(context), strict=False):
         mine, theirs = (_class_numbers(output, one) for one in (output.targets, held))
         if mine is None or theirs is None or not len(mine) or not len(theirs):
@@ -172,17 +167,16 @@ def check_classes(context: Context) -> list[Finding]:
             shown = ", ".join(f"{one:g}" for one in missing[:8])
             evidence = [Evidence("share of the validation rows with such a class", share, 0.0)]
             detail = f"No training row has class {shown}; {share:.0%} of the validation rows do"
-            found.append(finding("validation-classes", severity, ["targets"], evidence, detail=detail))
+            yield finding("validation-classes", severity, ["targets"], evidence, detail=detail)
             continue
         distance = _distance(mine, theirs)
         if len(theirs) >= _LEAST_ROWS and distance > context.thresholds.class_mix:
             name = "share of rows of other classes than in training"
-            evidence = [seen(context.thresholds, "class_mix", name, distance)]
+            evidence = [context.seen("class_mix", name, distance)]
             detail = (
                 f"{distance:.0%} of the validation rows would have to change their class to be mixed alike"
             )
-            found.append(finding("validation-class-mix", "warning", ["targets"], evidence, detail=detail))
-    return found
+            yield finding("validation-class-mix", "warning", ["targets"], evidence, detail=detail)
 
 
 def _class_numbers(output: OutputFacts, targets: np.ndarray | None) -> np.ndarray | None:
@@ -240,7 +234,7 @@ def _relation(context: Context, held: np.ndarray) -> Iterator[Finding]:
     permuted = _permuted(context, x, y, held)
     evidence = [
         Evidence("skill of nearest neighbours or ridge on other training rows", inside),
-        seen(limits, "relation_share", "skill on validation rows over that", outside / inside),
+        context.seen("relation_share", "skill on validation rows over that", outside / inside),
     ]
     if permuted is not None:
         share, plain, swaps = permuted
@@ -314,6 +308,7 @@ def _permuted(context: Context, x: Any, y: np.ndarray, held: np.ndarray) -> tupl
 
 
 CHECKS = (check_scale, check_classes, check_relation)
+
 
 SHIFTS: Final = (
     "validation-scale",

@@ -5,7 +5,6 @@ import numpy as np
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Check, Context, SequenceReading
 from kilter._diagnosis.order import gain_of_order, gain_of_steps
-from kilter._diagnosis.thresholds import seen
 from kilter._models.layers import ATTENTION, CONVOLUTIONS, RECURRENT
 from kilter._records import Evidence, Finding, Severity
 
@@ -26,7 +25,7 @@ def check_read(context: Context) -> list[Finding]:
     ignoring = 0.0 if faded and recurrent else _only_padding(context, reading)
     if ignoring > context.thresholds.padding_read:
         name = "share of the padded rows in which only the padding is read"
-        evidence = [seen(context.thresholds, "padding_read", name, ignoring)]
+        evidence = [context.seen("padding_read", name, ignoring)]
         return [finding("inverted-mask", "severe", ["data"], evidence, share=ignoring)]
     if faded:
         return []  # it fades out: further steps may be read, but their gradient underflows
@@ -36,11 +35,9 @@ def check_read(context: Context) -> list[Finding]:
         return []
     gain = gain_of_steps(context, steps)
     lost = bool(gain > context.thresholds.order_gain)
-    evidence = [seen(context.thresholds, "unread", "share of the steps that are not read", unread)]
+    evidence = [context.seen("unread", "share of the steps that are not read", unread)]
     if np.isfinite(gain):
-        evidence.append(
-            seen(context.thresholds, "order_gain", "skill of trees that is lost without them", gain)
-        )
+        evidence.append(context.seen("order_gain", "skill of trees that is lost without them", gain))
     where = [one.path for one in context.layers if isinstance(one.layer, (*RECURRENT, *ATTENTION))][-1:]
     detail = f"Of {len(steps)} steps the loss depends on {int(steps.sum())}: {_places(steps)}"
     severity: Severity = "severe" if lost else "warning"
@@ -108,18 +105,18 @@ def check_time(context: Context) -> list[Finding]:
     near, far = float(np.median(known[:few])), float(np.median(known[-few:]))
     if near > 0 and far / near > limits.time_growth:
         name = "gradient by the first steps over that by the last"
-        evidence = [seen(limits, "time_growth", name, far / near)]
+        evidence = [context.seen("time_growth", name, far / near)]
         detail = f"It is {far / near:.3g} times as large at the first steps as at the last"
         return [finding("exploding-through-time", "warning", layers, evidence, detail=detail)]
     horizon = int(np.flatnonzero(known >= _FAR * known.max()).max()) + 1
     if horizon >= len(known):
         return []
-    evidence = [seen(limits, "time_horizon", "steps back from which a gradient arrives", horizon)]
+    evidence = [context.seen("time_horizon", "steps back from which a gradient arrives", horizon)]
     by_step = np.median(np.where(reading.content, reading.by_step, 0.0), axis=0)
     gain = gain_of_steps(context, by_step >= _FAR * by_step.max())
     lost = bool(gain > limits.order_gain)
     if np.isfinite(gain):
-        evidence.append(seen(limits, "order_gain", "skill of trees that is lost without the others", gain))
+        evidence.append(context.seen("order_gain", "skill of trees that is lost without the others", gain))
     elif len(known) >= limits.long_sequence:
         lost = horizon < len(known) / 5
     if not lost and horizon >= limits.time_horizon:
@@ -139,8 +136,8 @@ def check_order(context: Context) -> list[Finding]:
         return []
     inner = [one.path for one in context.layers if one.takes_input]
     evidence = [
-        seen(limits, "order_change", "change of the outputs if the steps are permuted", reading.order_change),
-        seen(limits, "order_gain", "skill that trees gain from the order of the steps", gain),
+        context.seen("order_change", "change of the outputs if the steps are permuted", reading.order_change),
+        context.seen("order_gain", "skill that trees gain from the order of the steps", gain),
     ]
     return [finding("missing-positions", "severe", places[:1] or inner[:1] or ["data"], evidence, gain=gain)]
 
@@ -160,7 +157,7 @@ def check_future(context: Context) -> list[Finding]:
     if same < limits.shifted:
         return []
     layers = [one.path for one in context.layers if isinstance(one.layer, (*ATTENTION, *RECURRENT))]
-    evidence = [seen(limits, "shifted", "share of targets that are the next input", same)]
+    evidence = [context.seen("shifted", "share of targets that are the next input", same)]
     return [finding("missing-causal-mask", "severe", layers[:1] or ["data"], evidence)]
 
 

@@ -10,7 +10,6 @@ from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.checks.probe import CHECKS as PROBE_CHECKS
 from kilter._diagnosis.checks.probe import can_die, first_bad_layer, hidden_positions
 from kilter._diagnosis.context import Check, Context
-from kilter._diagnosis.thresholds import seen
 from kilter._records import Finding, Measurements, Severity
 
 _TOO_LOW: dict[str, Severity] = {"update_ratio_low": "severe", "update_ratio_low_warning": "warning"}
@@ -60,7 +59,7 @@ def check_gradients(context: Context) -> list[Finding]:
     if not known.any():
         return []
     ratio = float(np.median(gradients[known, 0] / last[known]))
-    evidence = [seen(limits, "gradient_ratio", "gradient of the first layer over that of the last", ratio)]
+    evidence = [context.seen("gradient_ratio", "gradient of the first layer over that of the last", ratio)]
     detail = f"The gradient in the first hidden layer is {ratio:.1e} times that in the last one"
     where = (found.layers[places[0]],)
     if ratio < limits.gradient_ratio:
@@ -85,11 +84,11 @@ def check_rate(context: Context) -> list[Finding]:
     evidence = []
     # With tiny steps a loss grows through chance, such as dropout.
     if first > 0 and late > limits.divergence * first and largest > limits.update_ratio_low_warning:
-        evidence.append(seen(limits, "divergence", "late over first loss", late / first))
+        evidence.append(context.seen("divergence", "late over first loss", late / first))
     if worse > limits.worse_steps and largest_jump > limits.worse_size and late >= first:
-        evidence.append(seen(limits, "worse_steps", "share of steps that increased the loss", worse))
+        evidence.append(context.seen("worse_steps", "share of steps that increased the loss", worse))
     if largest > limits.update_ratio_high and harmed:
-        evidence.append(seen(limits, "update_ratio_high", "largest update relative to the weights", largest))
+        evidence.append(context.seen("update_ratio_high", "largest update relative to the weights", largest))
     if not evidence:
         return []
     change = f"The loss went from {first:.3g} to {late:.3g}"
@@ -115,7 +114,7 @@ def check_units(context: Context) -> list[Finding]:
         }
         if worse:
             layer = max(worse, key=worse.__getitem__)
-            evidence = [seen(limits, "unit_share_trained", "share at the last measurement", worse[layer])]
+            evidence = [context.seen("unit_share_trained", "share at the last measurement", worse[layer])]
             detail = f"{worse[layer]:.0%} of the units of {layer}, more than before training"
             results.append(finding(code, "severe", worse, evidence, detail=detail))
     return results
@@ -131,7 +130,7 @@ def check_movement(context: Context) -> list[Finding]:
     if moved >= limits.movement:
         return []
     count = found.steps[-1] + 1
-    evidence = [seen(limits, "movement", f"fall of the loss in {count} steps", moved)]
+    evidence = [context.seen("movement", f"fall of the loss in {count} steps", moved)]
     upstream = _upstream(context)
     change = f"In {count} steps the loss went from {found.loss[0]:.4g} to {_after(found)[-1]:.4g}"
     if upstream is not None:
@@ -143,7 +142,7 @@ def check_movement(context: Context) -> list[Finding]:
     usual = float(np.nanmedian(steps)) if len(steps) else np.nan
     for limit, severity in _TOO_LOW.items():
         if usual < getattr(limits, limit):
-            evidence.insert(0, seen(limits, limit, "update relative to the weights", usual))
+            evidence.insert(0, context.seen(limit, "update relative to the weights", usual))
             detail = f"A step changes the weights by {usual:.1e} of their size. {change}"
             return [finding("rate-too-low", severity, ("optimizer",), evidence, detail=detail)]
     # Steps and gradients are fine: many healthy networks stay on a plateau for this long.

@@ -10,12 +10,12 @@ from scipy import stats
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.checks.scales import untrained_loss
 from kilter._diagnosis.context import Context
-from kilter._diagnosis.thresholds import band, seen
+from kilter._diagnosis.thresholds import band
 from kilter._models.layers import KERNELS, LayerFacts, loss_weights
+from kilter._models.optimizers import CLIPS
 from kilter._models.variables import draw
 from kilter._records import Evidence, Finding, Severity
 
-_CLIPS: Final = ("clipnorm", "global_clipnorm", "clipvalue")
 _PLAIN: Final = "sgd"  # others divide the gradient by its own size, so that clipping cancels out
 _NORM: Final = keras.layers.BatchNormalization
 _LEAST_KERNEL: Final = 64
@@ -31,7 +31,7 @@ def check_decay(context: Context) -> list[Finding]:
     if reached is None:
         return []
     severity, limit = reached
-    evidence = [seen(context.thresholds, limit, "weight decay", float(decay))]
+    evidence = [context.seen(limit, "weight decay", float(decay))]
     words = {"decay": decay, "optimizer": type(context.optimizer.optimizer).__name__, "most": 1 / decay}
     return [finding("excessive-decay", severity, ["optimizer"], evidence, **words)]
 
@@ -43,7 +43,7 @@ def check_smoothing(context: Context) -> list[Finding]:
         share = 0.0 if output.loss is None else output.loss.options.get("label_smoothing") or 0.0
         reached = band(context.thresholds, "smoothing", share)
         if reached is not None:
-            evidence = [seen(context.thresholds, reached[1], "label smoothing", share)]
+            evidence = [context.seen(reached[1], "label smoothing", share)]
             found.append(finding("excessive-smoothing", reached[0], [output.where], evidence, share=share))
     return found
 
@@ -160,7 +160,7 @@ def check_clipping(context: Context) -> list[Finding]:
     norms = probe.values["weight_gradient_norm"][0]
     known = norms[np.isfinite(norms)]
     norm = float(np.sqrt(np.sum(np.square(known)))) if len(known) else 0.0
-    option = next((one for one in _CLIPS if getattr(optimizer, one, None)), None)
+    option = next((one for one in CLIPS if getattr(optimizer, one, None)), None)
     if option is None or norm <= 0:
         return []
     limit = float(getattr(optimizer, option))
@@ -175,7 +175,7 @@ def check_clipping(context: Context) -> list[Finding]:
         return []
     rate = context.optimizer.learning_rate
     detail = "" if rate is None else f", so that a step is at most {moved:.2g} long at a rate of {rate:g}"
-    evidence = [seen(limits, "clipped", "share of the gradient's norm that is left", share)]
+    evidence = [context.seen("clipped", "share of the gradient's norm that is left", share)]
     words = {"option": option, "limit": limit, "share": share, "norm": norm, "detail": detail}
     return [finding("clipping-too-strong", "warning", ["optimizer"], evidence, **words)]
 
@@ -197,7 +197,7 @@ def check_penalties(context: Context) -> list[Finding]:
     share = max(of_weights, share if of_weights == 0 else 0.0)
     if share <= limits.penalty_share:
         return []
-    evidence = [seen(limits, "penalty_share", "penalties over the loss of an untrained answer", share)]
+    evidence = [context.seen("penalty_share", "penalties over the loss of an untrained answer", share)]
     return [finding("penalty-outweighs-loss", "warning", penalised, evidence, share=share)]
 
 

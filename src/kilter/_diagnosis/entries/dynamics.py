@@ -21,8 +21,8 @@ TRAINING: Final[dict[str, Text]] = {
     "infinite-derivative": (
         "operation with an infinite derivative", ("separate-pairs",),
         "Griewank & Walther 2008, Evaluating derivatives, chapter 14",
-        "A {name}{place} has an infinite derivative, which {count} of its inputs meet: the gradient becomes "
-        "NaN although the loss is finite. Keep its argument away from there by 1e-7, for instance with "
+        "A {name}{place} has an infinite derivative at {count} of its inputs: the gradient becomes NaN "
+        "although the loss is finite. Keep its argument 1e-7 away from such values, for instance with "
         "keras.ops.maximum(x, 1e-7) or keras.ops.clip.",
     ),
     "batch-too-large": (

@@ -12,8 +12,8 @@ MODEL: Final[dict[str, Text]] = {
     "narrow-layer": (
         "layer too narrow for the classes", (),
         "Bishop 1995, Neural networks for pattern recognition, section 4.1",
-        "{where} leaves {units} number{plural} a row, from which {classes} classes must be told. Give it "
-        "more units.",
+        "{where} passes on only {units} number{plural} a row for {classes} classes, which are hard to tell "
+        "apart by so few. Give it more units.",
     ),
     "activation-before-softmax": (
         "activation before the output's own activation", ("remove-first-activation", "shift-logits"),
@@ -38,8 +38,8 @@ DATA: Final[dict[str, Text]] = {
     "ids-as-quantities": (
         "ids read as quantities", ("embed-ids",),
         "Guo & Berkhahn 2016, Entity embeddings of categorical variables",
-        "Columns {columns} tell much about the targets by which number they hold, and little by how large it "
-        "is. Such numbers are names: read them with an Embedding.",
+        "Columns {columns} hold ids: which number it is says much about the targets, and how large it is "
+        "says little. Read them with an Embedding.",
     ),
     "ids-outside-table": (
         "ids outside the table of an Embedding", ("fit-embedding", "project-numbers"),

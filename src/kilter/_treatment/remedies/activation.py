@@ -5,11 +5,12 @@ from typing import Any
 
 import keras
 
-from kilter._models.editing import Cut, can_be_cut, cut, linear_chain, open_layers
+from kilter._models.editing import Cut, cut, linear_chain, open_layers
 from kilter._models.layers import LayerFacts
 from kilter._models.optimizers import compiled_like
-from kilter._records import Change, Finding
+from kilter._records import Finding
 from kilter._treatment.remedies.base import (
+    changed,
     chosen,
     counted,
     hidden_layers,
@@ -36,7 +37,7 @@ def replace_activation(subject: Subject, finding: Finding) -> Subject | None:
     named, stay.
     """
     layers = _to_change(subject, finding)
-    if not can_be_cut(subject.model) or not layers:
+    if not layers:
         return None
     layers = replaceable(subject, layers)
     replaceable(subject, [_holder(subject, one) for one in layers], every=True)
@@ -47,17 +48,14 @@ def replace_activation(subject: Subject, finding: Finding) -> Subject | None:
             cuts[holder] = _sound_layer(holder, subject.policy.remedies.leaky_slope)
         else:
             cuts[one.layer] = lambda config: {**config, "activation": _SOUND}
-    change = Change(
-        remedy="replace-activation",
-        where=paths(layers),
-        before=counted(str(one.activation) for one in layers),
-        after=f"{_SOUND}, he_normal",
-        recipe=(f"model.activation={_SOUND}", "model.initializer=he_normal"),
-    )
+    words = counted(str(one.activation) for one in layers), f"{_SOUND}, he_normal"
+    recipe = (f"model.activation={_SOUND}", "model.initializer=he_normal")
     copied = cut(subject.model, cuts)
     for number, one in enumerate(layers):
         reinitialize(copied.twin(one.layer), "he_normal", subject.seed * 10_007 + number)
-    return subject.changed(change, model=compiled_like(subject.model, copied.model))
+    return changed(
+        subject, paths(layers), words, model=compiled_like(subject.model, copied.model), recipe=recipe
+    )
 
 
 def _to_change(subject: Subject, finding: Finding) -> list[LayerFacts]:
@@ -108,18 +106,18 @@ def self_normalize(subject: Subject, finding: Finding) -> Subject | None:
     cuts |= _as_alpha(subject, (one.layer for one in _plain_dropouts(subject) if id(one.layer) in free))
     if all(_is_self_normalizing(one) for one in hidden) and set(cuts) == {one.layer for one in hidden}:
         return None
-    change = Change(
-        remedy="self-normalize",
-        where=paths(hidden),
-        before=counted(str(one.activation) for one in hidden),
-        after="selu, lecun_normal, alpha dropout, and no other layer that changes mean and variance",
-        recipe=("model.preset=self-normalizing", "data.standardize=true"),
+    words = (
+        counted(str(one.activation) for one in hidden),
+        "selu, lecun_normal, alpha dropout, and no other layer that changes mean and variance",
     )
+    recipe = ("model.preset=self-normalizing", "data.standardize=true")
     copied = cut(subject.model, cuts)
     for number, one in enumerate(hidden):
         if not _is_self_normalizing(one):
             reinitialize(copied.twin(one.layer), "lecun_normal", subject.seed * 10_007 + number)
-    return subject.changed(change, model=compiled_like(subject.model, copied.model))
+    return changed(
+        subject, paths(hidden), words, model=compiled_like(subject.model, copied.model), recipe=recipe
+    )
 
 
 def _self_normalizing(config: dict[str, Any]) -> dict[str, Any]:
@@ -156,17 +154,14 @@ def _as_alpha(subject: Subject, drops: Iterable[Any]) -> dict[Any, Cut]:
 def alpha_dropout(subject: Subject, finding: Finding) -> Subject | None:
     """AlphaDropout instead of the Dropout layers named, or of all."""
     drops = chosen(finding, _plain_dropouts(subject))
-    if not drops or not can_be_cut(subject.model):
+    if not drops:
         return None
     drops = replaceable(subject, drops)
-    change = Change(
-        remedy="alpha-dropout",
-        where=paths(drops),
-        before="Dropout",
-        after="AlphaDropout of the same rate",
-        recipe=("model.preset=self-normalizing",),
+    words = "Dropout", "AlphaDropout of the same rate"
+    recipe = ("model.preset=self-normalizing",)
+    return operated(
+        subject, paths(drops), words, _as_alpha(subject, (one.layer for one in drops)), recipe=recipe
     )
-    return operated(subject, change, _as_alpha(subject, (one.layer for one in drops)))
 
 
 REMEDIES = remedies(replace_activation, self_normalize, alpha_dropout, needs_surgery=True)

@@ -1,14 +1,19 @@
 """The record of a remedy, and helpers that find and replace its layers."""
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from kilter._models.editing import Cut, cut, open_layers
+import jax
+import keras
+import numpy as np
+
+from kilter._models.editing import Cut, can_be_cut, cut, open_layers
 from kilter._models.layers import LayerFacts
 from kilter._models.optimizers import compiled_like
 from kilter._records import Change, Finding
-from kilter._treatment.subject import Subject
+from kilter._treatment.subject import Subject, copy_of
 from kilter.errors import ModelError
 
 # The usual code for standardised inputs.
@@ -34,9 +39,25 @@ class Remedy:
     needs_surgery: bool = False
 
 
-def remedies(*functions: Callable[..., Subject | None], needs_surgery: bool = False) -> dict[str, Remedy]:
-    """The remedies by their codes, which are the functions' names with hyphens."""
-    return {one.__name__.replace("_", "-"): Remedy(one, needs_surgery) for one in functions}
+def remedies(*functions: Apply, needs_surgery: bool = False) -> dict[str, Remedy]:
+    """The remedies by their codes, which are the functions' names with hyphens and name their changes."""
+    codes = {function.__name__.replace("_", "-"): function for function in functions}
+    return {code: Remedy(_named(code, one, needs_surgery), needs_surgery) for code, one in codes.items()}
+
+
+def _named(code: str, function: Apply, needs_surgery: bool) -> Apply:
+    """The function with its code in the change, and None for models whose layers it cannot replace."""
+
+    @functools.wraps(function)
+    def apply(subject: Subject, finding: Finding) -> Subject | None:
+        possible = not needs_surgery or can_be_cut(subject.model)
+        treated = function(subject, finding) if possible else None
+        if treated is None:
+            return None
+        change = replace(treated.changes[-1], remedy=code)
+        return replace(treated, changes=(*treated.changes[:-1], change))
+
+    return apply
 
 
 def chosen(finding: Finding, among: Iterable[LayerFacts]) -> tuple[LayerFacts, ...]:
@@ -71,17 +92,75 @@ def replaceable(
     )
 
 
-def operated(
-    subject: Subject, change: Change, cuts: Mapping[Any, Cut], *, front: Sequence[Any] = (), **compiled: Any
+def changed(
+    subject: Subject,
+    where: Iterable[str],
+    words: tuple[str, str],
+    *,
+    snippet: str = "",
+    recipe: tuple[str, ...] = (),
+    **fields: Any,
 ) -> Subject:
-    """The subject with its model cut, and compiled as before except for ``compiled``."""
-    model = cut(subject.model, cuts, front).model
-    return subject.changed(change, model=compiled_like(subject.model, model, **compiled))
+    """The subject after one change ``where``; ``words``: the state before and after; fields as it takes them.
+
+    The remedy's code is added when the remedy is applied.
+    """
+    return subject.changed(Change("", tuple(where), *words, snippet, recipe), **fields)
+
+
+def operated(
+    subject: Subject,
+    where: Iterable[str],
+    words: tuple[str, str],
+    cuts: Mapping[Any, Cut],
+    *,
+    front: Sequence[Any] = (),
+    snippet: str = "",
+    recipe: tuple[str, ...] = (),
+    **compiled: Any,
+) -> Subject:
+    """:func:`changed`, with its model cut, and compiled as before except for ``compiled``."""
+    model = compiled_like(subject.model, cut(subject.model, cuts, front).model, **compiled)
+    return changed(subject, where, words, model=model, snippet=snippet, recipe=recipe)
+
+
+def optimized(
+    subject: Subject, words: tuple[str, str], optimizer: Any, *, recipe: tuple[str, ...] = (), **fields: Any
+) -> Subject:
+    """:func:`changed`, with another optimiser."""
+    model = compiled_like(subject.model, copy_of(subject.model), optimizer=optimizer)
+    return changed(subject, ("optimizer",), words, model=model, recipe=recipe, **fields)
+
+
+def with_targets(
+    subject: Subject,
+    words: tuple[str, str],
+    make: Callable[[np.ndarray], Any],
+    snippet: str,
+    *,
+    validated: bool = True,
+) -> Subject:
+    """:func:`changed`, with ``make`` of each array of targets; ``validated``: of validation rows too."""
+
+    def made(y: Any) -> Any:
+        return jax.tree.map(lambda one: make(np.asarray(one)), y)
+
+    held = subject.training.validation_data
+    if held is not None and validated:
+        held = (held[0], made(held[1]), *held[2:])
+    training = {"validation_data": held}
+    return changed(subject, ("targets",), words, y=made(subject.y), training=training, snippet=snippet)
 
 
 def rebuilt(kind: Any) -> Cut:
     """A layer for another input shape: made from its configuration, not duplicated."""
     return lambda config: [kind.from_config(config)]
+
+
+def scaled_back(mean: Any, variance: Any, name: str, axis: Any = None) -> Cut:
+    """A layer and, after it, one that multiplies by the deviation and adds the mean, by ``axis``."""
+    options = {"axis": axis, "mean": mean, "variance": variance, "invert": True, "name": name}
+    return lambda config: [config, keras.layers.Normalization(**options)]
 
 
 def paths(layers: Iterable[LayerFacts]) -> tuple[str, ...]:

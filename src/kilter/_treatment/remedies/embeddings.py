@@ -11,15 +11,16 @@ from kilter._diagnosis.checks.padding import padding_of
 from kilter._engine.arrays import collect
 from kilter._engine.embedding_ids import IdCheck, WrongIds
 from kilter._models.copying import fresh_name
-from kilter._models.editing import Cut, can_be_cut, open_layers
+from kilter._models.editing import Cut, open_layers
 from kilter._models.layers import RECURRENT, LayerFacts
-from kilter._records import Change, Finding
+from kilter._records import Finding
 from kilter._treatment.remedies.base import operated, rebuilt, remedies, replaceable
 from kilter._treatment.remedies.inputs import statistics
 from kilter._treatment.remedies.scales import input_scalings
 from kilter._treatment.subject import Subject
 
 _MOST_IDS = 1_000_000
+_MOST_EXACT: Final = 1 << 24  # a scaling layer computes in float32, which holds whole numbers up to this
 _PROBED: Final = 64  # rows
 _ID_WIDTH: Final = 8
 _LEAST_FACTOR: Final = 3.0  # by which positions are louder than tokens
@@ -31,7 +32,7 @@ def fit_embedding(subject: Subject, finding: Finding) -> Subject | None:
     None for real numbers, for more than a million ids, and if all ids are in the table.
     """
     found = [(one, layer) for one, layer in _wrong(subject) if _are_whole(one)]
-    if not found or not can_be_cut(subject.model):
+    if not found:
         return None
     cuts: dict[Any, Cut] = {}
     before, after, paths = [], [], []
@@ -44,19 +45,12 @@ def fit_embedding(subject: Subject, finding: Finding) -> Subject | None:
         before.append(f"{one.size} rows for ids from {low} to {high}")
         after.append(f"{max(size, one.size)} rows" + (f", ids shifted by {shift}" if shift else ""))
         paths.append(one.path)
-    change = Change(
-        remedy="fit-embedding",
-        where=tuple(paths),
-        before="; ".join(before),
-        after="; ".join(after),
-    )
-    return operated(subject, change, cuts)
+    return operated(subject, tuple(paths), ("; ".join(before), "; ".join(after)), cuts)
 
 
 def _fitted(size: int, shift: int) -> Cut:
     def change(config: Any) -> Any:
         table = {**config, "input_dim": size}
-        # A scaling layer computes in float32, which holds whole numbers up to 16 million.
         return [keras.layers.Rescaling(1.0, offset=float(shift), dtype="float32"), table] if shift else table
 
     return change
@@ -66,28 +60,31 @@ def embed_ids(subject: Subject, finding: Finding) -> Subject | None:
     """An Embedding in front for columns of ids that are read as quantities; other columns are standardised.
 
     Ids outside the known range read a row of the table too. The layers behind are rebuilt for the new width.
+    None if the table would be too large, as for ids of nine digits.
     """
     arrays = [np.asarray(one) for one in jax.tree.leaves(subject.x)]
     found = id_columns(subject.layers, arrays, subject.facts[1])
-    if not found or not can_be_cut(subject.model) or len(arrays) != len(subject.model.inputs):
+    if not found or len(arrays) != len(subject.model.inputs):
         return None
     held = [np.asarray(one) for one in jax.tree.leaves(subject.x_val)]
+    tables = [np.concatenate(pair) for pair in zip(arrays, held, strict=True)]
     columns = [[one.column for one in found if one.place == place] for place in range(len(arrays))]
+    known = [table[:, ids] for table, ids in zip(tables, columns, strict=True) if ids]
+    if any(np.ptp(one, axis=0).sum() > _MOST_IDS or np.abs(one).max() > _MOST_EXACT for one in known):
+        return None
     front = [
-        _embedded(np.concatenate(pair), ids, fresh_name(subject.model, f"ids_{place}")) if ids else None
-        for place, (pair, ids) in enumerate(zip(zip(arrays, held, strict=True), columns, strict=True))
+        _embedded(table, ids, fresh_name(subject.model, f"ids_{place}")) if ids else None
+        for place, (table, ids) in enumerate(zip(tables, columns, strict=True))
     ]
     cuts: dict[Any, Cut] = {one: rebuilt(type(one)) for one in open_layers(subject.model) if one.weights}
     cuts |= {one.layer: lambda _: None for one in input_scalings(subject)}
-    change = Change(
-        remedy="embed-ids",
-        where=("data",),
-        before=f"{len(found)} columns of ids read as quantities",
-        after=f"each id a row of {_ID_WIDTH} weights, by an Embedding in the model",
-        snippet=f"ids = keras.layers.Embedding(x_train[:, {found[0].column}].max() + 1, {_ID_WIDTH})"
-        "  # one for each column of ids, joined with the other columns",
+    before = f"{len(found)} columns of ids read as quantities"
+    after = f"each id a row of {_ID_WIDTH} weights, by an Embedding in the model"
+    snippet = (
+        f"ids = keras.layers.Embedding(x_train[:, {found[0].column}].max() + 1, {_ID_WIDTH})"
+        "  # one for each column of ids, joined with the other columns"
     )
-    return operated(subject, change, cuts, front=front)
+    return operated(subject, ("data",), (before, after), cuts, front=front, snippet=snippet)
 
 
 def _embedded(table: np.ndarray, ids: list[int], name: str) -> keras.Model:
@@ -112,7 +109,7 @@ def _embedded(table: np.ndarray, ids: list[int], name: str) -> keras.Model:
 def project_numbers(subject: Subject, finding: Finding) -> Subject | None:
     """A dense layer of the table's width on each number, in place of the lookup of real numbers."""
     found = [(one, layer) for one, layer in _wrong(subject) if not _are_whole(one)]
-    if not found or not can_be_cut(subject.model):
+    if not found:
         return None
     cuts: dict[Any, Cut] = {}
     for _, layer in found:
@@ -120,13 +117,8 @@ def project_numbers(subject: Subject, finding: Finding) -> Subject | None:
         width = layer.layer.output_dim
         shape = layer.shape[1:-1]
         cuts[layer.layer] = _projected(_numbers(subject, layer), shape, width)
-    change = Change(
-        remedy="project-numbers",
-        where=tuple(one.path for one, _ in found),
-        before="numbers used as rows of an embedding table",
-        after="a dense layer on each number",
-    )
-    return operated(subject, change, cuts)
+    words = "numbers used as rows of an embedding table", "a dense layer on each number"
+    return operated(subject, tuple(one.path for one, _ in found), words, cuts)
 
 
 def _projected(values: np.ndarray, shape: tuple[int, ...], width: int) -> Cut:
@@ -175,8 +167,6 @@ def _range(subject: Subject, layer: LayerFacts) -> tuple[int, int]:
 
 def mask_padding(subject: Subject, finding: Finding) -> Subject | None:
     """Padding is masked: by the Embedding for ids of 0, by a Masking layer for sequences of numbers."""
-    if not can_be_cut(subject.model):
-        return None
     arrays = [np.asarray(one) for one in jax.tree.leaves(subject.x)]
     cuts: dict[Any, Cut] = {}
     words, paths = [], []
@@ -193,13 +183,9 @@ def mask_padding(subject: Subject, finding: Finding) -> Subject | None:
                 words.append(f"{padding.value:g} at {one.path}")
     if not cuts:
         return None
-    change = Change(
-        remedy="mask-padding",
-        where=tuple(paths),
-        before="padding is read like any other step",
-        after=f"masked: {', '.join(words)}",
-    )
-    return operated(subject, change, cuts)
+    before = "padding is read like any other step"
+    after = f"masked: {', '.join(words)}"
+    return operated(subject, tuple(paths), (before, after), cuts)
 
 
 def _masking(one: LayerFacts, value: float) -> Cut | None:
@@ -217,7 +203,7 @@ def scale_embedding(subject: Subject, finding: Finding) -> Subject | None:
     """Tokens at the scale of the positions that are added to them, and the sum of both normalised."""
     model, entering = subject.model, [one for one in subject.layers if one.takes_input]
     tables = [one for one in entering if isinstance(one.layer, keras.layers.Embedding)]
-    if len(tables) != 1 or not can_be_cut(model) or tables[0].layer not in model.layers:
+    if len(tables) != 1 or tables[0].layer not in model.layers:
         return None
     (table,) = tables
     operations: Any = getattr(model, "_operations", None) or model.layers
@@ -230,14 +216,9 @@ def scale_embedding(subject: Subject, finding: Finding) -> Subject | None:
     cuts: dict[Any, Cut] = {table.layer: lambda config: [config, keras.layers.Rescaling(factor)]}
     if isinstance(sums[0], keras.Layer):
         cuts[sums[0]] = lambda config: [config, keras.layers.LayerNormalization()]
-    change = Change(
-        remedy="scale-embedding",
-        where=(table.path,),
-        before=f"the sum with the positions is {factor:.3g} times as large as the tokens",
-        after=f"tokens times {factor:.3g}"
-        + (", and layer normalisation of the sum" if len(cuts) > 1 else ""),
-    )
-    return operated(subject, change, cuts)
+    before = f"the sum with the positions is {factor:.3g} times as large as the tokens"
+    after = f"tokens times {factor:.3g}" + (", and layer normalisation of the sum" if len(cuts) > 1 else "")
+    return operated(subject, (table.path,), (before, after), cuts)
 
 
 def _reads(operation: Any, table: Any) -> bool:

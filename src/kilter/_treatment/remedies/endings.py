@@ -11,11 +11,11 @@ from kilter._diagnosis.checks.output import BINARY
 from kilter._engine.arrays import pick
 from kilter._engine.inference import predict_unchanged
 from kilter._models.copying import fresh_name
-from kilter._models.editing import Cut, can_be_cut, open_layers
+from kilter._models.editing import Cut, open_layers
 from kilter._models.layers import WEIGHTED
 from kilter._models.optimizers import compiled_like
-from kilter._records import Change, Finding
-from kilter._treatment.remedies.base import operated, remedies, replaceable
+from kilter._records import Finding
+from kilter._treatment.remedies.base import changed, operated, remedies, replaceable
 from kilter._treatment.subject import Subject
 
 _ROWS = 64
@@ -23,8 +23,6 @@ _ROWS = 64
 
 def remove_first_activation(subject: Subject, finding: Finding) -> Subject | None:
     """The activation before the output's softmax or sigmoid is left out."""
-    if not can_be_cut(subject.model):
-        return None
     cuts: dict[Any, Cut] = {}
     names, paths = [], []
     for output in subject.facts[1]:
@@ -40,13 +38,7 @@ def remove_first_activation(subject: Subject, finding: Finding) -> Subject | Non
         paths.append(first.path)
     if not cuts:
         return None
-    change = Change(
-        remedy="remove-first-activation",
-        where=tuple(paths),
-        before="; ".join(names),
-        after="only the last activation",
-    )
-    return operated(subject, change, cuts)
+    return operated(subject, tuple(paths), ("; ".join(names), "only the last activation"), cuts)
 
 
 def softmax_last_axis(subject: Subject, finding: Finding) -> Subject | None:
@@ -58,18 +50,13 @@ def softmax_last_axis(subject: Subject, finding: Finding) -> Subject | None:
         for one in subject.layers[last + 1 :]
         if isinstance(one.layer, keras.layers.Softmax) and one.layer.axis not in (-1, len(one.shape) - 1)
     ]
-    if not wrong or not can_be_cut(subject.model):
+    if not wrong:
         return None
     free = replaceable(subject, wrong)
     axes: list[Any] = [getattr(one.layer, "axis", None) for one in free]
-    change = Change(
-        remedy="softmax-last-axis",
-        where=tuple(one.path for one in free),
-        before=f"softmax over axis {', '.join(map(str, axes))}",
-        after="softmax over the last axis",
-    )
+    words = f"softmax over axis {', '.join(map(str, axes))}", "softmax over the last axis"
     cuts: dict[Any, Cut] = {one.layer: lambda config: {**config, "axis": -1} for one in free}
-    return operated(subject, change, cuts)
+    return operated(subject, tuple(one.path for one in free), words, cuts)
 
 
 def fix_from_logits(subject: Subject, finding: Finding) -> Subject | None:
@@ -94,30 +81,22 @@ def fix_from_logits(subject: Subject, finding: Finding) -> Subject | None:
     if wanted == loss.from_logits or not np.isfinite(values).all():
         return None
     kept = {key: value for key, value in loss.options.items() if key in ("label_smoothing", "ignore_class")}
-    change = Change(
-        remedy="fix-from-logits",
-        where=("loss",),
-        before=f"from_logits={loss.from_logits}",
-        after=f"from_logits={wanted}",
-    )
+    words = f"from_logits={loss.from_logits}", f"from_logits={wanted}"
     model = compiled_like(subject.model, subject.copy(), loss=kind(from_logits=wanted, **kept))
-    return subject.changed(change, model=model)
+    return changed(subject, ("loss",), words, model=model)
 
 
 def shift_logits(subject: Subject, finding: Finding) -> Subject | None:
     """A dense layer between a value that is never negative and the sigmoid layer that it goes into."""
     ends = [one for one in open_layers(subject.model) if is_sigmoid(one)]
-    last = subject.model.layers[-1] if can_be_cut(subject.model) else None
-    if "shift-logits" in subject.remedies or last is None or last not in ends or len(last.output.shape) != 2:
+    last = subject.model.layers[-1]
+    if "shift-logits" in subject.remedies or last not in ends or len(last.output.shape) != 2:
         return None
-    change = Change(
-        remedy="shift-logits",
-        where=(last.name,),
-        before="a sigmoid of a value that is never negative",
-        after="a learnt factor and offset before the sigmoid",
-    )
+    words = "a sigmoid of a value that is never negative", "a learnt factor and offset before the sigmoid"
     dense = {"units": int(last.output.shape[-1]), "name": fresh_name(subject.model, "logits")}
-    return operated(subject, change, {last: lambda config: [keras.layers.Dense(**dense), config]})
+    return operated(
+        subject, (last.name,), words, {last: lambda config: [keras.layers.Dense(**dense), config]}
+    )
 
 
 def is_sigmoid(layer: Any) -> bool:

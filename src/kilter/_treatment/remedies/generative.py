@@ -9,11 +9,10 @@ import numpy as np
 from kilter._diagnosis.checks.generative import explained, kl_weight
 from kilter._diagnosis.checks.pairs import idle_label
 from kilter._models.copying import fresh_name
-from kilter._models.editing import can_be_cut
 from kilter._models.layers import loss_weights
 from kilter._models.optimizers import compiled_like
-from kilter._records import Change, Finding
-from kilter._treatment.remedies.base import operated, remedies
+from kilter._records import Finding
+from kilter._treatment.remedies.base import changed, operated, remedies
 from kilter._treatment.subject import Subject
 from kilter.nn.losses import Contrastive
 
@@ -33,20 +32,15 @@ def weigh_reconstruction(subject: Subject, finding: Finding) -> Subject | None:
     now, wanted = loss_weights(subject.model, 1)[0], max(weights) / (_NOISE * variance)
     if now >= wanted / 2:
         return None
-    change = Change(
-        remedy="weigh-reconstruction",
-        where=("loss",),
-        before=f"weight {now:.3g} for the reconstruction loss",
-        after=f"weight {wanted:.3g}, with the same KL term",
-    )
+    words = f"weight {now:.3g} for the reconstruction loss", f"weight {wanted:.3g}, with the same KL term"
     treated = compiled_like(subject.model, subject.copy(), loss_weights=[wanted])
-    return subject.changed(change, model=treated)
+    return changed(subject, ("loss",), words, model=treated)
 
 
 def separate_pairs(subject: Subject, finding: Finding) -> Subject | None:
     """Move the second of two inputs of one shape a little, so that no pair has the distance 0."""
     arrays = [np.asarray(one) for one in jax.tree.leaves(subject.x)]
-    if "separate-pairs" in subject.remedies or len(arrays) != 2 or not can_be_cut(subject.model):
+    if "separate-pairs" in subject.remedies or len(arrays) != 2:
         return None
     if arrays[0].shape[1:] != arrays[1].shape[1:]:
         return None
@@ -54,13 +48,9 @@ def separate_pairs(subject: Subject, finding: Finding) -> Subject | None:
         return None
     offset = float(f"{_MOVED * max(float(arrays[1].std()), 1e-6):.2g}")
     layer = keras.layers.Rescaling(1.0, offset=offset, name=fresh_name(subject.model, "apart"))
-    change = Change(
-        remedy="separate-pairs",
-        where=("data",),
-        before="pairs of equal rows, whose distance of 0 has no gradient",
-        after=f"{offset:g} added to the second row, by a layer in the model",
-    )
-    return operated(subject, change, {}, front=[None, layer])
+    before = "pairs of equal rows, whose distance of 0 has no gradient"
+    after = f"{offset:g} added to the second row, by a layer in the model"
+    return operated(subject, ("data",), (before, after), {}, front=[None, layer])
 
 
 def contrastive_loss(subject: Subject, finding: Finding) -> Subject | None:
@@ -70,13 +60,8 @@ def contrastive_loss(subject: Subject, finding: Finding) -> Subject | None:
     if idle is None:
         return None
     loss = Contrastive(near=1 - idle)
-    change = Change(
-        remedy="contrastive-loss",
-        where=("loss",),
-        before=f"no pair with the label {idle} is pushed apart",
-        after="pushed apart up to a distance of 1",
-    )
-    return subject.changed(change, model=compiled_like(subject.model, subject.copy(), loss=loss))
+    words = f"no pair with the label {idle} is pushed apart", "pushed apart up to a distance of 1"
+    return changed(subject, ("loss",), words, model=compiled_like(subject.model, subject.copy(), loss=loss))
 
 
 REMEDIES = remedies(weigh_reconstruction, contrastive_loss) | remedies(separate_pairs, needs_surgery=True)

@@ -9,9 +9,9 @@ import numpy as np
 from kilter._models.layers import LayerFacts
 from kilter._models.optimizers import compiled_like
 from kilter._models.variables import assign, draw
-from kilter._records import Change, Finding
+from kilter._records import Finding
 from kilter._treatment.policy import RemedyPolicy
-from kilter._treatment.remedies.base import chosen, counted, paths, remedies
+from kilter._treatment.remedies.base import changed, chosen, counted, paths, remedies
 from kilter._treatment.subject import Subject, copied_with_layers, copy_of
 from kilter.errors import KilterError
 from kilter.nn.gain import weight_moment
@@ -40,14 +40,11 @@ def reinitialize_paired(subject: Subject, finding: Finding) -> Subject | None:
         initializer = paired_initializer(one.activation)
         reinitialize(copied.twin(one.layer), initializer, subject.seed * 10_007 + number)
     names = [paired_initializer(one.activation) for one in layers]
-    change = Change(
-        remedy="reinitialize-paired",
-        where=paths(layers),
-        before=counted(_initializer_name(one.initializer) for one in layers),
-        after=counted(names),
-        recipe=(f"model.initializer={names[0]}",),
+    words = counted(_initializer_name(one.initializer) for one in layers), counted(names)
+    recipe = (f"model.initializer={names[0]}",)
+    return changed(
+        subject, paths(layers), words, model=compiled_like(subject.model, copied.model), recipe=recipe
     )
-    return subject.changed(change, model=compiled_like(subject.model, copied.model))
 
 
 def reinitialize_lsuv(subject: Subject, finding: Finding) -> Subject | None:
@@ -60,15 +57,17 @@ def reinitialize_lsuv(subject: Subject, finding: Finding) -> Subject | None:
     except KilterError:
         return None  # an output that does not vary needs another remedy first
     deviations = [one.before for one in record.layers]
-    change = Change(
-        remedy="reinitialize-lsuv",
-        where=tuple(one.layer for one in record.layers),
-        before=f"outputs with deviations from {min(deviations):.2g} to {max(deviations):.2g}",
-        after="outputs of every layer with variance 1 on training rows",
+    before = f"outputs with deviations from {min(deviations):.2g} to {max(deviations):.2g}"
+    after = "outputs of every layer with variance 1 on training rows"
+    return changed(
+        subject,
+        tuple(one.layer for one in record.layers),
+        (before, after),
+        model=compiled_like(subject.model, copied),
+        unit_variance=True,
         snippet="kilter.nn.lsuv(model, x_train)  # before compile() and fit()",
         recipe=("model.lsuv=true",),
     )
-    return subject.changed(change, model=compiled_like(subject.model, copied), unit_variance=True)
 
 
 def paired_initializer(activation: str | None) -> str:

@@ -11,11 +11,11 @@ import numpy as np
 from kilter._diagnosis.values import masked_values, unmasked
 from kilter._engine.arrays import pick
 from kilter._models.copying import fresh_name
-from kilter._models.editing import Cut, can_be_cut, open_layers
+from kilter._models.editing import Cut, open_layers
 from kilter._models.layers import LOOKUPS
-from kilter._records import Change, Finding
+from kilter._records import Finding
 from kilter._treatment.policy import RemedyPolicy
-from kilter._treatment.remedies.base import ADAPTED, operated, remedies
+from kilter._treatment.remedies.base import ADAPTED, changed, operated, remedies
 from kilter._treatment.subject import Subject
 from kilter.data.scaling import moments
 
@@ -27,8 +27,6 @@ def standardize_inputs(subject: Subject, finding: Finding) -> Subject | None:
     without a channel axis as a whole. A constant feature is divided by the deviation of all features.
     Rescaling layers at the inputs are removed. None if the inputs are standardised already.
     """
-    if not can_be_cut(subject.model):
-        return None
     arrays = [np.asarray(one) for one in jax.tree.leaves(subject.x)]
     inputs = subject.model.inputs
     if len(arrays) != len(inputs) or any(one.dtype.kind not in "fiub" for one in arrays):
@@ -55,18 +53,15 @@ def standardize_inputs(subject: Subject, finding: Finding) -> Subject | None:
     free = {id(layer) for layer in open_layers(subject.model)}
     scaled = [one.layer for one in firsts if isinstance(one.layer, keras.layers.Rescaling)]
     rescaling = [layer for layer in scaled if id(layer) in free]
-    change = Change(
-        remedy="standardize-inputs",
-        where=("data",),
-        before=f"inputs with {_described(compress(arrays, raw))}"
-        + (", rescaled in the model" if rescaling else ""),
-        after="mean 0 and variance 1, by a layer in the model",
-        snippet=ADAPTED if len(arrays) == 1 else "",
-        recipe=("data.standardize=true",),
+    before = f"inputs with {_described(compress(arrays, raw))}" + (
+        ", rescaled in the model" if rescaling else ""
     )
+    after = "mean 0 and variance 1, by a layer in the model"
+    snippet = ADAPTED if len(arrays) == 1 else ""
+    recipe = ("data.standardize=true",)
     cuts: dict[Any, Cut] = {layer: lambda config: None for layer in rescaling}
     cuts |= {one.layer: lambda config: [config, made[0]] for one in masks}
-    return operated(subject, change, cuts, front=front)
+    return operated(subject, ("data",), (before, after), cuts, front=front, snippet=snippet, recipe=recipe)
 
 
 def _normalization(subject: Subject, array: np.ndarray, firsts: list[Any], index: int) -> Any:
@@ -119,15 +114,16 @@ def clean_data(subject: Subject, finding: Finding) -> Subject | None:
         held, left_out_too = _finite_rows(*held)
     if left_out + left_out_too == 0 or 2 * left_out >= subject.rows:
         return None
-    change = Change(
-        remedy="clean-data",
-        where=("data",),
-        before=f"{left_out} training and {left_out_too} validation rows with NaN or infinity",
-        after="removed",
+    return changed(
+        subject,
+        ("data",),
+        (f"{left_out} training and {left_out_too} validation rows with NaN or infinity", "removed"),
+        x=x,
+        y=y,
+        training={"validation_data": held, "sample_weight": weights},
         snippet="rows = np.isfinite(x_train).all(axis=1)\nx_train, y_train = x_train[rows], y_train[rows]",
         recipe=("data.skip_bad=true",),
     )
-    return subject.changed(change, x=x, y=y, training={"validation_data": held, "sample_weight": weights})
 
 
 def _finite_rows(*parts: Any) -> tuple[Any, int]:

@@ -12,8 +12,8 @@ from kilter._diagnosis.loss_probe import probed
 from kilter._diagnosis.targets import target_facts
 from kilter._models.layers import OutputFacts, given_losses, like_losses, loss_weights, output_names
 from kilter._models.optimizers import compiled_like
-from kilter._records import Change, Finding
-from kilter._treatment.remedies.base import remedies
+from kilter._records import Finding
+from kilter._treatment.remedies.base import changed, remedies
 from kilter._treatment.subject import Subject
 
 
@@ -31,14 +31,12 @@ def replace_loss(subject: Subject, finding: Finding) -> Subject | None:
     replaced = [(old, new) for old, new in zip(losses, made, strict=True) if new is not old]
     if not replaced or any(new is None for _, new in replaced):
         return None
-    change = Change(
-        remedy="replace-loss",
-        where=("loss",),
-        before=", ".join(getattr(old, "__name__", None) or type(old).__name__ for old, _ in replaced),
-        after=", ".join(new if isinstance(new, str) else new.name for _, new in replaced),
+    wanted = like_losses(subject.model, made)
+    words = (
+        ", ".join(getattr(old, "__name__", None) or type(old).__name__ for old, _ in replaced),
+        (", ".join(new if isinstance(new, str) else new.name for _, new in replaced)),
     )
-    model = compiled_like(subject.model, subject.copy(), loss=like_losses(subject.model, made))
-    return subject.changed(change, model=model)
+    return changed(subject, ("loss",), words, model=compiled_like(subject.model, subject.copy(), loss=wanted))
 
 
 def _is_useless(output: OutputFacts, given: Any, *, alone: bool) -> bool:
@@ -68,14 +66,14 @@ def balance_losses(subject: Subject, finding: Finding) -> Subject | None:
         least = min(one for one in shares if one > 0)
         wanted = [weight or min(1.0, least * one) for weight, one in zip(now, wanted, strict=True)]
         after = "every output trains"
-    change = Change(
-        remedy="balance-losses",
-        where=("loss",),
-        before=f"loss weights {', '.join(f'{one:.3g}' for one in now)}",
-        after=f"loss weights {', '.join(f'{one:.3g}' for one in wanted)}: {after}",
+    words = (
+        f"loss weights {', '.join(f'{one:.3g}' for one in now)}",
+        f"loss weights {', '.join(f'{one:.3g}' for one in wanted)}: {after}",
     )
     kept = like_losses(subject.model, wanted)
-    return subject.changed(change, model=compiled_like(subject.model, subject.copy(), loss_weights=kept))
+    return changed(
+        subject, ("loss",), words, model=compiled_like(subject.model, subject.copy(), loss_weights=kept)
+    )
 
 
 def add_loss(subject: Subject, finding: Finding) -> Subject | None:
@@ -91,14 +89,13 @@ def add_loss(subject: Subject, finding: Finding) -> Subject | None:
     added = [
         f"{name}: {loss}" for name, one, loss in zip(names, outputs, made, strict=True) if one.loss is None
     ]
-    change = Change(
-        remedy="add-loss",
-        where=tuple(one.where for one in lacking),
-        before="no loss",
-        after=", ".join(added),
-    )
     losses = like_losses(subject.model, made)
-    return subject.changed(change, model=compiled_like(subject.model, subject.copy(), loss=losses))
+    return changed(
+        subject,
+        tuple(one.where for one in lacking),
+        ("no loss", ", ".join(added)),
+        model=compiled_like(subject.model, subject.copy(), loss=losses),
+    )
 
 
 def usual_loss(output: OutputFacts) -> Any:

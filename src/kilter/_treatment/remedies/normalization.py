@@ -6,13 +6,21 @@ from typing import Any
 import keras
 import numpy as np
 
-from kilter._models.editing import Cut, can_be_cut, cut
+from kilter._models.editing import Cut, cut
 from kilter._models.layers import CONVOLUTIONS, NORMALIZATIONS, LayerFacts, own_activation
 from kilter._models.optimizers import compiled_like
 from kilter._models.variables import assign
 from kilter._records import Change, Finding
 from kilter._treatment.policy import RemedyPolicy
-from kilter._treatment.remedies.base import chosen, hidden_layers, operated, paths, remedies, replaceable
+from kilter._treatment.remedies.base import (
+    changed,
+    chosen,
+    hidden_layers,
+    operated,
+    paths,
+    remedies,
+    replaceable,
+)
 from kilter._treatment.subject import Subject
 
 _POLICY = RemedyPolicy()
@@ -24,7 +32,7 @@ def insert_batch_norm(subject: Subject, finding: Finding) -> Subject | None:
     Shared layers stay. None if batches are too small.
     """
     small = subject.training.batch_size < subject.policy.remedies.least_norm_batch
-    if small or not can_be_cut(subject.model):
+    if small:
         return None
     shared = {id(one.layer) for one in subject.facts[0] if one.repeated}
     layers = [
@@ -37,14 +45,10 @@ def insert_batch_norm(subject: Subject, finding: Finding) -> Subject | None:
     layers = replaceable(subject, layers)
     momentum = fitting_momentum(subject.steps_per_epoch, subject.policy.remedies)
     cuts: dict[Any, Cut] = {one.layer: _normalized(one, momentum) for one in layers}
-    change = Change(
-        remedy="insert-batch-norm",
-        where=paths(layers),
-        before="no normalisation between layers",
-        after=f"batch normalisation before each activation (momentum {momentum:g})",
-        recipe=("model.batch_norm=before", f"model.batch_norm_momentum={momentum:g}"),
-    )
-    treated = operated(subject, change, cuts)
+    before = "no normalisation between layers"
+    after = f"batch normalisation before each activation (momentum {momentum:g})"
+    recipe = ("model.batch_norm=before", f"model.batch_norm_momentum={momentum:g}")
+    treated = operated(subject, paths(layers), (before, after), cuts, recipe=recipe)
     return replace(treated, changes=(*subject.changes, in_whole_batches(subject, treated.changes[-1])))
 
 
@@ -114,20 +118,15 @@ def remove_redundant_bias(subject: Subject, finding: Finding) -> Subject | None:
         for after in [calls[one.consumers[0]]]
         if type(after.layer) is keras.layers.BatchNormalization
     }
-    if not can_be_cut(subject.model) or not pairs:
+    if not pairs:
         return None
     pairs = {one: pairs[one] for one in replaceable(subject, pairs)}
-    change = Change(
-        remedy="remove-redundant-bias",
-        where=paths(pairs),
-        before="a bias that the batch normalisation subtracts again",
-        after="no bias",
-    )
+    words = "a bias that the batch normalisation subtracts again", "no bias"
     copied = cut(subject.model, {one.layer: lambda config: {**config, "use_bias": False} for one in pairs})
     for one, after in pairs.items():
         mean, layer = copied.twin(after.layer).moving_mean, one.layer
         assign([(mean, np.asarray(mean) - np.asarray(layer.bias))])  # type: ignore[attr-defined]
-    return subject.changed(change, model=compiled_like(subject.model, copied.model))
+    return changed(subject, paths(pairs), words, model=compiled_like(subject.model, copied.model))
 
 
 def repair_batch_norm(subject: Subject, finding: Finding) -> Subject | None:
@@ -136,18 +135,19 @@ def repair_batch_norm(subject: Subject, finding: Finding) -> Subject | None:
     norms = [one for one in subject.layers if type(one.layer) is keras.layers.BatchNormalization]
     wanted = {one: _right(subject, one, momentum) for one in chosen(finding, norms)}
     wrong = {one: config for one, config in wanted.items() if config}
-    if not can_be_cut(subject.model) or not wrong:
+    if not wrong:
         return None
     wrong = {one: wrong[one] for one in replaceable(subject, wrong)}
     first, config = next(iter(wrong.items()))
-    change = Change(
-        remedy="repair-batch-norm",
-        where=paths(wrong),
-        before=", ".join(f"{key} {getattr(first.layer, key)}" for key in config),
-        after=", ".join(f"{key} {value}" for key, value in config.items()),
+    before = ", ".join(f"{key} {getattr(first.layer, key)}" for key in config)
+    after = ", ".join(f"{key} {value}" for key, value in config.items())
+    return operated(
+        subject,
+        paths(wrong),
+        (before, after),
+        {one.layer: _updated(changes) for one, changes in wrong.items()},
         recipe=(f"model.batch_norm_momentum={momentum:g}",) if "momentum" in config else (),
     )
-    return operated(subject, change, {one.layer: _updated(changes) for one, changes in wrong.items()})
 
 
 def _updated(changes: dict[str, Any]) -> Cut:
@@ -174,7 +174,7 @@ def reorder_dropout(subject: Subject, finding: Finding) -> Subject | None:
     drops = [one for one in subject.layers if isinstance(one.layer, keras.layers.Dropout)]
     early = [one for one in chosen(finding, drops) if _reaches_norm(calls, one)]
     outputs = [one for one in subject.layers if one.is_weighted and one.is_output]
-    if not can_be_cut(subject.model) or not early or len(outputs) != 1:
+    if not early or len(outputs) != 1:
         return None
     early, (last,) = replaceable(subject, early), outputs
     replaceable(subject, [last], every=True)
@@ -188,13 +188,8 @@ def reorder_dropout(subject: Subject, finding: Finding) -> Subject | None:
             keras.layers.Dropout(rate, seed=subject.seed, name=f"{config['name']}_dropout"),
             config,
         ]
-    change = Change(
-        remedy="reorder-dropout",
-        where=paths(early),
-        before="dropout before batch normalisation",
-        after="dropout once, before the last layer",
-    )
-    return operated(subject, change, cuts)
+    words = "dropout before batch normalisation", "dropout once, before the last layer"
+    return operated(subject, paths(early), words, cuts)
 
 
 def _reaches_norm(calls: tuple[LayerFacts, ...], one: LayerFacts) -> bool:

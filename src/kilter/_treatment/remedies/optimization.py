@@ -7,10 +7,10 @@ from typing import Any, Final
 import keras
 
 from kilter._diagnosis.checks.optimizer import usual_rates
-from kilter._models.optimizers import compiled_like, fresh_optimizer
+from kilter._models.optimizers import CLIPS, compiled_like, fresh_optimizer
 from kilter._models.variables import pull
-from kilter._records import Change, Finding
-from kilter._treatment.remedies.base import remedies
+from kilter._records import Finding
+from kilter._treatment.remedies.base import changed, optimized, remedies
 from kilter._treatment.subject import Subject, copy_of
 from kilter._tuning.clip_threshold import clip_threshold
 from kilter._tuning.find_lr import FoundRate, find_lr, find_lr_by_steps
@@ -18,7 +18,8 @@ from kilter.errors import KilterError
 from kilter.recipe.optimizer import DEFAULT_RATES
 
 _AS_GOOD: Final = ("nadam", "adam", "adamw")
-_CLIPPING: Final = ("clipnorm", "clipvalue", "global_clipnorm")
+# A new rate replaces any schedule.
+_CONSTANT: Final[dict[str, Any]] = {"training": {"schedule": None}, "cycle": None}
 
 
 def find_learning_rate(subject: Subject, finding: Finding) -> Subject | None:
@@ -44,14 +45,10 @@ def find_learning_rate(subject: Subject, finding: Finding) -> Subject | None:
     near = subject.policy.remedies.near_rate
     if fixed and now is not None and rate / near <= now <= rate * near:
         return None
-    change = Change(
-        remedy="find-learning-rate",
-        where=("optimizer",),
-        before="unknown" if now is None else f"learning rate {now:.3g}",
-        after=f"learning rate {rate:g}, {origin}",
-        recipe=(f"optimizer.learning_rate={rate:g}",),
-    )
-    return _with_optimizer(subject, change, fresh_optimizer(subject.model, learning_rate=rate))
+    words = ("unknown" if now is None else f"learning rate {now:.3g}"), f"learning rate {rate:g}, {origin}"
+    recipe = (f"optimizer.learning_rate={rate:g}",)
+    optimizer = fresh_optimizer(subject.model, learning_rate=rate)
+    return optimized(subject, words, optimizer, recipe=recipe, **_CONSTANT)
 
 
 def _found_rate(subject: Subject) -> float | None:
@@ -84,7 +81,7 @@ def clip_gradients(subject: Subject, finding: Finding) -> Subject | None:
     1.0 if no healthy stretch can be measured. None if gradients are clipped already.
     """
     optimizer: Any = subject.optimizer.optimizer
-    if any(getattr(optimizer, name, None) is not None for name in _CLIPPING):
+    if any(getattr(optimizer, name, None) is not None for name in CLIPS):
         return None
     try:
         found = clip_threshold(
@@ -99,16 +96,9 @@ def clip_gradients(subject: Subject, finding: Finding) -> Subject | None:
     except KilterError:
         threshold, origin = subject.policy.remedies.clip_norm, "no steps with finite norms could be measured"
     threshold = float(f"{threshold:.2g}")
-    change = Change(
-        remedy="clip-gradients",
-        where=("optimizer",),
-        before="no gradient clipping",
-        after=f"global gradient norm at most {threshold:g} ({origin})",
-        recipe=(f"optimizer.global_clipnorm={threshold:g}",),
-    )
-    return _with_optimizer(
-        subject, change, fresh_optimizer(subject.model, global_clipnorm=threshold), scheduled=True
-    )
+    words = "no gradient clipping", f"global gradient norm at most {threshold:g} ({origin})"
+    optimizer = fresh_optimizer(subject.model, global_clipnorm=threshold)
+    return optimized(subject, words, optimizer, recipe=(f"optimizer.global_clipnorm={threshold:g}",))
 
 
 def change_optimizer(subject: Subject, finding: Finding) -> Subject | None:
@@ -118,15 +108,11 @@ def change_optimizer(subject: Subject, finding: Finding) -> Subject | None:
         return None
     rate = DEFAULT_RATES["nadam"]
     now = "" if facts.learning_rate is None else f", learning rate {facts.learning_rate:.3g}"
-    change = Change(
-        remedy="change-optimizer",
-        where=("optimizer",),
-        before=facts.name + now,
-        after=f"nadam, learning rate {rate:g}",
-        recipe=("optimizer.name=nadam", f"optimizer.learning_rate={rate:g}", "optimizer.momentum=none"),
-    )
-    kept: dict[str, Any] = {name: getattr(facts.optimizer, name, None) for name in _CLIPPING}
-    return _with_optimizer(subject, change, keras.optimizers.Nadam(learning_rate=rate, **kept))
+    words = facts.name + now, f"nadam, learning rate {rate:g}"
+    recipe = ("optimizer.name=nadam", f"optimizer.learning_rate={rate:g}", "optimizer.momentum=none")
+    kept: dict[str, Any] = {name: getattr(facts.optimizer, name, None) for name in CLIPS}
+    optimizer = keras.optimizers.Nadam(learning_rate=rate, **kept)
+    return optimized(subject, words, optimizer, recipe=recipe, **_CONSTANT)
 
 
 def one_cycle(subject: Subject, finding: Finding) -> Subject | None:
@@ -135,23 +121,10 @@ def one_cycle(subject: Subject, finding: Finding) -> Subject | None:
     scheduled = subject.optimizer.scheduled or subject.training.schedule is not None
     if scheduled or subject.cycle is not None or peak is None:
         return None
-    change = Change(
-        remedy="one-cycle",
-        where=("optimizer",),
-        before=f"learning rate {peak:.3g} throughout",
-        after=f"rising to {peak:.3g} and down again over all epochs (1cycle)",
-        recipe=("schedule.name=one_cycle", f"optimizer.learning_rate={peak:g}"),
-    )
-    return subject.changed(change, cycle=peak)
-
-
-def _with_optimizer(
-    subject: Subject, change: Change, optimizer: keras.optimizers.Optimizer, *, scheduled: bool = False
-) -> Subject:
-    """The subject with another optimiser; ``scheduled``: its learning rate follows the schedule as before."""
-    model = compiled_like(subject.model, copy_of(subject.model), optimizer=optimizer)
-    fields: dict[str, Any] = {} if scheduled else {"training": {"schedule": None}, "cycle": None}
-    return subject.changed(change, model=model, **fields)
+    before = f"learning rate {peak:.3g} throughout"
+    after = f"rising to {peak:.3g} and down again over all epochs (1cycle)"
+    recipe = ("schedule.name=one_cycle", f"optimizer.learning_rate={peak:g}")
+    return changed(subject, ("optimizer",), (before, after), cycle=peak, recipe=recipe)
 
 
 REMEDIES = remedies(find_learning_rate, clip_gradients, change_optimizer, one_cycle)

@@ -1,6 +1,6 @@
 """Remedies for outputs that do not fit their targets: activation, units, loss, metrics and scale."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import keras
@@ -10,11 +10,11 @@ from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, LOGARITHMIC, SP
 from kilter._diagnosis.targets import TargetFacts, target_facts
 from kilter._models.copying import fresh_name
 from kilter._models.editing import Cut, can_be_cut, cut
-from kilter._models.layers import LayerFacts, OutputFacts, own_activation
+from kilter._models.layers import LayerFacts, OutputFacts, following, own_activation
 from kilter._models.optimizers import compiled_like
-from kilter._records import Change, Finding
+from kilter._records import Finding
 from kilter._treatment.policy import RemedyPolicy
-from kilter._treatment.remedies.base import remedies, replaceable
+from kilter._treatment.remedies.base import changed, operated, remedies, replaceable, scaled_back
 from kilter._treatment.remedies.initialization import paired_initializer, reinitialize
 from kilter._treatment.subject import Subject
 from kilter.data.scaling import moments
@@ -140,20 +140,17 @@ def repair_output(subject: Subject, finding: Finding) -> Subject | None:
     metrics = given["metrics"] if same else _metrics(given["metrics"], wanted)
     model = subject.copy() if model is None else model
     model = compiled_like(subject.model, model, loss=loss, metrics=metrics)
-    return subject.changed(_change(output, wanted, keeps_loss), model=model)
+    return changed(subject, (output.where, "loss"), _words(output, wanted, keeps_loss), model=model)
 
 
-def _change(output: OutputFacts, wanted: Wanted, keeps_loss: bool) -> Change:
+def _words(output: OutputFacts, wanted: Wanted, keeps_loss: bool) -> tuple[str, str]:
+    """The output before and after."""
     name = output.loss.name if output.loss else None
     logits = " from logits" if output.loss and output.loss.from_logits else ""
     activation = output.activation or "a custom activation"
     after = name if keeps_loss else wanted.loss
-    return Change(
-        remedy="repair-output",
-        where=(output.where, "loss"),
-        before=f"{output.units} × {activation}, {name or 'a custom loss'}{logits}",
-        after=f"{wanted.units} × {wanted.activation}, {after}",
-    )
+    before = f"{output.units} × {activation}, {name or 'a custom loss'}{logits}"
+    return before, f"{wanted.units} × {wanted.activation}, {after}"
 
 
 def _with_head(subject: Subject, output: OutputFacts, wanted: Wanted) -> keras.Model | None:
@@ -191,12 +188,8 @@ def _ending(layer: Any, activation: str) -> Cut:
 
 def _tail_of(subject: Subject, head: LayerFacts) -> list[LayerFacts] | None:
     """The layers after the last one with weights; None if they are not a plain sequence."""
-    calls, at = subject.facts[0], head
-    tail: list[LayerFacts] = []
-    while len(at.consumers) == 1:
-        at = calls[at.consumers[0]]
-        tail.append(at)
-    return None if at.consumers else tail
+    tail = list(following(subject.facts[0], head))
+    return None if [head, *tail][-1].consumers else tail
 
 
 def _metrics(given: Any, wanted: Wanted) -> Any:
@@ -215,7 +208,7 @@ def rescale_outputs(subject: Subject, finding: Finding) -> Subject | None:
     with an activation, and if no target is finite.
     """
     outputs = subject.facts[1]
-    if len(outputs) != 1 or not can_be_cut(subject.model) or outputs[0].activation != "linear":
+    if len(outputs) != 1 or outputs[0].activation != "linear":
         return None
     (output,) = outputs
     head = next((one for one in subject.layers if one.path == output.where), None)
@@ -225,29 +218,15 @@ def rescale_outputs(subject: Subject, finding: Finding) -> Subject | None:
         return None
     if any(isinstance(one.layer, keras.layers.Normalization) for one in tail):
         return None  # scaled already
-    mean, variance = found[:2]
-    axis: Any = found[2]  # Keras says int and takes None
+    mean, variance, axis = found
     last = replaceable(subject, tail[-1:] or [head])[0].layer
     name = fresh_name(subject.model, "target_scale")
-    copied = cut(
-        subject.model,
-        {
-            last: lambda config: [
-                config,
-                keras.layers.Normalization(axis=axis, mean=mean, variance=variance, invert=True, name=name),
-            ]
-        },
-    )
+    cuts = {last: scaled_back(mean, variance, name, axis)}
     whole = float(np.mean(variance))
     weight = 1 / whole if output.loss.name == "mean_squared_error" else 1 / whole**0.5
-    change = Change(
-        remedy="rescale-outputs",
-        where=(output.where, "targets"),
-        before=f"targets with mean {np.mean(mean):.3g}, deviation {whole**0.5:.3g}",
-        after="outputs scaled to the targets' mean and deviation by a layer in the model",
-    )
-    model = compiled_like(subject.model, copied.model, loss_weights=[weight])
-    return subject.changed(change, model=model)
+    before = f"targets with mean {np.mean(mean):.3g}, deviation {whole**0.5:.3g}"
+    after = "outputs scaled to the targets' mean and deviation by a layer in the model"
+    return operated(subject, (output.where, "targets"), (before, after), cuts, loss_weights=[weight])
 
 
 def _statistics(output: OutputFacts) -> tuple[np.ndarray, np.ndarray, int | None] | None:
@@ -265,4 +244,6 @@ def _statistics(output: OutputFacts) -> tuple[np.ndarray, np.ndarray, int | None
     return np.asarray(found.mean), variance, axis
 
 
-REMEDIES = remedies(repair_output, rescale_outputs, needs_surgery=True)
+# The loss is repaired in other models than graphs too.
+_REPAIR: Final = replace(remedies(repair_output)["repair-output"], needs_surgery=True)
+REMEDIES = {"repair-output": _REPAIR, **remedies(rescale_outputs, needs_surgery=True)}

@@ -12,13 +12,21 @@ from kilter._diagnosis.checks.alignment import AS_THEY_ARE, Misplaced, misplaced
 from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, SPARSE
 from kilter._diagnosis.targets import target_facts
 from kilter._diagnosis.thresholds import Thresholds
-from kilter._models.editing import Cut, can_be_cut
+from kilter._models.editing import Cut
 from kilter._models.layers import OutputFacts
 from kilter._models.optimizers import compiled_like
 from kilter._models.reading import paired_targets
 from kilter._models.variables import assign
-from kilter._records import Change, Finding
-from kilter._treatment.remedies.base import chosen, operated, paths, remedies, replaceable
+from kilter._records import Finding
+from kilter._treatment.remedies.base import (
+    changed,
+    chosen,
+    operated,
+    paths,
+    remedies,
+    replaceable,
+    with_targets,
+)
 from kilter._treatment.subject import Subject, copied_with_layers
 from kilter.nn.losses import SparseCategoricalFocalCrossentropy, SparseDice
 
@@ -48,7 +56,7 @@ def focal_loss(subject: Subject, finding: Finding) -> Subject | None:
         made = SparseCategoricalFocalCrossentropy([round(1 - one, 2) for one in _shares(subject)])
     else:
         return None
-    return _with_loss(subject, "focal-loss", made, loss, "focal cross-entropy")
+    return _with_loss(subject, made, loss, "focal cross-entropy")
 
 
 def dice_loss(subject: Subject, finding: Finding) -> Subject | None:
@@ -62,7 +70,7 @@ def dice_loss(subject: Subject, finding: Finding) -> Subject | None:
         made = keras.losses.Dice()
     else:
         return None
-    return _with_loss(subject, "dice-loss", made, loss, "1 - Dice")
+    return _with_loss(subject, made, loss, "1 - Dice")
 
 
 def _loss_of(subject: Subject) -> str | None:
@@ -83,30 +91,19 @@ def _shares(subject: Subject) -> list[float]:
     return [float(np.clip(targets.mean() if targets.size else 0.5, 0.05, 0.75))]
 
 
-def _with_loss(subject: Subject, code: str, loss: Any, before: str, after: str) -> Subject:
-    change = Change(
-        remedy=code,
-        where=("loss",),
-        before=before,
-        after=after,
-    )
-    return subject.changed(change, model=compiled_like(subject.model, subject.copy(), loss=loss))
+def _with_loss(subject: Subject, loss: Any, before: str, after: str) -> Subject:
+    words = before, after
+    return changed(subject, ("loss",), words, model=compiled_like(subject.model, subject.copy(), loss=loss))
 
 
 def group_normalization(subject: Subject, finding: Finding) -> Subject | None:
     """Group normalisation in place of batch normalisation: it looks at each row by itself."""
     norms = [one for one in subject.layers if isinstance(one.layer, keras.layers.BatchNormalization)]
-    if not norms or not can_be_cut(subject.model):
+    if not norms:
         return None
     layers = replaceable(subject, chosen(finding, norms))
     cuts: dict[Any, Cut] = {one.layer: _grouped(one.shape[-1]) for one in layers}
-    change = Change(
-        remedy="group-normalization",
-        where=paths(layers),
-        before="batch normalisation",
-        after="group normalisation",
-    )
-    return operated(subject, change, cuts)
+    return operated(subject, paths(layers), ("batch normalisation", "group normalisation"), cuts)
 
 
 def _grouped(channels: int) -> Cut:
@@ -132,13 +129,12 @@ def output_bias_prior(subject: Subject, finding: Finding) -> Subject | None:
     for layer, wanted in biases.items():
         assign([(copied.twin(layer).bias, wanted)])
     shown = ", ".join(f"{one:.3g}" for one in next(iter(biases.values()))[:4])
-    change = Change(
-        remedy="output-bias-prior",
-        where=tuple(layer.name for layer in biases),
-        before="an output bias of 0",
-        after=f"an output bias of {shown}: the answer that fits the shares of the classes",
+    return changed(
+        subject,
+        tuple(layer.name for layer in biases),
+        ("an output bias of 0", f"an output bias of {shown}: the answer that fits the shares of the classes"),
+        model=compiled_like(subject.model, copied.model),
     )
-    return subject.changed(change, model=compiled_like(subject.model, copied.model))
 
 
 def prior_of(output: OutputFacts, units: int) -> np.ndarray | None:
@@ -170,21 +166,14 @@ def realign_masks(subject: Subject, finding: Finding) -> Subject | None:
     found = misplaced(outputs[0], np.asarray(x), least)
     if found is None:
         return None
-    held = subject.training.validation_data
+    held, alike = subject.training.validation_data, False
     if held is not None:
         targets = paired_targets(subject.model, held[1])
         images = np.asarray(jax.tree.leaves(held[0])[0])
         again = misplaced(replace(outputs[0], targets=targets[0]), images, least)
-        if again is not None and again.turn == found.turn:
-            held = (held[0], _corrected(found, held[1]), *held[2:])
-    change = Change(
-        remedy="realign-masks",
-        where=("targets",),
-        before="masks as they are",
-        after=f"masks {found.words}",
-        snippet="\n".join(_said(found)),
-    )
-    return subject.changed(change, y=_corrected(found, subject.y), training={"validation_data": held})
+        alike = again is not None and again.turn == found.turn
+    words = "masks as they are", f"masks {found.words}"
+    return with_targets(subject, words, found.corrected, "\n".join(_said(found)), validated=alike)
 
 
 def _said(found: Misplaced) -> Iterator[str]:
@@ -194,10 +183,6 @@ def _said(found: Misplaced) -> Iterator[str]:
         yield f"y_train = np.roll(y_train, {found.shift}, axis=(1, 2))  # then set what wrapped around to 0"
 
 
-def _corrected(found: Misplaced, y: Any) -> Any:
-    return jax.tree.map(lambda one: found.corrected(np.asarray(one)), y)
-
-
 def swap_pair_labels(subject: Subject, finding: Finding) -> Subject | None:
     """1 for 0 and 0 for 1 in the labels of pairs, so that the loss pushes apart what does not match."""
     outputs = subject.facts[1]
@@ -205,21 +190,9 @@ def swap_pair_labels(subject: Subject, finding: Finding) -> Subject | None:
         return None
     if len(outputs) != 1 or outputs[0].targets is None or set(np.unique(outputs[0].targets)) != {0, 1}:
         return None
-
-    def swapped(y: Any) -> Any:
-        return jax.tree.map(lambda one: 1 - np.asarray(one), y)
-
-    held = subject.training.validation_data
-    if held is not None:
-        held = (held[0], swapped(held[1]), *held[2:])
-    change = Change(
-        remedy="swap-pair-labels",
-        where=("targets",),
-        before="labels that mean the opposite of what the loss expects",
-        after="labels swapped",
-        snippet="y_train = 1 - y_train  # or swap the terms of the loss",
-    )
-    return subject.changed(change, y=swapped(subject.y), training={"validation_data": held})
+    words = "labels that mean the opposite of what the loss expects", "labels swapped"
+    snippet = "y_train = 1 - y_train  # or swap the terms of the loss"
+    return with_targets(subject, words, lambda one: 1 - one, snippet)
 
 
 REMEDIES = remedies(group_normalization, needs_surgery=True) | remedies(

@@ -11,8 +11,9 @@ import numpy as np
 from kilter._diagnosis.easing import Easing
 from kilter._models.editing import Cut, can_be_cut, configuration, open_layers
 from kilter._models.layers import AUGMENTATIONS, CONVOLUTIONS, DROPOUTS, LayerFacts
-from kilter._records import Change, Finding
+from kilter._records import Finding
 from kilter._treatment.remedies.base import (
+    changed,
     chosen,
     counted,
     differences,
@@ -32,7 +33,7 @@ def add_dropout(subject: Subject, finding: Finding) -> Subject | None:
     None if there is dropout already, and for a network without hidden dense layers.
     """
     policy = subject.policy.remedies
-    if any(isinstance(one.layer, DROPOUTS) for one in subject.layers) or not can_be_cut(subject.model):
+    if any(isinstance(one.layer, DROPOUTS) for one in subject.layers):
         return None
     layers = [one for one in hidden_layers(subject) if isinstance(one.layer, keras.layers.Dense)]
     if not layers:
@@ -47,15 +48,13 @@ def add_dropout(subject: Subject, finding: Finding) -> Subject | None:
             cuts[one.layer] = _followed_by(keras.layers.AlphaDropout, policy.alpha_dropout, seed)
         else:
             cuts[one.layer] = _followed_by(keras.layers.Dropout, policy.dropout, seed)
-    change = Change(
-        remedy="add-dropout",
-        where=paths(layers),
-        before="no dropout",
-        after=f"dropout of {policy.dropout:g} after each hidden dense layer "
-        f"(after selu {policy.alpha_dropout:g}, alpha)",
-        recipe=(f"model.dropout={policy.dropout:g}",),
+    before = "no dropout"
+    after = (
+        f"dropout of {policy.dropout:g} after each hidden dense layer "
+        f"(after selu {policy.alpha_dropout:g}, alpha)"
     )
-    return operated(subject, change, cuts)
+    recipe = (f"model.dropout={policy.dropout:g}",)
+    return operated(subject, paths(layers), (before, after), cuts, recipe=recipe)
 
 
 def _followed_by(kind: Any, rate: float, seed: int) -> Cut:
@@ -65,16 +64,10 @@ def _followed_by(kind: Any, rate: float, seed: int) -> Cut:
 def add_l2(subject: Subject, finding: Finding) -> Subject | None:
     """A penalty of 1e-4 · Σ weight² on the kernels of hidden layers that have none."""
     factor = subject.policy.remedies.l2
-    return _on_kernels(
-        subject,
-        finding,
-        key="kernel_regularizer",
-        make=lambda one: keras.regularizers.L2(factor),
-        remedy="add-l2",
-        before="no penalty on weights",
-        after=f"{factor:g} times the sum of squared weights is added to the loss",
-        recipe=(f"regularize.l2={factor:g}",),
-    )
+    words = "no penalty on weights", f"{factor:g} times the sum of squared weights is added to the loss"
+    recipe = f"regularize.l2={factor:g}"
+    penalty = keras.regularizers.L2(factor)
+    return _on_kernels(subject, finding, "kernel_regularizer", lambda _: penalty, words, recipe)
 
 
 def add_max_norm(subject: Subject, finding: Finding) -> Subject | None:
@@ -86,14 +79,18 @@ def add_max_norm(subject: Subject, finding: Finding) -> Subject | None:
         axes: Any = list(range(one.kernel.ndim - 1))  # all but the units; Keras says int and takes lists
         return keras.constraints.MaxNorm(max_value=norm, axis=axes)  # pyright: ignore[reportArgumentType]
 
-    after = f"each unit's incoming weights have a norm of at most {norm:g}"
-    words = {"remedy": "add-max-norm", "before": "no constraint on weights", "after": after}
-    recipe = (f"regularize.max_norm={norm:g}",)
-    return _on_kernels(subject, finding, "kernel_constraint", limit, **words, recipe=recipe)
+    words = "no constraint on weights", f"each unit's incoming weights have a norm of at most {norm:g}"
+    recipe = f"regularize.max_norm={norm:g}"
+    return _on_kernels(subject, finding, "kernel_constraint", limit, words, recipe)
 
 
 def _on_kernels(
-    subject: Subject, finding: Finding, key: str, make: Callable[[LayerFacts], Any], **words: Any
+    subject: Subject,
+    finding: Finding,
+    key: str,
+    make: Callable[[LayerFacts], Any],
+    words: tuple[str, str],
+    recipe: str,
 ) -> Subject | None:
     """``make(layer)`` as ``key`` of each hidden layer with a kernel and without ``key``; SELU allows none."""
     layers = [
@@ -101,11 +98,11 @@ def _on_kernels(
         for one in chosen(finding, hidden_layers(subject))
         if one.kernel is not None and getattr(one.layer, key, 0) is None and one.activation != "selu"
     ]
-    if not layers or not can_be_cut(subject.model):
+    if not layers:
         return None
     layers = replaceable(subject, layers)
     cuts = {one.layer: _with(key, keras.saving.serialize_keras_object(make(one))) for one in layers}
-    return operated(subject, Change(where=paths(layers), **words), cuts)
+    return operated(subject, paths(layers), words, cuts, recipe=(recipe,))
 
 
 def _with(key: str, value: Any) -> Cut:
@@ -121,21 +118,18 @@ def ease_regularization(subject: Subject, finding: Finding) -> Subject | None:
     policy = subject.policy.remedies
     heavy = 0.0 if finding.code == "penalty-outweighs-loss" else policy.most_penalty
     easing = Easing(policy.dropout, policy.l2, policy.most_dropout, heavy)
-    if not can_be_cut(subject.model):
-        return None
     found = {layer: configuration(layer) for layer in open_layers(subject.model)}
     strong = {layer: one for layer, one in found.items() if one is not None and easing.eased(one) != one}
     if not strong:
         return None
     known = {id(one.layer): one.path for one in subject.layers}
     before, after = zip(*(differences(one, easing.eased(one)) for one in strong.values()), strict=True)
-    change = Change(
-        remedy="ease-regularization",
-        where=tuple(known.get(id(layer)) or str(layer.path) for layer in strong),
-        before=counted(itertools.chain(*before)),
-        after=counted(itertools.chain(*after)),
+    return operated(
+        subject,
+        tuple(known.get(id(layer)) or str(layer.path) for layer in strong),
+        (counted(itertools.chain(*before)), counted(itertools.chain(*after))),
+        dict.fromkeys(strong, easing.eased),
     )
-    return operated(subject, change, dict.fromkeys(strong, easing.eased))
 
 
 def augment(subject: Subject, finding: Finding) -> Subject | None:
@@ -148,15 +142,16 @@ def augment(subject: Subject, finding: Finding) -> Subject | None:
         return None
     colour = channels == 3
     transforms = (Flip("horizontal"), Shift(policy.shift)) if colour else (Shift(policy.shift),)
-    change = Change(
-        remedy="augment",
-        where=("data",),
-        before="no augmentation",
-        after=("mirrored and " if colour else "") + f"shifted by up to {policy.shift:.0%} in training",
+    before = "no augmentation"
+    after = ("mirrored and " if colour else "") + f"shifted by up to {policy.shift:.0%} in training"
+    return changed(
+        subject,
+        ("data",),
+        (before, after),
+        training={"augment": Augmentation(transforms)},
         snippet=f"keras.layers.RandomTranslation({policy.shift:g}, {policy.shift:g})  # first in the model",
         recipe=(*(("augment.flip=horizontal",) if colour else ()), f"augment.shift={policy.shift:g}"),
     )
-    return subject.changed(change, training={"augment": Augmentation(transforms)})
 
 
 def drop_augmentation(subject: Subject, finding: Finding) -> Subject | None:
@@ -167,16 +162,12 @@ def drop_augmentation(subject: Subject, finding: Finding) -> Subject | None:
         return None
     layers = replaceable(subject, chosen(finding, named)) if named else ()
     before = [type(one.layer).__name__ for one in layers] or [str(given)]
-    change = Change(
-        remedy="drop-augmentation",
-        where=paths(layers) or ("data",),
-        before=", ".join(before),
-        after="no such augmentation",
-        snippet=f"# leave out {', '.join(before)}",
-    )
+    words, snippet = (", ".join(before), "no such augmentation"), f"# leave out {', '.join(before)}"
     if not layers:
-        return subject.changed(change, training={"augment": None})
-    return operated(subject, change, {one.layer: lambda _: None for one in layers})
+        return changed(subject, ("data",), words, training={"augment": None}, snippet=snippet)
+    return operated(
+        subject, paths(layers), words, {one.layer: lambda _: None for one in layers}, snippet=snippet
+    )
 
 
 REMEDIES = remedies(ease_regularization, add_dropout, add_l2, add_max_norm, needs_surgery=True) | remedies(

@@ -11,18 +11,25 @@ from kilter._diagnosis.checks.output import BINARY, SQUARES
 from kilter._diagnosis.targets import target_facts
 from kilter._diagnosis.values import sentinels, without_sentinels
 from kilter._models.copying import fresh_name
-from kilter._models.editing import Cut, can_be_cut, cut, open_layers
+from kilter._models.editing import Cut, open_layers
 from kilter._models.layers import (
     LOOKUPS,
     SCALINGS,
     LayerFacts,
     OutputFacts,
+    following,
     like_losses,
     loss_weights,
 )
-from kilter._models.optimizers import compiled_like
-from kilter._records import Change, Finding
-from kilter._treatment.remedies.base import operated, rebuilt, remedies, replaceable
+from kilter._records import Finding
+from kilter._treatment.remedies.base import (
+    operated,
+    rebuilt,
+    remedies,
+    replaceable,
+    scaled_back,
+    with_targets,
+)
 from kilter._treatment.remedies.inputs import statistics
 from kilter._treatment.subject import Subject
 
@@ -36,8 +43,6 @@ def clip_sentinels(subject: Subject, finding: Finding) -> Subject | None:
     A sentinel becomes 0, the mean of the other values. With ``policy.remedies.mark_missing`` it differs from
     them by a tenth of their range instead.
     """
-    if not can_be_cut(subject.model):
-        return None
     arrays = [np.asarray(one) for one in jax.tree.leaves(subject.x)]
     if len(arrays) != len(subject.model.inputs):
         return None
@@ -51,13 +56,8 @@ def clip_sentinels(subject: Subject, finding: Finding) -> Subject | None:
     count = sum(map(len, found))
     marked = subject.policy.remedies.mark_missing
     meant = "clipped just outside of the other values" if marked else "taken as the mean of the other values"
-    change = Change(
-        remedy="clip-sentinels",
-        where=("data",),
-        before=f'{count} columns with values that mean "missing"',
-        after=f"these {meant}; columns standardised",
-    )
-    return operated(subject, change, {}, front=front)
+    words = f'{count} columns with values that mean "missing"', f"these {meant}; columns standardised"
+    return operated(subject, ("data",), words, {}, front=front)
 
 
 def _clipping(subject: Subject, array: np.ndarray, index: int, columns: Mapping[int, float]) -> keras.Model:
@@ -101,8 +101,6 @@ def _has(subject: Subject, name: str) -> bool:
 
 def refit_scaling(subject: Subject, finding: Finding) -> Subject | None:
     """Scaling layers at the inputs give way to one that fits the training rows."""
-    if not can_be_cut(subject.model):
-        return None
     chain = input_scalings(subject)
     arrays = [np.asarray(one) for one in jax.tree.leaves(subject.x)]
     if not chain or len(arrays) != len(subject.model.inputs) or _fits(subject, arrays):
@@ -112,15 +110,15 @@ def refit_scaling(subject: Subject, finding: Finding) -> Subject | None:
         replaceable(subject, chain, every=True)
     scaled = {place for one in chain for place in one.enters}
     front = [_normalization(subject, array, i) if i in scaled else None for i, array in enumerate(arrays)]
-    change = Change(
-        remedy="refit-scaling",
-        where=tuple(dict.fromkeys(one.path for one in chain)),
-        before=", then ".join(one.path for one in chain),
-        after="one layer that gives the training rows mean 0 and variance 1",
-        snippet="normalization = keras.layers.Normalization()\nnormalization.adapt(x_train)",
+    words = (
+        ", then ".join(one.path for one in chain),
+        "one layer that gives the training rows mean 0 and variance 1",
     )
+    snippet = "normalization = keras.layers.Normalization()\nnormalization.adapt(x_train)"
     cuts: dict[Any, Cut] = {one.layer: lambda config: None for one in chain}
-    return operated(subject, change, cuts, front=front)
+    return operated(
+        subject, tuple(dict.fromkeys(one.path for one in chain)), words, cuts, front=front, snippet=snippet
+    )
 
 
 def input_scalings(subject: Subject) -> list[LayerFacts]:
@@ -157,7 +155,7 @@ def move_channels(subject: Subject, finding: Finding) -> Subject | None:
 
     The layers are rebuilt for the new shape; weights whose shape stays are kept.
     """
-    if not can_be_cut(subject.model) or len(subject.model.inputs) != 1 or _has(subject, "channels"):
+    if len(subject.model.inputs) != 1 or _has(subject, "channels"):
         return None
     array = np.asarray(jax.tree.leaves(subject.x)[0])
     first = next((one for one in subject.layers if one.takes_input), None)
@@ -168,15 +166,15 @@ def move_channels(subject: Subject, finding: Finding) -> Subject | None:
     if array.shape[3 if to_first else 1] > 4:
         return None
     name = fresh_name(subject.model, "channels_moved")
-    change = Change(
-        remedy="move-channels",
-        where=("data",),
-        before=f"images of shape {array.shape[1:]}",
-        after=f"moved to {tuple(array.shape[i] for i in order)} by a layer in the model",
-        snippet=f"x_train = np.transpose(x_train, (0, {', '.join(map(str, order))}))",
+    words = (
+        f"images of shape {array.shape[1:]}",
+        f"moved to {tuple(array.shape[i] for i in order)} by a layer in the model",
     )
+    snippet = f"x_train = np.transpose(x_train, (0, {', '.join(map(str, order))}))"
     cuts = {one: rebuilt(type(one)) for one in open_layers(subject.model) if one.weights}
-    return operated(subject, change, cuts, front=[keras.layers.Permute(order, name=name)])
+    return operated(
+        subject, ("data",), words, cuts, front=[keras.layers.Permute(order, name=name)], snippet=snippet
+    )
 
 
 def stretch_output(subject: Subject, finding: Finding) -> Subject | None:
@@ -185,7 +183,7 @@ def stretch_output(subject: Subject, finding: Finding) -> Subject | None:
     For distances as losses; the loss is weighted so that its gradient is that of targets in the old range.
     """
     outputs = subject.facts[1]
-    if len(outputs) != 1 or not can_be_cut(subject.model):
+    if len(outputs) != 1:
         return None
     (output,) = outputs
     facts, bounds = target_facts(output.targets), _RANGES.get(output.activation or "")
@@ -198,18 +196,11 @@ def stretch_output(subject: Subject, finding: Finding) -> Subject | None:
     offset = facts.low - factor * bounds[0]
     last = subject.model.layers[-1]
     named = fresh_name(subject.model, "output_range")
-    copied = cut(
-        subject.model, {last: lambda config: [config, keras.layers.Rescaling(factor, offset, name=named)]}
-    )
+    cuts: dict[Any, Cut] = {last: lambda config: [config, keras.layers.Rescaling(factor, offset, name=named)]}
     weight = 1 / factor**2 if name == "mean_squared_error" else 1 / factor
-    change = Change(
-        remedy="stretch-output",
-        where=(output.where, "targets"),
-        before=f"{output.activation} for targets from {facts.low:g} to {facts.high:g}",
-        after="its range stretched to that of the targets, by a layer in the model",
-    )
-    model = compiled_like(subject.model, copied.model, loss_weights=[weight])
-    return subject.changed(change, model=model)
+    before = f"{output.activation} for targets from {facts.low:g} to {facts.high:g}"
+    after = "its range stretched to that of the targets, by a layer in the model"
+    return operated(subject, (output.where, "targets"), (before, after), cuts, loss_weights=[weight])
 
 
 def rescale_targets(subject: Subject, finding: Finding) -> Subject | None:
@@ -226,22 +217,10 @@ def rescale_targets(subject: Subject, finding: Finding) -> Subject | None:
     values = np.unique(targets)
     if name not in BINARY or len(values) != 2 or (values[0], values[1]) == (0, 1):
         return None
-
-    def scaled(y: Any) -> Any:
-        return jax.tree.map(lambda one: (np.asarray(one) == values[1]).astype("float32"), y)
-
     noun = "masks" if targets.ndim > 2 else "targets"
-    held = subject.training.validation_data
-    if held is not None:
-        held = (held[0], scaled(held[1]), *held[2:])
-    change = Change(
-        remedy="rescale-targets",
-        where=("targets",),
-        before=f"{noun} of {values[0]:g} and {values[1]:g}",
-        after=f"{noun} of 0 and 1",
-        snippet=f"y_train = (y_train == {values[1]:g}).astype('float32')",
-    )
-    return subject.changed(change, y=scaled(subject.y), training={"validation_data": held})
+    words = f"{noun} of {values[0]:g} and {values[1]:g}", f"{noun} of 0 and 1"
+    snippet = f"y_train = (y_train == {values[1]:g}).astype('float32')"
+    return with_targets(subject, words, lambda one: (one == values[1]).astype("float32"), snippet)
 
 
 def rescale_each_output(subject: Subject, finding: Finding) -> Subject | None:
@@ -250,7 +229,7 @@ def rescale_each_output(subject: Subject, finding: Finding) -> Subject | None:
     The network before it learns numbers of mean 0 and deviation 1; the model predicts in the targets' units.
     """
     outputs, model = subject.facts[1], subject.model
-    if len(outputs) < 2 or not can_be_cut(model) or isinstance(model, keras.Sequential):
+    if len(outputs) < 2 or isinstance(model, keras.Sequential):
         return None
     weights = loss_weights(model, len(outputs))
     cuts: dict[Any, Cut] = {}
@@ -263,36 +242,29 @@ def rescale_each_output(subject: Subject, finding: Finding) -> Subject | None:
             continue
         replaceable(subject, [end])
         mean, deviation = moments
-        cuts[end.layer] = _scaled_back(mean, deviation, fresh_name(model, f"target_scale_{place}"))
+        cuts[end.layer] = scaled_back(mean, deviation**2, fresh_name(model, f"target_scale_{place}"))
         squared = output.loss is not None and output.loss.name == "mean_squared_error"
         weights[place] /= deviation**2 if squared else deviation
         words.append(f"{output.where}: mean {mean:.3g}, deviation {deviation:.3g}")
     if not cuts:
         return None
-    change = Change(
-        remedy="rescale-each-output",
-        where=("targets", *(layer.name for layer in cuts)),
-        before="; ".join(words),
-        after="outputs scaled to their targets by layers in the model, and losses weighted alike",
+    before = "; ".join(words)
+    after = "outputs scaled to their targets by layers in the model, and losses weighted alike"
+    return operated(
+        subject,
+        ("targets", *(layer.name for layer in cuts)),
+        (before, after),
+        cuts,
+        loss_weights=like_losses(model, weights),
     )
-    return operated(subject, change, cuts, loss_weights=like_losses(model, weights))
 
 
 def _end_of(subject: Subject, head: LayerFacts) -> LayerFacts | None:
     """The last of the layers after an output's kernel that only name or shape it; None if others follow."""
-    while len(head.consumers) == 1:
-        head = subject.facts[0][head.consumers[0]]
-        if not isinstance(head.layer, keras.layers.Identity | keras.layers.Reshape | keras.layers.Flatten):
-            return None
-    return None if head.consumers else head
-
-
-def _scaled_back(mean: float, deviation: float, name: str) -> Cut:
-    whole: Any = None  # Keras says int and takes None
-    return lambda config: [
-        config,
-        keras.layers.Normalization(axis=whole, mean=mean, variance=deviation**2, invert=True, name=name),
-    ]
+    chain = [head, *following(subject.facts[0], head)]
+    shaping = (keras.layers.Identity, keras.layers.Reshape, keras.layers.Flatten)
+    shaped = all(isinstance(one.layer, shaping) for one in chain[1:])
+    return chain[-1] if shaped and not chain[-1].consumers else None
 
 
 def _moments(output: OutputFacts) -> tuple[float, float] | None:

@@ -7,13 +7,13 @@ import keras
 import numpy as np
 
 from kilter._diagnosis.sibling import CLIP
-from kilter._models.editing import Cut, can_be_cut, open_layers
+from kilter._models.editing import Cut, open_layers
 from kilter._models.layers import ATTENTION, RECURRENT, LayerFacts
-from kilter._models.optimizers import compiled_like, fresh_optimizer
+from kilter._models.optimizers import CLIPS, compiled_like, fresh_optimizer
 from kilter._models.variables import assign, draw
-from kilter._records import Change, Finding
-from kilter._treatment.remedies.base import chosen, counted, operated, paths, remedies
-from kilter._treatment.subject import Subject, copied_with_layers, copy_of
+from kilter._records import Finding
+from kilter._treatment.remedies.base import changed, chosen, counted, operated, optimized, paths, remedies
+from kilter._treatment.subject import Subject, copied_with_layers
 from kilter.nn.positions import PositionEmbedding
 
 _INNER: Final = ("layer", "backward_layer", "cell")
@@ -54,16 +54,16 @@ def _with(config: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _reconfigured(
-    subject: Subject, finding: Finding, code: str, values: dict[str, Any], before: str, after: str
+    subject: Subject, finding: Finding, values: dict[str, Any], before: str, after: str
 ) -> Subject | None:
     """The recurrent layers named with ``values`` in their configuration."""
     layers = chosen(finding, _recurrent(subject))
-    holders = _holders(subject, layers) if can_be_cut(subject.model) else {}
+    holders = _holders(subject, layers)
     if not holders:
         return None
     held = [one for ones in holders.values() for one in ones]
     cuts: dict[Any, Cut] = {layer: lambda config: _with(config, values) for layer in holders}
-    return operated(subject, Change(code, paths(held), before, after), cuts)
+    return operated(subject, paths(held), (before, after), cuts)
 
 
 def recurrent_tanh(subject: Subject, finding: Finding) -> Subject | None:
@@ -78,9 +78,7 @@ def recurrent_tanh(subject: Subject, finding: Finding) -> Subject | None:
     others = [name for name in names if name not in wanted.values()]
     if not others:
         return None
-    return _reconfigured(
-        subject, finding, "recurrent-tanh", wanted, counted(others), "tanh, gates with sigmoid"
-    )
+    return _reconfigured(subject, finding, wanted, counted(others), "tanh, gates with sigmoid")
 
 
 def _cells(layer: Any) -> list[Any]:
@@ -92,14 +90,8 @@ def stateless(subject: Subject, finding: Finding) -> Subject | None:
     """Recurrent layers that start every row from zeros."""
     if not any(getattr(one.layer, "stateful", False) for one in _recurrent(subject)):
         return None
-    return _reconfigured(
-        subject,
-        finding,
-        "stateless",
-        {"stateful": False},
-        "states kept between batches",
-        "a new state for every row",
-    )
+    words = "states kept between batches", "a new state for every row"
+    return _reconfigured(subject, finding, {"stateful": False}, *words)
 
 
 def read_last_step(subject: Subject, finding: Finding) -> Subject | None:
@@ -108,14 +100,8 @@ def read_last_step(subject: Subject, finding: Finding) -> Subject | None:
     if not layers or any(isinstance(one.layer, ATTENTION) for one in subject.layers):
         return None
     last = Finding(finding.code, finding.severity, (layers[-1].path,), (), "", (), "")
-    return _reconfigured(
-        subject,
-        last,
-        "read-last-step",
-        {"return_sequences": False},
-        "an answer for every step",
-        "an answer after the last step",
-    )
+    words = "an answer for every step", "an answer after the last step"
+    return _reconfigured(subject, last, {"return_sequences": False}, *words)
 
 
 def orthogonal_recurrent(subject: Subject, finding: Finding) -> Subject | None:
@@ -138,13 +124,9 @@ def orthogonal_recurrent(subject: Subject, finding: Finding) -> Subject | None:
             cell.kernel_initializer = keras.initializers.get("glorot_uniform")
             cell.recurrent_initializer = keras.initializers.get("orthogonal")
             _open_gates(cell)
-    change = Change(
-        remedy="orthogonal-recurrent",
-        where=paths(layers),
-        before=counted(type(_cells(one.layer)[0].recurrent_initializer).__name__ for one in layers),
-        after="orthogonal recurrent kernels, Glorot uniform kernels",
-    )
-    return subject.changed(change, model=compiled_like(subject.model, copied.model))
+    before = counted(type(_cells(one.layer)[0].recurrent_initializer).__name__ for one in layers)
+    after = "orthogonal recurrent kernels, Glorot uniform kernels"
+    return changed(subject, paths(layers), (before, after), model=compiled_like(subject.model, copied.model))
 
 
 def _is_known(cell: Any) -> bool:
@@ -188,13 +170,8 @@ def unit_forget_bias(subject: Subject, finding: Finding) -> Subject | None:
         for cell in _cells(copied.twin(one.layer)):
             if isinstance(cell, keras.layers.LSTMCell):
                 _open_gates(cell)
-    change = Change(
-        remedy="unit-forget-bias",
-        where=paths(layers),
-        before="forget gates closed",
-        after="a forget bias of 1",
-    )
-    return subject.changed(change, model=compiled_like(subject.model, copied.model))
+    words = "forget gates closed", "a forget bias of 1"
+    return changed(subject, paths(layers), words, model=compiled_like(subject.model, copied.model))
 
 
 def _are_open(cell: Any) -> bool:
@@ -206,8 +183,6 @@ def _are_open(cell: Any) -> bool:
 
 def add_positions(subject: Subject, finding: Finding) -> Subject | None:
     """A trained vector for each step, added to the embedded tokens, or to what the first attention reads."""
-    if not can_be_cut(subject.model):
-        return None
     if any(isinstance(one, PositionEmbedding) for one in subject.model._flatten_layers()):
         return None
     free = {id(layer) for layer in open_layers(subject.model)}
@@ -219,19 +194,14 @@ def add_positions(subject: Subject, finding: Finding) -> Subject | None:
     if not entering:
         return None
     first = entering[0]
-    change = Change(
-        remedy="add-positions",
-        where=(first.path,),
-        before="no positions",
-        after="a trained vector for each step, added",
+    words = "no positions", "a trained vector for each step, added"
+    return operated(
+        subject, (first.path,), words, {first.layer: lambda config: [config, PositionEmbedding()]}
     )
-    return operated(subject, change, {first.layer: lambda config: [config, PositionEmbedding()]})
 
 
 def repair_softmax_axis(subject: Subject, finding: Finding) -> Subject | None:
     """A softmax over the steps where it runs over an axis of length 1, in a layer of its own."""
-    if not can_be_cut(subject.model):
-        return None
     free = {id(layer) for layer in open_layers(subject.model)}
     layers = [one for one in subject.layers if _runs_over_one(one) and id(one.layer) in free]
     cuts: dict[Any, Cut] = {}
@@ -247,14 +217,8 @@ def repair_softmax_axis(subject: Subject, finding: Finding) -> Subject | None:
             ]
     if not cuts:
         return None
-    change = Change(
-        "repair-softmax-axis",
-        paths(layers),
-        "softmax over the wrong axis",
-        "softmax over the steps",
-        "keras.layers.Softmax(axis=1)",
-    )
-    return operated(subject, change, cuts)
+    words = "softmax over the wrong axis", "softmax over the steps"
+    return operated(subject, paths(layers), words, cuts, snippet="keras.layers.Softmax(axis=1)")
 
 
 def _runs_over_one(one: LayerFacts) -> bool:
@@ -276,21 +240,14 @@ def warm_up(subject: Subject, finding: Finding) -> Subject | None:
     if subject.training.schedule is not None:
         return None
     peak = min(facts.learning_rate, _WARM_RATE)
-    clipped = any(
-        getattr(facts.optimizer, name, None) for name in ("clipnorm", "clipvalue", "global_clipnorm")
-    )
+    clipped = any(getattr(facts.optimizer, name, None) for name in CLIPS)
     extra = {} if clipped else {"clipnorm": CLIP}
     optimizer = fresh_optimizer(subject.model, learning_rate=peak, **extra)
-    change = Change(
-        remedy="warm-up",
-        where=("optimizer",),
-        before=f"learning rate {facts.learning_rate:.3g} from the first step",
-        after=f"rising to {peak:g} and down again over all epochs (1cycle)"
-        + ("" if clipped else f", gradient norm at most {CLIP:g}"),
-        recipe=("schedule.name=one_cycle", f"optimizer.learning_rate={peak:g}"),
-    )
-    model = compiled_like(subject.model, copy_of(subject.model), optimizer=optimizer)
-    return subject.changed(change, model=model, cycle=peak)
+    before = f"learning rate {facts.learning_rate:.3g} from the first step"
+    after = f"rising to {peak:g} and down again over all epochs (1cycle)"
+    after += "" if clipped else f", gradient norm at most {CLIP:g}"
+    recipe = ("schedule.name=one_cycle", f"optimizer.learning_rate={peak:g}")
+    return optimized(subject, (before, after), optimizer, cycle=peak, recipe=recipe)
 
 
 def invert_mask(subject: Subject, finding: Finding) -> Subject | None:
@@ -298,7 +255,7 @@ def invert_mask(subject: Subject, finding: Finding) -> Subject | None:
 
     The mask of the only layer that makes one is negated.
     """
-    if "invert-mask" in subject.remedies or not can_be_cut(subject.model):
+    if "invert-mask" in subject.remedies:
         return None
     found = [one for one in subject.model._operations if type(one).__name__ in _OPPOSITE]
     makers = [] if found else [one for one in open_layers(subject.model) if _makes_mask(one)]
@@ -306,25 +263,21 @@ def invert_mask(subject: Subject, finding: Finding) -> Subject | None:
         return None
     (one,) = (*found, *makers)
     if makers:
-        change = Change(
-            remedy="invert-mask",
-            where=(one.name,),
-            before=f"the mask of {one.name}",
-            after="its opposite",
+        return operated(
+            subject,
+            (one.name,),
+            (f"the mask of {one.name}", "its opposite"),
+            {one: lambda config: [config, keras.ops.logical_not]},
             snippet=f'mask = keras.ops.logical_not(model.get_layer("{one.name}").output)  # True: read',
         )
-        return operated(subject, change, {one: lambda config: [config, keras.ops.logical_not]})
     kind = type(one).__name__
     opposite = _OPPOSITE[kind]
-    change = Change(
-        remedy="invert-mask",
-        where=(one.name,),
-        before=f"mask by {kind}",
-        after=f"mask by {opposite}",
-        snippet=f"mask = keras.ops.{opposite}(x_train, 0)  # True for the steps to use",
-    )
+    words = f"mask by {kind}", f"mask by {opposite}"
+    snippet = f"mask = keras.ops.{opposite}(x_train, 0)  # True for the steps to use"
     # Not a layer: any function may take its place.
-    return operated(subject, change, {one: lambda _: [getattr(keras.ops, opposite)]})
+    return operated(
+        subject, (one.name,), words, {one: lambda _: [getattr(keras.ops, opposite)]}, snippet=snippet
+    )
 
 
 def _makes_mask(layer: Any) -> bool:

@@ -13,8 +13,8 @@ from kilter._engine.training_spec import EarlyStopping
 from kilter._models.code import compile_code
 from kilter._models.optimizers import compiled_like
 from kilter._models.tracing import fixed_batch_size
-from kilter._records import Change, Finding
-from kilter._treatment.remedies.base import remedies
+from kilter._records import Finding
+from kilter._treatment.remedies.base import changed, remedies
 from kilter._treatment.subject import Subject, copy_of
 from kilter.errors import ModelError
 
@@ -32,7 +32,7 @@ def change_batch_size(subject: Subject, finding: Finding) -> Subject | None:
         enough = [one for one in _SIZES if epochs * math.ceil(subject.rows / one) >= least]
         size = max(enough, default=_SIZES[0])
         words = f"batches of {now}", f"batches of {size}"
-        return _fitted(subject, "change-batch-size", "training", "batch_size", size, *words)
+        return _fitted(subject, "training", "batch_size", size, *words)
     wanted = policy.usual_batch if now < policy.usual_batch else min(2 * now, policy.largest_batch)
     size = min(wanted, max(1, subject.rows // policy.batch_steps))
     if size <= now:
@@ -45,7 +45,7 @@ def change_batch_size(subject: Subject, finding: Finding) -> Subject | None:
             remedy="build it with keras.Input(shape) without a batch size, and without stateful layers",
         )
     words = f"batches of {now}", f"batches of {size}"
-    return _fitted(subject, "change-batch-size", "training", "batch_size", size, *words)
+    return _fitted(subject, "training", "batch_size", size, *words)
 
 
 def shuffle(subject: Subject, finding: Finding) -> Subject | None:
@@ -53,7 +53,7 @@ def shuffle(subject: Subject, finding: Finding) -> Subject | None:
     if subject.training.shuffle:
         return None
     words = "rows in the given order", "a new order in every epoch"
-    return _fitted(subject, "shuffle", "data", "shuffle", True, *words)
+    return _fitted(subject, "data", "shuffle", True, *words)
 
 
 def stop_early(subject: Subject, finding: Finding) -> Subject | None:
@@ -64,31 +64,29 @@ def stop_early(subject: Subject, finding: Finding) -> Subject | None:
     if any(isinstance(one, keras.callbacks.EarlyStopping) for one in own.callbacks):
         return None
     patience = max(policy.stop_patience, int(own.epochs * policy.stop_share))
-    change = Change(
-        remedy="stop-early",
-        where=("training",),
-        before=f"{own.epochs} epochs",
-        after=f"until the validation loss has not fallen for {patience} epochs; the best weights are kept",
+    before = f"{own.epochs} epochs"
+    after = f"until the validation loss has not fallen for {patience} epochs; the best weights are kept"
+    return changed(
+        subject,
+        ("training",),
+        (before, after),
+        training={"early_stopping": EarlyStopping(patience=patience)},
         snippet=f"keras.callbacks.EarlyStopping(patience={patience}, restore_best_weights=True)",
         recipe=(f"train.early_stopping={{ patience = {patience} }}",),
     )
-    return subject.changed(change, training={"early_stopping": EarlyStopping(patience=patience)})
 
 
 def train_longer(subject: Subject, finding: Finding) -> Subject | None:
     """Twice as many epochs."""
     now, wanted = subject.training.epochs, 2 * subject.training.epochs
     words = f"{now} epochs", f"{wanted} epochs"
-    return _fitted(subject, "train-longer", "training", "epochs", wanted, *words)
+    return _fitted(subject, "training", "epochs", wanted, *words)
 
 
-def _fitted(
-    subject: Subject, remedy: str, where: str, key: str, value: int, before: str, after: str
-) -> Subject:
+def _fitted(subject: Subject, where: str, key: str, value: int, before: str, after: str) -> Subject:
     """Another ``value`` of the argument ``key`` of fit."""
     recipe = f"train.{key}={json.dumps(value)}"
-    change = Change(remedy, (where,), before, after, recipe=(recipe,))
-    return subject.changed(change, training={key: value})
+    return changed(subject, (where,), (before, after), training={key: value}, recipe=(recipe,))
 
 
 def class_weights(subject: Subject, finding: Finding) -> Subject | None:
@@ -103,14 +101,10 @@ def class_weights(subject: Subject, finding: Finding) -> Subject | None:
     if len(classes) < 2 or counts.min() == counts.max():
         return None
     weights = dict(zip(classes.tolist(), (len(found) / (len(classes) * counts)).tolist(), strict=True))
-    change = Change(
-        remedy="class-weights",
-        where=("data",),
-        before="equal weight for every row" if given is None else "more weight for the common class",
-        after="equal weight for every class",
-        recipe=("train.class_weight=balanced",),
-    )
-    return subject.changed(change, training={"class_weight": weights})
+    before = "equal weight for every row" if given is None else "more weight for the common class"
+    after = "equal weight for every class"
+    recipe = ("train.class_weight=balanced",)
+    return changed(subject, ("data",), (before, after), training={"class_weight": weights}, recipe=recipe)
 
 
 def equal_weights(subject: Subject, finding: Finding) -> Subject | None:
@@ -119,14 +113,9 @@ def equal_weights(subject: Subject, finding: Finding) -> Subject | None:
     named = [name for name in ("sample_weight", "class_weight") if getattr(given, name) is not None]
     if not named:
         return None
-    change = Change(
-        remedy="equal-weights",
-        where=("data",),
-        before=f"weights of rows that silence most of them ({', '.join(named)})",
-        after="every row counts the same",
-        snippet=f"model.fit(x_train, y_train)  # without {' and '.join(named)}",
-    )
-    return subject.changed(change, training=dict.fromkeys(named))
+    words = f"weights of rows that silence most of them ({', '.join(named)})", "every row counts the same"
+    snippet = f"model.fit(x_train, y_train)  # without {' and '.join(named)}"
+    return changed(subject, ("data",), words, training=dict.fromkeys(named), snippet=snippet)
 
 
 def unfreeze(subject: Subject, finding: Finding) -> Subject | None:
@@ -137,14 +126,13 @@ def unfreeze(subject: Subject, finding: Finding) -> Subject | None:
     model = copy_of(subject.model)
     for layer in [model, *model._flatten_layers(include_self=False)]:
         layer.trainable = True
-    change = Change(
-        remedy="unfreeze",
-        where=tuple(layer.name for layer in frozen),
-        before="frozen",
-        after="trainable",
+    return changed(
+        subject,
+        tuple(layer.name for layer in frozen),
+        ("frozen", "trainable"),
+        model=compiled_like(subject.model, model),
         snippet="model.trainable = True\n" + compile_code(subject.model),
     )
-    return subject.changed(change, model=compiled_like(subject.model, model))
 
 
 def recompile(subject: Subject, finding: Finding) -> Subject | None:
@@ -153,14 +141,9 @@ def recompile(subject: Subject, finding: Finding) -> Subject | None:
     known = {id(variable) for variable in getattr(optimizer, "_trainable_variables", ())}
     if not known or known == {id(variable) for variable in subject.model.trainable_variables}:
         return None
-    change = Change(
-        remedy="recompile",
-        where=("optimizer",),
-        before="an optimiser built for other weights than the trainable ones",
-        after="compiled again",
-        snippet=f"{compile_code(subject.model)}  # after each change of layer.trainable",
-    )
-    return subject.changed(change, model=subject.copy())
+    words = "an optimiser built for other weights than the trainable ones", "compiled again"
+    snippet = f"{compile_code(subject.model)}  # after each change of layer.trainable"
+    return changed(subject, ("optimizer",), words, model=subject.copy(), snippet=snippet)
 
 
 REMEDIES = remedies(change_batch_size, shuffle, stop_early, train_longer, class_weights) | remedies(

@@ -5,12 +5,11 @@ from typing import Any, Final
 import keras
 
 from kilter._models.layers import given_losses, like_losses
-from kilter._models.optimizers import compiled_like, fresh_optimizer
-from kilter._records import Change, Finding
-from kilter._treatment.remedies.base import remedies
-from kilter._treatment.subject import Subject, copy_of
+from kilter._models.optimizers import CLIPS, compiled_like, fresh_optimizer
+from kilter._records import Finding
+from kilter._treatment.remedies.base import changed, optimized, remedies
+from kilter._treatment.subject import Subject
 
-_CLIPS: Final = ("clipnorm", "global_clipnorm", "clipvalue")
 _DECAY: Final = 4e-3  # AdamW's default in Keras
 _MOST_SMOOTHING: Final = 0.5
 _SMOOTHING: Final = 0.1
@@ -22,7 +21,7 @@ def ease_decay(subject: Subject, finding: Finding) -> Subject | None:
     if not isinstance(decay, int | float) or decay <= 0.1:
         return None
     words = f"weight decay {decay:g}", f"weight decay {_DECAY:g}"
-    return _optimized(subject, "ease-decay", words, weight_decay=_DECAY)
+    return optimized(subject, words, fresh_optimizer(subject.model, weight_decay=_DECAY))
 
 
 def ease_smoothing(subject: Subject, finding: Finding) -> Subject | None:
@@ -37,14 +36,9 @@ def ease_smoothing(subject: Subject, finding: Finding) -> Subject | None:
         else one
         for one, share in zip(losses, shares, strict=True)
     ]
-    change = Change(
-        remedy="ease-smoothing",
-        where=("loss",),
-        before=f"label smoothing {max(shares):g}",
-        after=f"label smoothing {_SMOOTHING:g}",
-    )
+    words = f"label smoothing {max(shares):g}", f"label smoothing {_SMOOTHING:g}"
     model = compiled_like(subject.model, subject.copy(), loss=like_losses(subject.model, eased))
-    return subject.changed(change, model=model)
+    return changed(subject, ("loss",), words, model=model)
 
 
 def drop_accumulation(subject: Subject, finding: Finding) -> Subject | None:
@@ -53,18 +47,18 @@ def drop_accumulation(subject: Subject, finding: Finding) -> Subject | None:
     if steps == 1:
         return None
     words = f"an update each {steps} batches", "an update each batch"
-    return _optimized(subject, "drop-accumulation", words, gradient_accumulation_steps=None)
+    return optimized(subject, words, fresh_optimizer(subject.model, gradient_accumulation_steps=None))
 
 
 def ease_clipping(subject: Subject, finding: Finding) -> Subject | None:
     """Clipping of the whole gradient at a norm of 1."""
     optimizer = subject.optimizer.optimizer
-    given = {name: value for name in _CLIPS if (value := getattr(optimizer, name, None))}
+    given = {name: value for name in CLIPS if (value := getattr(optimizer, name, None))}
     if not given or given.get("global_clipnorm", 0) >= 1:
         return None
     words = ", ".join(f"{name}={value:g}" for name, value in given.items()), "global_clipnorm=1"
-    wanted = {**dict.fromkeys(_CLIPS), "global_clipnorm": 1.0}
-    return _optimized(subject, "ease-clipping", words, **wanted)
+    wanted = {**dict.fromkeys(CLIPS), "global_clipnorm": 1.0}
+    return optimized(subject, words, fresh_optimizer(subject.model, **wanted))
 
 
 def drop_loss_scale(subject: Subject, finding: Finding) -> Subject | None:
@@ -73,19 +67,7 @@ def drop_loss_scale(subject: Subject, finding: Finding) -> Subject | None:
     if not isinstance(wrapped, keras.optimizers.LossScaleOptimizer) or wrapped.initial_scale <= 2**20:
         return None
     words = f"a loss scale of {wrapped.initial_scale:g}", "Keras's own loss scale, if one is needed"
-    return _optimized(subject, "drop-loss-scale", words)
-
-
-def _optimized(subject: Subject, code: str, words: tuple[str, str], **options: Any) -> Subject:
-    change = Change(
-        remedy=code,
-        where=("optimizer",),
-        before=words[0],
-        after=words[1],
-    )
-    optimizer = fresh_optimizer(subject.model, **options)
-    model = compiled_like(subject.model, copy_of(subject.model), optimizer=optimizer)
-    return subject.changed(change, model=model)
+    return optimized(subject, words, fresh_optimizer(subject.model))
 
 
 REMEDIES = remedies(ease_decay, ease_smoothing, drop_accumulation, ease_clipping, drop_loss_scale)
