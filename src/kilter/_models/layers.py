@@ -320,11 +320,12 @@ def loss_weights(model: keras.Model, outputs: int) -> list[float]:
 
 
 def like_losses(model: keras.Model, values: Sequence[Any]) -> Any:
-    """A value for each output, in the structure in which the losses were compiled: by name, or in a list."""
-    given: Any = getattr(getattr(model, "_compile_config", None), "config", {})
-    names = output_names(model)
-    named = isinstance(given.get("loss"), dict) and names
-    return dict(zip(names, values, strict=True)) if named else list(values)
+    """A value for each output as the losses were compiled: by name, in a list, or a single one alone."""
+    config: Any = getattr(getattr(model, "_compile_config", None), "config", {})
+    given, names = config.get("loss"), output_names(model)
+    if isinstance(given, dict) and names:
+        return dict(zip(names, values, strict=True))
+    return list(values) if len(values) > 1 or isinstance(given, list | tuple) else values[0]
 
 
 def compiled_metrics(model: keras.Model) -> list[Any]:
