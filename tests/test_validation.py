@@ -78,7 +78,7 @@ def test_the_error_states_the_bounds_or_the_words_of_the_caller():
 def test_a_name_that_is_not_allowed_gets_the_nearest_one():
     one_of("fill", "edge", ("edge", "zero", False))
     one_of("fill", False, ("edge", "zero", False))
-    with pytest.raises(OptionError, match=r"fill of Shift out of edge, zero. Received fill='edgy'.*'edge'"):
+    with pytest.raises(OptionError, match=r"fill of Shift as one of edge, zero\. .*'edgy'.*'edge'"):
         one_of("fill", "edgy", ("edge", "zero"), owner="Shift")
     with pytest.raises(OptionError, match="To fix: choose one of these"):
         one_of("fill", 0, ("edge", False))  # equal to False, but another value

@@ -102,7 +102,7 @@ def one_of(name: str, value: object, allowed: Sequence[object], *, owner: str = 
     if any(value is one or (isinstance(one, str) and value == one) for one in allowed):
         return
     raise OptionError(
-        expected=f"{name}{owner and f' of {owner}'} out of {', '.join(map(str, allowed))}",
+        expected=f"{name}{owner and f' of {owner}'} as one of {', '.join(map(str, allowed))}",
         received=f"{name}={value!r}",
         remedy=did_you_mean(value, allowed, "choose one of these"),
     )

@@ -107,7 +107,7 @@ def test_the_picture(trained):
     assert list(figure.data[0].x) == pytest.approx([100 * share for share in curve.shares])
     assert figure.layout.yaxis.title.text == "accuracy"
     assert curve.plot("loss").layout.yaxis.title.text == "loss"
-    with pytest.raises(OptionError, match="one of the measures accuracy, loss"):
+    with pytest.raises(OptionError, match="metric as one of accuracy, loss"):
         curve.plot("f1")
 
 

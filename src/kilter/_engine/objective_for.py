@@ -1,5 +1,6 @@
 """Loss and metrics that fit a model and its data, and how outputs become classes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -8,10 +9,11 @@ import numpy as np
 from scipy.special import softmax
 
 from kilter.data import Dataset, Task
-from kilter.data.precision import target_scales
+from kilter.data.precision import TargetScale, target_scales
 from kilter.errors import ModelError, OptionError
 from kilter.nn.losses import ScaledHuber, SmoothedSparseCategoricalCrossentropy
 
+LIKE_SCALES: Final = 3.0  # largest deviation of several targets over the smallest, up to which none drowns
 HUBER_DEVIATIONS: Final = 3.0  # up to here errors are squared, and beyond they count in proportion
 
 
@@ -68,7 +70,7 @@ def objective_for(model: keras.Model, train: Dataset, label_smoothing: float = 0
     Outputs are logits unless the last layer is a softmax or sigmoid. The loss of a regression is divided by
     the variance of the targets: 1 for a model that predicts their mean, whatever the unit; mae and rmse are
     in that unit. A target with a long tail has the Huber loss, by the variance of most of its rows: a few
-    rows would be nearly all of the squared error. So have several targets, each in its own scale.
+    rows would be nearly all of the squared error. So have several targets of unlike scales, each in its own.
     ``label_smoothing`` spreads that share of each label evenly over all classes.
     """
     if train.task == "regression" and label_smoothing:
@@ -80,10 +82,10 @@ def objective_for(model: keras.Model, train: Dataset, label_smoothing: float = 0
     if train.task == "regression":
         check_outputs(model, train.task, train.outputs)
         scales = () if train.y is None else target_scales(train.y)
-        if len(scales) > 1:
+        if len(scales) > 1 and _are_unlike(scales):
             huber = ScaledHuber([one.deviation for one in scales], HUBER_DEVIATIONS)
             return Objective("regression", huber, ("mae", "rmse"))
-        if scales and scales[0].has_tail:
+        if len(scales) == 1 and scales[0].has_tail:
             deviation = scales[0].deviation
             huber = keras.losses.Huber(HUBER_DEVIATIONS * deviation)
             return Objective("regression", huber, ("mae", "rmse"), 1.0 / deviation**2)
@@ -100,6 +102,12 @@ def objective_for(model: keras.Model, train: Dataset, label_smoothing: float = 0
     else:
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
     return Objective("classification", loss, ("accuracy",), from_logits=from_logits)
+
+
+def _are_unlike(scales: Sequence[TargetScale]) -> bool:
+    """Whether the squared error would be that of one of these targets, or of a few rows."""
+    deviations = [one.deviation for one in scales]
+    return any(one.has_tail for one in scales) or max(deviations) > LIKE_SCALES * min(deviations)
 
 
 def check_outputs(model: keras.Model, task: Task, count: int) -> int | None:

@@ -12,6 +12,7 @@ from kilter._diagnosis.diagnose import check_rows, checked_training, targets_of
 from kilter._engine.arrays import pick, row_count
 from kilter._engine.training_spec import TrainingSpec
 from kilter._models.editing import as_graph
+from kilter._models.layers import require_model
 from kilter._models.optimizers import compiled_like, optimizer_facts
 from kilter._models.tracing import fixed_batch_size
 from kilter._models.variables import build_forward, fitting
@@ -29,6 +30,7 @@ def subject_of(model: keras.Model, x: Any, y: Any, spec: TrainingSpec, policy: P
 
     A model made for one batch size gets whole batches of that size. Raises as :func:`kilter.treat` does.
     """
+    require_model(model)
     y = targets_of(y)
     spec = checked_training(model, x, y, spec)
     fixed = fixed_batch_size(model, spec.batch_size)

@@ -41,6 +41,16 @@ def scaled_huber(y_true: Any, y_pred: Any, scales: Any, delta: float = 1.0) -> A
     return keras.losses.huber(keras.ops.cast(y_true, y_pred.dtype) / scales, y_pred / scales, delta)
 
 
+def contrastive(y_true: Any, y_pred: Any, margin: float = 1.0, near: int = 1) -> Any:
+    """The contrastive loss of distances (..., k) and as many labels, the mean over the last axis."""
+    y_pred = keras.ops.convert_to_tensor(y_pred)
+    # Labels (n,) beside distances (n, 1) would make (n, n).
+    labels: Any = keras.ops.reshape(keras.ops.cast(y_true, y_pred.dtype), keras.ops.shape(y_pred))
+    together = labels if near == 1 else 1 - labels
+    apart = keras.ops.square(keras.ops.maximum(margin - y_pred, 0))
+    return keras.ops.mean(together * keras.ops.square(y_pred) + (1 - together) * apart, axis=-1)
+
+
 def sparse_dice(y_true: Any, y_pred: Any) -> Any:
     """1 - Dice of each class over all other axes, shape (classes,), for class numbers."""
     one_hot, y_pred = _one_hot(y_true, y_pred)
@@ -166,7 +176,7 @@ class SparseDice(_Recreated):
 
 
 @keras.saving.register_keras_serializable(package="kilter")
-class Contrastive(keras.losses.Loss):
+class Contrastive(_Recreated):
     """The contrastive loss of distances: d² for pairs that belong together, max(margin - d, 0)² for others.
 
     Args:
@@ -184,24 +194,17 @@ class Contrastive(keras.losses.Loss):
         [0.04, 0.64]
     """
 
-    def __init__(self, margin: float = 1.0, near: int = 1, name: str = "contrastive", **options: Any) -> None:
+    def __init__(
+        self,
+        margin: float = 1.0,
+        near: int = 1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "contrastive",
+        dtype: Any = None,
+    ) -> None:
         number("margin", margin, above=0, remedy="pass a distance such as 1")
         one_of("near", near, (0, 1))
-        super().__init__(name=name, **options)
-        self.margin, self.near = margin, near
-
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        """The loss of each pair, the mean over the last axis, for distances (..., k) and as many labels."""
-        labels: Any = keras.ops.reshape(
-            y_true, keras.ops.shape(y_pred)
-        )  # (n,) for (n, 1) would become (n, n)
-        together = labels if self.near == 1 else 1 - labels
-        apart = keras.ops.square(keras.ops.maximum(self.margin - y_pred, 0))
-        return keras.ops.mean(together * keras.ops.square(y_pred) + (1 - together) * apart, axis=-1)
-
-    def get_config(self) -> dict[str, Any]:
-        """The configuration from which Keras recreates the loss."""
-        return {**super().get_config(), "margin": self.margin, "near": self.near}
+        super().__init__(contrastive, reduction, name, dtype, margin=margin, near=near)
 
 
 @keras.saving.register_keras_serializable(package="kilter")
