@@ -29,6 +29,7 @@ from kilter._treatment.deadline import Deadline
 from kilter._treatment.full_training import AsGiven, train_as_given
 from kilter._treatment.plan import RemedySet
 from kilter._treatment.policy import Policy
+from kilter._treatment.program import program
 from kilter._treatment.remedies import REMEDIES, Remedy
 from kilter._treatment.request import check_metric, check_numbers, kept, readable, subject_of
 from kilter._treatment.result import Evaluation, Treatment, Trials
@@ -213,6 +214,7 @@ def _result(
         checks=returned.checks,
         kept=returned.kept,
         stopped=str(tools.deadline),
+        program=program(original, best),
     )
 
 
