@@ -70,7 +70,7 @@ def layer_code(kind: type, config: Mapping[str, Any], prefix: str = "keras") -> 
 
 
 def _known_scaling(config: Mapping[str, Any]) -> tuple[type, Mapping[str, Any]]:
-    """A Normalization of given numbers as a Rescaling, which also works where it is built in a traced step."""
+    """A Normalization of given numbers as a Rescaling, which a traced step can build too."""
     mean, deviation = np.asarray(config["mean"]), np.maximum(np.sqrt(config["variance"]), 1e-7)
     axis = keras.tree.flatten([] if config["axis"] is None else config["axis"])
     if axis not in ([], [-1]) and mean.ndim:
@@ -161,7 +161,7 @@ def difference_code(before: keras.Model, after: keras.Model) -> str:
 
 
 def compile_code(model: keras.Model, **changed: str) -> str:
-    """The call of compile() with a model's optimiser, loss, weights and metrics, except what is ``changed``."""
+    """The call of compile() with all that a model was compiled with, except what is ``changed``."""
     given = model._compile_config.config  # type: ignore[attr-defined]
     optimizer = changed.pop("optimizer", optimizer_code(inner_optimizer(model)) or "model.optimizer")
     values = {"loss": loss_code(given.get("loss")) or "model.loss"}

@@ -29,7 +29,8 @@ def model_code(model: keras.Model, data: Sequence[str]) -> str | None:
     rows = {id(one): code for one, code in zip(graph.inputs, data, strict=True)}
     lines, made, adapted = [], [], []
     for place, node in enumerate(steps):
-        code = _layer(node.operation, place, len(graph.outputs) > 1)
+        ends = len(graph.outputs) > 1 and any(node.outputs[0] is one for one in graph.outputs)
+        code = _layer(node.operation, named=ends)
         given = node.input_tensors
         if code is None or len(node.outputs) != 1:
             return None
@@ -52,8 +53,8 @@ def model_code(model: keras.Model, data: Sequence[str]) -> str | None:
         lines = ["model = keras.Sequential([", *(f"    {one}," for one in parts), "])"]
     else:
         begin = [f"{names[id(one)]} = {code}" for one, code in zip(graph.inputs, entries, strict=True)]
-        ends = [_nested(one, names) for one in (graph._inputs_struct, graph._outputs_struct)]
-        lines = [*begin, *lines, f"model = keras.Model({', '.join(ends)})"]
+        between = [_nested(one, names) for one in (graph._inputs_struct, graph._outputs_struct)]
+        lines = [*begin, *lines, f"model = keras.Model({', '.join(between)})"]
     compiled = compile_code(model)
     if "model.optimizer" in compiled:
         return None
@@ -68,8 +69,8 @@ def _input_code(tensor: Any, *, named: bool) -> str:
     return f"keras.Input({tuple(tensor.shape[1:])!r}{dtype}{name})"
 
 
-def _layer(layer: Any, place: int, named: bool) -> str | None:
-    """The call that makes a layer; with its name if outputs go by names."""
+def _layer(layer: Any, *, named: bool) -> str | None:
+    """The call that makes a layer; None if it cannot be written."""
     inside = layer._flatten_layers() if isinstance(layer, keras.Layer) else ()
     plain = inside and all(one.trainable and not isinstance(one, keras.Model) for one in inside)
     if not plain or not type(layer).__module__.startswith(("keras.", "kilter.")):
@@ -93,7 +94,7 @@ def _is_adapted(layer: Any) -> bool:
 
 
 def _passed(arguments: Any, names: Mapping[int, str]) -> str | None:
-    """The arguments of a call of a layer as code; None if they hold something else than tensors and values."""
+    """The arguments of a call of a layer as code; None if they hold anything else."""
     parts = [_nested(one, names) for one in arguments.args]
     for key, one in arguments.kwargs.items():
         if one is not None and key != "training":  # the model says it anew in each call

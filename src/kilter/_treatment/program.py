@@ -6,11 +6,11 @@ from typing import Final
 
 import jax
 
-from kilter._models.code import compile_code
+from kilter._models.code import compile_code, difference_code
 from kilter._models.writing import model_code
 from kilter._treatment.subject import Subject
 
-_LAYER: Final = re.compile(r"(keras\.layers|kilter\.nn)\.[A-Z]|normalization(\.adapt| = )")
+_LAYER: Final = re.compile(r"(?:keras\.layers|kilter\.nn)\.([A-Z]\w*)|normalization(?:\.adapt| = )")
 _COMPILE: Final = "model.compile("
 _FIT: Final = re.compile(r"(model|kilter)\.fit\(")
 _CALLBACK: Final = "keras.callbacks."
@@ -29,38 +29,40 @@ def program(original: Subject, treated: Subject) -> str:
         data = [f'x_train["{key}"]' for key in sorted(treated.x)]
     elif isinstance(treated.x, list | tuple):
         data = [f"x_train[{place}]" for place in range(len(treated.x))]
-    changed = any(_LAYER.match(line) for one in treated.changes for line in one.snippet.splitlines())
+    differing = difference_code(original.model, treated.model).splitlines()
+    changed = any(not line.startswith(_COMPILE) for line in differing)
     whole = None
     if changed and not original.trained and len(data) == len(jax.tree.leaves(treated.x)):
         whole = model_code(treated.model, data)
-    heads = [f"# {one.remedy}: {one.after}" for one in treated.changes]
-    rows, after, options, callbacks = [], [], {}, []
+    heads, rows, after, options, callbacks = [], [], [], {}, []
     for one in treated.changes:
+        heads.append(f"# {one.remedy}: {one.after}")
+        if one.snippet.startswith("#") and one.snippet != f"# {one.after}":
+            heads.append(one.snippet.partition("\n")[0])
         for line, node in _statements(one.snippet):
             value = node.value if isinstance(node, ast.Expr) else None
-            if line.startswith(_COMPILE) or (whole is not None and _LAYER.match(line)):
+            layer = _LAYER.match(line)
+            if line.startswith(_COMPILE) or (layer and whole and (layer[1] or "Normalization") in whole):
                 continue
             if isinstance(value, ast.Call) and _FIT.match(line):
                 options |= {str(one.arg): ast.unparse(one.value) for one in value.keywords}
             elif value is not None and line.startswith(_CALLBACK):
                 callbacks.append(ast.unparse(value))
             else:
-                (after if re.search(r"\bmodel\b", line) or _LAYER.match(line) else rows).append(line)
+                (after if re.search(r"\bmodel\b", line) or layer else rows).append(line)
     parts = [*heads, *rows]
-    compiled = (
-        [compile_code(treated.model)] if any(_COMPILE in one.snippet for one in treated.changes) else []
-    )
-    parts += [*after, *compiled] if whole is None else _with(whole, after)
+    recompiled = any(_COMPILE in one.snippet for one in treated.changes)
+    compiled = [compile_code(treated.model)] if recompiled else []
+    parts += [*after, *compiled] if not whole else _with(whole, after)
     if treated.cycle is not None:
         cycle = ast.parse(treated.code_of(None, cycle=treated.cycle)).body[0].value  # type: ignore[attr-defined]
         options |= {str(one.arg): ast.unparse(one.value) for one in cycle.keywords}
     if callbacks:
         options["callbacks"] = f"[{', '.join(callbacks)}]"
     if options:
-        owner = "model.fit(" if treated.cycle is None else "kilter.fit(model, "
-        parts.append(
-            f"{owner}x_train, y_train, {', '.join(f'{key}={code}' for key, code in options.items())})"
-        )
+        fit = "model.fit(" if treated.cycle is None else "kilter.fit(model, "
+        given = ", ".join(f"{key}={code}" for key, code in options.items())
+        parts.append(f"{fit}x_train, y_train, {given})")
     return "\n".join(parts)
 
 

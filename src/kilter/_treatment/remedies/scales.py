@@ -170,11 +170,8 @@ def move_channels(subject: Subject, finding: Finding) -> Subject | None:
         f"images of shape {array.shape[1:]}",
         f"moved to {tuple(array.shape[i] for i in order)} by a layer in the model",
     )
-    snippet = f"x_train = np.transpose(x_train, (0, {', '.join(map(str, order))}))"
     cuts = {one: rebuilt(type(one)) for one in open_layers(subject.model) if one.weights}
-    return operated(
-        subject, ("data",), words, cuts, front=[keras.layers.Permute(order, name=name)], snippet=snippet
-    )
+    return operated(subject, ("data",), words, cuts, front=[keras.layers.Permute(order, name=name)])
 
 
 def stretch_output(subject: Subject, finding: Finding) -> Subject | None:
