@@ -172,12 +172,10 @@ model = keras.Sequential()
 model.add(keras.layers.LSTM(16, input_shape=(4, 1)))
 model.add(keras.layers.Dense(1))
 """,
-    "with a Normalization of its own": """
+    "with a layer of the same name": """
 model = keras.Sequential([
-    keras.Input((4,)),
-    keras.layers.Dense(16, activation="relu"),
+    keras.layers.Dense(16, activation="relu", name="standardize"),
     keras.layers.Dense(1),
-    keras.layers.Normalization(axis=None, mean=0.0, variance=1.0, name="normalization"),
 ])
 """,
 }
