@@ -179,12 +179,8 @@ def _inserted(order: list[Any], twin: Any, own: set[str], prefix: str) -> Iterat
 
 def _arguments(layer: Any, twin: Any, prefix: str) -> dict[str, str]:
     old, new = layer.get_config(), twin.get_config()
-    found = {}
-    for name, value in new.items():
-        if name in IGNORED or name not in old or value == old[name]:
-            continue
-        found[name] = value_code(value, prefix) or "..."
-    return found
+    changed = {name for name in new if name not in IGNORED and name in old and new[name] != old[name]}
+    return {name: value_code(value, prefix) or "..." for name, value in new.items() if name in changed}
 
 
 def _said_compile(

@@ -34,7 +34,7 @@ def model_code(model: keras.Model, data: Sequence[str]) -> str | None:
         given = node.input_tensors
         if code is None or len(node.outputs) != 1:
             return None
-        if _is_adapted(node.operation):
+        if isinstance(node.operation, keras.layers.Normalization) and not node.operation.invert:
             scaled = rows.get(id(given[0]))
             if scaled is None:
                 return None
@@ -78,7 +78,7 @@ def _layer(layer: Any, *, named: bool) -> str | None:
     if hasattr(layer, "adapt") and not isinstance(layer, keras.layers.Normalization):
         return None
     config = layer.get_config()
-    if _is_adapted(layer):
+    if isinstance(layer, keras.layers.Normalization) and not layer.invert:
         axis = keras.tree.flatten(config["axis"])
         config |= {"mean": None, "variance": None, "axis": -1 if axis == [-1] else config["axis"]}
     code = layer_code(type(layer), config)
@@ -88,17 +88,11 @@ def _layer(layer: Any, *, named: bool) -> str | None:
     return None if "..." in code else code
 
 
-def _is_adapted(layer: Any) -> bool:
-    """Whether it scales by what it has seen of the rows."""
-    return isinstance(layer, keras.layers.Normalization) and not layer.invert
-
-
 def _passed(arguments: Any, names: Mapping[int, str]) -> str | None:
     """The arguments of a call of a layer as code; None if they hold anything else."""
+    given = {key: one for key, one in arguments.kwargs.items() if one is not None and key != "training"}
     parts = [_nested(one, names) for one in arguments.args]
-    for key, one in arguments.kwargs.items():
-        if one is not None and key != "training":  # the model says it anew in each call
-            parts.append(f"{key}={_nested(one, names)}")
+    parts += [f"{key}={_nested(one, names)}" for key, one in given.items()]
     return None if any("None" in one for one in parts) else ", ".join(parts)
 
 

@@ -4,8 +4,6 @@ import ast
 import re
 from typing import Final
 
-import jax
-
 from kilter._models.code import compile_code, difference_code
 from kilter._models.writing import model_code
 from kilter._treatment.subject import Subject
@@ -31,45 +29,35 @@ def program(original: Subject, treated: Subject) -> str:
         data = [f"x_train[{place}]" for place in range(len(treated.x))]
     differing = difference_code(original.model, treated.model).splitlines()
     changed = any(not line.startswith(_COMPILE) for line in differing)
-    whole = None
-    if changed and not original.trained and len(data) == len(jax.tree.leaves(treated.x)):
-        whole = model_code(treated.model, data)
+    known = not original.trained and len(data) == len(treated.model.inputs)
+    whole = model_code(treated.model, data) if changed and known else None
     heads, rows, after, options, callbacks = [], [], [], {}, []
     for one in treated.changes:
         heads.append(f"# {one.remedy}: {one.after}")
         if one.snippet.startswith("#") and one.snippet != f"# {one.after}":
             heads.append(one.snippet.partition("\n")[0])
-        for line, node in _statements(one.snippet):
-            value = node.value if isinstance(node, ast.Expr) else None
-            layer = _LAYER.match(line)
-            if line.startswith(_COMPILE) or (layer and whole and (layer[1] or "Normalization") in whole):
-                continue
-            if isinstance(value, ast.Call) and _FIT.match(line):
-                options |= {str(one.arg): ast.unparse(one.value) for one in value.keywords}
-            elif value is not None and line.startswith(_CALLBACK):
-                callbacks.append(ast.unparse(value))
-            else:
-                (after if re.search(r"\bmodel\b", line) or layer else rows).append(line)
-    parts = [*heads, *rows]
+    cycle = "" if treated.cycle is None else treated.code_of(None, cycle=treated.cycle)
+    for line, node in _statements("\n".join([*(one.snippet for one in treated.changes), cycle])):
+        value, layer = getattr(node, "value", None), _LAYER.match(line)
+        if line.startswith(_COMPILE) or (layer and whole and (layer[1] or "Normalization") in whole):
+            continue
+        if isinstance(value, ast.Call) and _FIT.match(line):
+            options |= {str(one.arg): ast.unparse(one.value) for one in value.keywords}
+        elif value is not None and line.startswith(_CALLBACK):
+            callbacks.append(ast.unparse(value))
+        else:
+            (after if re.search(r"\bmodel\b", line) or layer else rows).append(line)
     recompiled = any(_COMPILE in one.snippet for one in treated.changes)
-    compiled = [compile_code(treated.model)] if recompiled else []
-    parts += [*after, *compiled] if not whole else _with(whole, after)
-    if treated.cycle is not None:
-        cycle = ast.parse(treated.code_of(None, cycle=treated.cycle)).body[0].value  # type: ignore[attr-defined]
-        options |= {str(one.arg): ast.unparse(one.value) for one in cycle.keywords}
+    built, compiled = "", compile_code(treated.model) if recompiled else ""
+    if whole:
+        built, _, compiled = whole.rpartition("\n")
+    if not cycle:
+        options.pop("schedule", None)
     if callbacks:
         options["callbacks"] = f"[{', '.join(callbacks)}]"
-    if options:
-        fit = "model.fit(" if treated.cycle is None else "kilter.fit(model, "
-        given = ", ".join(f"{key}={code}" for key, code in options.items())
-        parts.append(f"{fit}x_train, y_train, {given})")
-    return "\n".join(parts)
-
-
-def _with(whole: str, after: list[str]) -> list[str]:
-    """The model's code, with what is done to it before compile()."""
-    *built, compiled = whole.splitlines()
-    return [*built, *after, compiled]
+    given = ", ".join(f"{key}={code}" for key, code in options.items())
+    fit = f"{'kilter.fit(model, ' if cycle else 'model.fit('}x_train, y_train, {given})" if given else ""
+    return "\n".join(filter(None, [*heads, *rows, built, *after, compiled, fit]))
 
 
 def _statements(snippet: str) -> list[tuple[str, ast.stmt]]:

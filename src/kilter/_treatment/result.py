@@ -221,9 +221,7 @@ class Treatment:
     def snippet(self) -> str:
         """Keras code that makes the same changes in your own program; "" for none.
 
-        The rows, the whole model, one call of compile() and one of fit where it has other arguments. A model
-        with code of its own, or that was trained before, is not written anew: its changed layers stand one by
-        one.
+        A model with code of its own, or trained before, is not written anew: its changed layers stand alone.
         """
         return self.program
 

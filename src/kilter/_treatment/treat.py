@@ -87,8 +87,7 @@ def treat(
     over 20 groups of rows, more for several measures), the original one is returned; ``.kept`` says why. A
     model that has learnt something already is returned untrained if more training makes it worse.
 
-    Unless ``max_seconds`` is given, no clock decides anything: the same call with the same seed gives the
-    same result on the same machine.
+    Unless ``max_seconds`` is given, no clock decides anything: the same seed gives the same result.
 
     Args:
         model: compiled; it is not changed, the treated model is a copy.
