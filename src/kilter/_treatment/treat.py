@@ -148,8 +148,7 @@ def treat(
         treated = None if best.subject is original else best.trained
         returned = safest(original, treated, given, tools.scoring, by_reason=bool(best.trials.reason))
         progress.stage("Diagnosing the trained model")
-        result = _result(original, found.diagnosis, best.trials, returned, tools, began)
-        return replace(result, noise=noise)
+        return replace(_result(original, found.diagnosis, best.trials, returned, tools, began), noise=noise)
 
 
 def _begun(
