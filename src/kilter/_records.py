@@ -159,9 +159,9 @@ def ranked(findings: list[Finding]) -> tuple[Finding, ...]:
 class Change:
     """What a remedy did to a model or its training: its code, where, and the state before and after in words.
 
-    ``snippet``: Python (Keras) code for the same change, which runs as it is: ``model`` is the given model,
-    ``x_train`` and ``y_train`` are its rows; ``recipe``: the overrides (``"section.key=value"``)
-    for it, () if a recipe cannot express it.
+    ``snippet``: Python (Keras) code for the same change: layers with their places, or statements with
+    ``model``, ``x_train`` and ``y_train``; :meth:`kilter.Treatment.snippet` joins all changes. ``recipe``:
+    the overrides (``"section.key=value"``) for it, () if a recipe cannot express it.
     """
 
     remedy: str

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -135,18 +136,61 @@ model.compile(keras.optimizers.SGD(0.3), "sparse_categorical_crossentropy")
 model.fit(data, y, epochs=12, batch_size=16, verbose=0)
 """,
 }
+NUMBERS = """import keras
+import numpy as np
+
+random = np.random.default_rng(0)
+x = random.uniform(30, 250, (240, 4))
+y = 2500 * x[:, 0] + 9000 * x[:, 1] + 400_000
+"""
+REGRESSIONS = {
+    "a Sequential": """
+model = keras.Sequential([
+    keras.Input((4,)),
+    keras.layers.Dense(16, activation="relu"),
+    keras.layers.Dense(1),
+])
+""",
+    "without an input, in a function": """
+def build():
+    return keras.Sequential([
+        keras.layers.Dense(16, activation="relu"),
+        keras.layers.Dense(1),
+    ])
+
+
+model = build()
+""",
+    "the functional API": """
+inputs = keras.Input((4,))
+hidden = keras.layers.Dense(16, activation="relu")(inputs)
+model = keras.Model(inputs, keras.layers.Dense(1)(hidden))
+""",
+    "a recurrent network, by calls of add": """
+x = x[:, :, None]
+model = keras.Sequential()
+model.add(keras.layers.LSTM(16, input_shape=(4, 1)))
+model.add(keras.layers.Dense(1))
+""",
+    "with a layer of the same name": """
+model = keras.Sequential([
+    keras.layers.Dense(16, activation="relu", name="standardize"),
+    keras.layers.Dense(1),
+])
+""",
+}
 CODES = ("standardize-inputs", "reinitialize-paired", "one-cycle")
 FINDING = Finding("unscaled-inputs", "severe", ("data",), (), "", (), "")
 
 
-def changed(path: Path) -> tuple[str, list[str]]:
-    """The diff of a script for all of :data:`CODES`, and the remedies that are not in it."""
+def changed(path: Path, codes: Sequence[str] = CODES) -> tuple[str, list[str]]:
+    """The diff of a script for remedies, and the remedies that are not in it."""
     sites = Sites(path)
     training = first_training(path, sites)
     training.model(keras.tree.map_structure(lambda one: one[:1], training.x))
     spec = TrainingSpec(epochs=training.options["epochs"], batch_size=training.options.get("batch_size", 32))
     subject = readable(Subject(training.model, training.x, training.y, spec))
-    for code in CODES:
+    for code in codes:
         subject = REMEDIES[code].apply(subject, FINDING) or subject
     script = Script(path.read_text())
     left = rewritten(script, training, SimpleNamespace(changes=subject.changes, model=subject.model), sites)
@@ -185,4 +229,16 @@ def test_a_diff_applies_and_the_changed_script_learns(name, tmp_path, monkeypatc
 def test_inputs_are_scaled_by_the_rows_that_are_trained_on(tmp_path):
     path = tmp_path / "train.py"
     path.write_text(DATA + SHAPES["a Sequential"].replace("epochs=12", "epochs=12, validation_split=0.25"))
-    assert '+model.get_layer("normalization").adapt(x[:int(len(x) * (1 - 0.25))])' in changed(path)[0]
+    assert '+model.get_layer("standardize").adapt(x[:int(len(x) * (1 - 0.25))])' in changed(path)[0]
+
+
+@pytest.mark.parametrize("name", REGRESSIONS)
+def test_inputs_and_targets_of_any_scale_are_scaled_in_one_diff(name, tmp_path, monkeypatch):
+    path = tmp_path / "train.py"
+    ending = 'model.compile("adam", "mse", metrics=["mae"])\nmodel.fit(x, y, epochs=30, verbose=0)\n'
+    path.write_text(NUMBERS + REGRESSIONS[name] + ending)
+    assert losses(path, monkeypatch)[-1] > 1e9
+    diff, left = changed(path, ("standardize-inputs", "rescale-outputs"))
+    assert not left
+    subprocess.run(["git", "apply", "-"], input=diff, text=True, cwd=tmp_path, check=True)
+    assert losses(path, monkeypatch)[-1] < 1

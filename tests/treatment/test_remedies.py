@@ -35,6 +35,7 @@ from kilter._diagnosis.catalogue import CATALOGUE
 from kilter._diagnosis.checks.output import check_output, check_targets
 from kilter._diagnosis.easing import Easing
 from kilter._engine.training_spec import EarlyStopping
+from kilter._treatment.program import program
 from kilter._treatment.remedies import REMEDIES, optimization
 from kilter._treatment.remedies.normalization import fitting_momentum
 from kilter._treatment.sound_sibling import sound_sibling
@@ -280,6 +281,7 @@ def test_a_remedy_does_what_it_says(code: str, tmp_path: Path):
     assert change.after
     assert change.before != change.after
     runs_as_written(change.snippet, ill)
+    runs_as_written(program(ill, treated), ill)
     assert all("=" in one for one in change.recipe)
     if code not in REPEATED:
         assert REMEDIES[code].apply(treated, finding()) is None

@@ -12,6 +12,7 @@ from kilter._diagnosis.sibling import PARTS
 from kilter._engine.training_spec import TrainingSpec
 from kilter._records import Diagnosis, Finding
 from kilter._treatment.plan import RemedySet, sibling_of
+from kilter._treatment.program import program
 from kilter._treatment.remedies import REMEDIES
 from kilter._treatment.sound_sibling import CODES, sound_sibling
 from kilter._treatment.subject import Subject
@@ -56,6 +57,7 @@ def test_each_part_is_a_change_of_its_own_that_trains(part: str):
     assert alone.changes[0].where
     assert alone.changes[0].before != alone.changes[0].after
     runs_as_written(alone.changes[0].snippet, came)
+    runs_as_written(program(came, whole), came)
     assert alone.model.compiled
     alone.copy().fit(came.x, came.y, epochs=1, verbose=0)
     without = sound_sibling(came, (), [code for code in CODES if code != part])

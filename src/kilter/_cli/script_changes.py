@@ -13,6 +13,7 @@ import keras
 from kilter._cli.script_calls import Sites, Training
 from kilter._cli.script_edits import COMPILE, FIT, LayerEdit, Position, Script, arguments_of
 from kilter._models.code import IGNORED, compiled_changes, layer_code, optimizer_code, value_code
+from kilter._models.copying import fresh_name
 from kilter._models.optimizers import inner_optimizer
 from kilter._models.reading import read_model
 from kilter._treatment.result import Treatment
@@ -123,8 +124,8 @@ def _said_front(script: Script, training: Training, after: keras.Model, sites: S
         data = _rows_of(script, fit, training.x, index)
         if len(calls) != 1 or (call := calls[0]) is None or data is None:
             return False
-        name = one.layer.name if "normalization" in own else "normalization"
-        name += f"_{number}" if number and name == "normalization" else ""
+        # Not a name that Keras gives by itself: an unnamed layer of the script would have it too.
+        name = fresh_name(training.model, f"standardize_{number}" if number else "standardize")
         kept_axis = "" if axis in (-1, (-1,)) else f"axis={axis!r}, "
         made = f'{prefix}.layers.Normalization({kept_axis}name="{name}")'
         adapted = f'{model}.get_layer("{name}").adapt({data})'
@@ -178,12 +179,8 @@ def _inserted(order: list[Any], twin: Any, own: set[str], prefix: str) -> Iterat
 
 def _arguments(layer: Any, twin: Any, prefix: str) -> dict[str, str]:
     old, new = layer.get_config(), twin.get_config()
-    found = {}
-    for name, value in new.items():
-        if name in IGNORED or name not in old or value == old[name]:
-            continue
-        found[name] = value_code(value, prefix) or "..."
-    return found
+    changed = {name for name in new if name not in IGNORED and name in old and new[name] != old[name]}
+    return {name: value_code(value, prefix) or "..." for name, value in new.items() if name in changed}
 
 
 def _said_compile(

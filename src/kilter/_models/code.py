@@ -64,7 +64,19 @@ def layer_code(kind: type, config: Mapping[str, Any], prefix: str = "keras") -> 
         >>> layer_code(keras.layers.Dense, keras.layers.Dense(3, activation="relu").get_config())
         'keras.layers.Dense(3, activation="relu")'
     """
+    if kind is keras.layers.Normalization and config.get("mean") is not None:
+        kind, config = _known_scaling(config)
     return _call_code(kind, config, f"{prefix}.layers", prefix)
+
+
+def _known_scaling(config: Mapping[str, Any]) -> tuple[type, Mapping[str, Any]]:
+    """A Normalization of given numbers as a Rescaling, which a traced step can build too."""
+    mean, deviation = np.asarray(config["mean"]), np.maximum(np.sqrt(config["variance"]), 1e-7)
+    axis = keras.tree.flatten([] if config["axis"] is None else config["axis"])
+    if axis not in ([], [-1]) and mean.ndim:
+        return keras.layers.Normalization, config
+    scale, offset = (deviation, mean) if config.get("invert") else (1 / deviation, -mean / deviation)
+    return keras.layers.Rescaling, {"scale": scale, "offset": offset}
 
 
 def _call_code(kind: type, config: Mapping[str, Any], home: str, prefix: str) -> str:
@@ -149,11 +161,27 @@ def difference_code(before: keras.Model, after: keras.Model) -> str:
 
 
 def compile_code(model: keras.Model, **changed: str) -> str:
-    """The call of compile() with a model's optimiser and loss, except what is ``changed``."""
+    """The call of compile() with all that a model was compiled with, except what is ``changed``."""
     given = model._compile_config.config  # type: ignore[attr-defined]
     optimizer = changed.pop("optimizer", optimizer_code(inner_optimizer(model)) or "model.optimizer")
-    values = {"loss": loss_code(given.get("loss")) or "model.loss", **changed}
+    values = {"loss": loss_code(given.get("loss")) or "model.loss"}
+    if given.get("loss_weights") is not None:
+        values["loss_weights"] = weights_code(given["loss_weights"])
+    for name in ("metrics", "weighted_metrics"):
+        if given.get(name):
+            values[name] = _metrics_code(given[name])
+    values |= changed
     return f"model.compile({optimizer}, {', '.join(f'{key}={code}' for key, code in values.items())})"
+
+
+def _metrics_code(metrics: Any) -> str:
+    """Compiled metrics as code; those of the user's own by their names."""
+    if isinstance(metrics, Mapping):
+        return _braced({key: _metrics_code(one) for key, one in metrics.items()})
+    if isinstance(metrics, list | tuple):
+        return f"[{', '.join(map(_metrics_code, metrics))}]"
+    kept = keras.saving.serialize_keras_object(metrics) if isinstance(metrics, keras.Metric) else metrics
+    return value_code(kept) or str(getattr(metrics, "__name__", type(metrics).__name__))
 
 
 def _layer_lines(before: keras.Model, after: keras.Model) -> Iterator[str]:

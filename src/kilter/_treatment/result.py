@@ -186,6 +186,7 @@ class Treatment:
             otherwise.
         noise: why no remedy was tried: nothing says that the targets depend on the inputs; "" otherwise.
         stopped: what was left out because ``max_seconds`` had passed; "" if it had not, or was not given.
+        program: what :meth:`snippet` returns.
         before: the original model. Its score and curves are those of a short trial, if there was one; its
             measures are those after its own full training.
         after: the returned model, with the score, the curves and the measures of its training.
@@ -206,6 +207,7 @@ class Treatment:
     kept: str = ""
     noise: str = ""
     stopped: str = ""
+    program: str = field(default="", repr=False)
 
     @property
     def diagnosis(self) -> Diagnosis:
@@ -217,8 +219,11 @@ class Treatment:
         return "\n".join(self.summary())
 
     def snippet(self) -> str:
-        """Keras code that makes the same changes in your own program; "" for none."""
-        return "\n\n".join(f"# {one.remedy}: {one.after}\n{one.snippet}" for one in self.changes)
+        """Keras code that makes the same changes in your own program; "" for none.
+
+        A model with code of its own, or trained before, is not written anew: its changed layers stand alone.
+        """
+        return self.program
 
     def apply_to(self, recipe: Recipe) -> Recipe:
         """``recipe`` with the changes made; changes that a recipe cannot express are left out.

@@ -29,6 +29,7 @@ from kilter._treatment.deadline import Deadline
 from kilter._treatment.full_training import AsGiven, train_as_given
 from kilter._treatment.plan import RemedySet
 from kilter._treatment.policy import Policy
+from kilter._treatment.program import program
 from kilter._treatment.remedies import REMEDIES, Remedy
 from kilter._treatment.request import check_metric, check_numbers, kept, readable, subject_of
 from kilter._treatment.result import Evaluation, Treatment, Trials
@@ -85,8 +86,7 @@ def treat(
     over 20 groups of rows, more for several measures), the original one is returned; ``.kept`` says why. A
     model that has learnt something already is returned untrained if more training makes it worse.
 
-    Unless ``max_seconds`` is given, no clock decides anything: the same call with the same seed gives the
-    same result on the same machine.
+    Unless ``max_seconds`` is given, no clock decides anything: the same seed gives the same result.
 
     Args:
         model: compiled; it is not changed, the treated model is a copy.
@@ -146,8 +146,7 @@ def treat(
         treated = None if best.subject is original else best.trained
         returned = safest(original, treated, given, tools.scoring, by_reason=bool(best.trials.reason))
         progress.stage("Diagnosing the trained model")
-        result = _result(original, found.diagnosis, best.trials, returned, tools, began)
-        return replace(result, noise=noise)
+        return replace(_result(original, found.diagnosis, best.trials, returned, tools, began), noise=noise)
 
 
 def _begun(
@@ -213,6 +212,7 @@ def _result(
         checks=returned.checks,
         kept=returned.kept,
         stopped=str(tools.deadline),
+        program=program(original, best),
     )
 
 

@@ -81,7 +81,7 @@ def embed_ids(subject: Subject, finding: Finding) -> Subject | None:
     before = f"{len(found)} columns of ids read as quantities"
     after = f"each id a row of {_ID_WIDTH} weights, by an Embedding in the model"
     snippet = (
-        f"ids = keras.layers.Embedding(x_train[:, {found[0].column}].max() + 1, {_ID_WIDTH})"
+        f"ids = keras.layers.Embedding(int(x_train[:, {found[0].column}].max()) + 1, {_ID_WIDTH})"
         "  # one for each column of ids, joined with the other columns"
     )
     return operated(subject, ("data",), (before, after), cuts, front=front, snippet=snippet)

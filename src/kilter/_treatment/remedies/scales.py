@@ -23,6 +23,7 @@ from kilter._models.layers import (
 )
 from kilter._records import Finding
 from kilter._treatment.remedies.base import (
+    ADAPTED,
     operated,
     rebuilt,
     remedies,
@@ -114,11 +115,9 @@ def refit_scaling(subject: Subject, finding: Finding) -> Subject | None:
         ", then ".join(one.path for one in chain),
         "one layer that gives the training rows mean 0 and variance 1",
     )
-    snippet = "normalization = keras.layers.Normalization()\nnormalization.adapt(x_train)"
     cuts: dict[Any, Cut] = {one.layer: lambda config: None for one in chain}
-    return operated(
-        subject, tuple(dict.fromkeys(one.path for one in chain)), words, cuts, front=front, snippet=snippet
-    )
+    where = tuple(dict.fromkeys(one.path for one in chain))
+    return operated(subject, where, words, cuts, front=front, snippet=ADAPTED)
 
 
 def input_scalings(subject: Subject) -> list[LayerFacts]:
@@ -170,11 +169,8 @@ def move_channels(subject: Subject, finding: Finding) -> Subject | None:
         f"images of shape {array.shape[1:]}",
         f"moved to {tuple(array.shape[i] for i in order)} by a layer in the model",
     )
-    snippet = f"x_train = np.transpose(x_train, (0, {', '.join(map(str, order))}))"
     cuts = {one: rebuilt(type(one)) for one in open_layers(subject.model) if one.weights}
-    return operated(
-        subject, ("data",), words, cuts, front=[keras.layers.Permute(order, name=name)], snippet=snippet
-    )
+    return operated(subject, ("data",), words, cuts, front=[keras.layers.Permute(order, name=name)])
 
 
 def stretch_output(subject: Subject, finding: Finding) -> Subject | None:
