@@ -362,6 +362,8 @@ def run_checks(checks: Sequence[Check], context: Context) -> list[Finding]:
 _EXPLAINED = {
     **dict.fromkeys(SHIFTS, ("overfitting",)),
     "output-not-trained": ("disconnected-layer",),
+    "unscaled-inputs": ("disconnected-layer",),  # a saturated gate has a gradient of exactly 0
+    "saturated-units": ("disconnected-layer",),
     "layer-mode": ("rows-mixed",),
     "row-weights": ("class-imbalance",),
     "infinite-derivative": ("non-finite", "rate-too-high"),

@@ -123,8 +123,8 @@ def day_first_note(features: list[pl.Series], columns: tuple[Column, ...]) -> tu
     return (f"dates are read with the day first, though the month could be: column {first_named(found)}",)
 
 
-def shape_notes(columns: tuple[Column, ...]) -> tuple[str, ...]:
-    """What was done to long tails, rare categories and texts."""
+def shape_notes(columns: tuple[Column, ...], split: str) -> tuple[str, ...]:
+    """What was done to long tails, rare categories and texts, and what dates allow."""
     tails = [quote(one.name) for one in columns if one.compressed]
     rare = [
         f"{quote(one.name)} ({len(one.rare)} of {len(one.rare) + len(one.categories)})"
@@ -146,7 +146,7 @@ def shape_notes(columns: tuple[Column, ...]) -> tuple[str, ...]:
         (lists, "each label in lists of labels has a feature: column {}"),
         (texts, "texts become counts of words: column {}"),
         (
-            dates[:1],
+            dates[: split != "time"],
             "the rows have dates, in column {}: to hold out the latest rows, which tells more about the "
             "future than rows drawn at random: --set data.split=time",
         ),
