@@ -311,10 +311,11 @@ def _open_end(
         return None
     usual = at(0.0)
     for end, words in ((-1, "above"), (0, "below")):
-        least = 1e-6 * max(variation, abs(line[end]))
+        least = 1e-6 * abs(line[end])
         if line[end] <= line.min() + least and line[-1 - end] > line[end] + least:
             return f"{distances[-1]:.3g} {words} them", float(line[end])
     way = np.resize(np.array([1.0, -1.0]), len(right)).reshape(-1, *[1] * (right.ndim - 1))
     way = 4 * spread * (way - way.mean())
-    apart = max(at(way), at(-way))
-    return None if apart > usual + 1e-6 * variation else ("with errors that cancel out", apart)
+    apart, together = max(at(way), at(-way)), min(at(4 * spread), at(-4 * spread))
+    is_blind = np.isfinite(together) and together > usual and apart - usual <= 1e-6 * (together - usual)
+    return ("with errors that cancel out", apart) if is_blind else None

@@ -13,6 +13,7 @@ from kilter.data.entries import is_text
 from kilter.data.paths import first_named, nearest_name, quote
 from kilter.errors import DataError
 
+BY_TIME = "--set data.split=time"
 _FEWEST_GROUPS = 5
 _NAMES_GROUPS = re.compile(
     r"(?i)(?:patient|subject|participant|person|user|customer|client|household|donor|animal|speaker|student)s?"
@@ -123,8 +124,8 @@ def day_first_note(features: list[pl.Series], columns: tuple[Column, ...]) -> tu
     return (f"dates are read with the day first, though the month could be: column {first_named(found)}",)
 
 
-def shape_notes(columns: tuple[Column, ...], split: str) -> tuple[str, ...]:
-    """What was done to long tails, rare categories and texts, and what dates allow."""
+def shape_notes(columns: tuple[Column, ...]) -> tuple[str, ...]:
+    """What was done to long tails, rare categories and texts."""
     tails = [quote(one.name) for one in columns if one.compressed]
     rare = [
         f"{quote(one.name)} ({len(one.rare)} of {len(one.rare) + len(one.categories)})"
@@ -146,9 +147,9 @@ def shape_notes(columns: tuple[Column, ...], split: str) -> tuple[str, ...]:
         (lists, "each label in lists of labels has a feature: column {}"),
         (texts, "texts become counts of words: column {}"),
         (
-            dates[: split != "time"],
+            dates[:1],
             "the rows have dates, in column {}: to hold out the latest rows, which tells more about the "
-            "future than rows drawn at random: --set data.split=time",
+            f"future than rows drawn at random: {BY_TIME}",
         ),
     )
     return tuple(text.format(first_named(names)) for names, text in found if names)
