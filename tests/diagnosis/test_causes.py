@@ -404,7 +404,9 @@ def _across_rows() -> Any:
 def attentive(**options: Any) -> Program:
     inputs = Input((12, 2))
     value = layers.MultiHeadAttention(2, 4, **options)(inputs, inputs)
-    return program(keras.Model(inputs, Dense(1)(ops.mean(value, axis=1))), "mse", data=(WAVES, WAVES[:, 0, 1:]))
+    return program(
+        keras.Model(inputs, Dense(1)(ops.mean(value, axis=1))), "mse", data=(WAVES, WAVES[:, 0, 1:])
+    )
 
 
 def recurrent_output(y: np.ndarray) -> Program:
@@ -597,6 +599,16 @@ def test_every_code_has_a_faulty_case():
     elsewhere = {"kl-collapse", "kl-sign", "output-offset", "layer-mode"}  # test_generative, test_modes
     assert {*CODES} - {code for code, _, _ in FAULTY} - elsewhere == {"shared-groups"}
     assert {*CODES} <= {*CATALOGUE}
+
+
+@pytest.mark.parametrize("kind", [layers.LSTM, layers.GRU])
+def test_saturated_gates_are_explained_by_the_scale_of_the_inputs(kind: Any):
+    model = chain(kind(4), Dense(1), features=(12, 2))
+    amounts_of = 30000 + 6000 * WAVES
+    found = {one.code: one for one in findings(program(model, "mse", data=(amounts_of, WAVES[:, -1, :1])))}
+    assert found["unscaled-inputs"].severity == "severe"
+    silent = found.get("disconnected-layer")
+    assert silent is None or (silent.severity, silent.explained_by) == ("note", "unscaled-inputs")
 
 
 def test_overfitting_is_no_answer_where_validation_rows_are_scaled_otherwise():

@@ -281,14 +281,12 @@ def _away(total: Total, y: np.ndarray, shape: Any) -> list[float] | None:
 
 
 def _reads_targets(loss: Any, y: np.ndarray, p: Any) -> bool:
-    """Whether other targets give another loss; a model whose output is the loss itself has none that matter."""
+    """Whether other targets give another loss; not so if the model's output is the loss itself."""
     usual = float(loss(y, p))
     return any(abs(float(loss(other, p)) - usual) > _FLAT for other in (y + np.std(y), 2 * y))
 
 
-def _open_end(
-    total: Total, y: np.ndarray, output: OutputFacts, variation: float
-) -> tuple[str, float] | None:
+def _open_end(total: Total, y: np.ndarray, output: OutputFacts, variation: float) -> tuple[str, float] | None:
     """Where predictions can leave the targets without a loss that rises, and the loss there; None if nowhere.
 
     The minimum may lie elsewhere, as with a log link, but on no way may it be at the end. Targets of two

@@ -16,7 +16,7 @@ _AS_IT_IS = Column("", "number")
 
 @dataclass(frozen=True)
 class PartSummary:
-    """One part of a source: name, rows, shape of a row, type of the values, lines on skipped rows, their number."""
+    """One part of a source: name, rows, shape of a row, type of values, lines on bad rows, their number."""
 
     name: str
     rows: int
@@ -108,9 +108,7 @@ def describe(source: Source) -> SourceSummary:
 
 def _part(name: str, dataset: Dataset) -> PartSummary:
     kind = str(dataset.x.dtype)
-    return PartSummary(
-        name, len(dataset), dataset.input_shape, kind, dataset.skipped, dataset.left_out
-    )
+    return PartSummary(name, len(dataset), dataset.input_shape, kind, dataset.skipped, dataset.left_out)
 
 
 def _target_name(source: Source) -> str:
