@@ -14,9 +14,10 @@ from kilter._engine import inference
 from kilter._engine.overrides import loop_called_by_model
 from kilter._engine.stable_losses import from_logits
 from kilter._fit import fit
+from kilter._models.layers import require_model
 from kilter._models.variables import values_survive
 from kilter._text import warn
-from kilter.errors import KilterError, ModelError
+from kilter.errors import KilterError
 
 AnyModel = TypeVar("AnyModel", bound=keras.Model)
 
@@ -50,7 +51,7 @@ def accelerate(model: AnyModel, *, stable_loss: bool = True) -> AnyModel:
         >>> type(history).__module__.split(".")[0]
         'kilter'
     """
-    _check(model)
+    require_model(model)
     for name in _FUNCTIONS:
         if name not in vars(model):
             method = _replaced(getattr(type(model), name), stable_loss)
@@ -64,7 +65,7 @@ def restore(model: AnyModel) -> AnyModel:
     Raises:
         ModelError: if ``model`` is not a Keras model.
     """
-    _check(model)
+    require_model(model)
     for name in _FUNCTIONS:
         if _is_ours(vars(model).get(name)):
             delattr(model, name)
@@ -99,15 +100,6 @@ def engine(*, stable_loss: bool = True) -> Iterator[None]:
                 delattr(keras.Model, name)
             else:
                 setattr(keras.Model, name, method)
-
-
-def _check(model: Any) -> None:
-    if not isinstance(model, keras.Model):
-        raise ModelError(
-            expected="a Keras model",
-            received=f"an object of type {type(model).__name__}",
-            remedy="pass an instance of keras.Model",
-        )
 
 
 def _is_ours(method: Any) -> bool:

@@ -19,6 +19,7 @@ from kilter._engine.program_cache import shelf
 from kilter._engine.scheduling import Schedule
 from kilter._engine.sparse import with_sparse_rows
 from kilter._engine.stable_losses import from_logits
+from kilter._models.layers import require_model
 from kilter._progress import Verbose
 from kilter._records import Finding
 from kilter._validation import is_whole
@@ -139,6 +140,7 @@ def fit(
         >>> len(history.history["loss"])
         3
     """
+    require_model(model)
     arguments = {
         "validation_data": validation_data,
         "validation_split": validation_split,

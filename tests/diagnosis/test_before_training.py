@@ -19,6 +19,8 @@ from kilter._engine.training_spec import TrainingSpec
 from kilter._records import Finding
 
 X, Y = blobs()
+HOURS = np.random.default_rng(2).integers(-3, 4, (len(X), 4)).astype("float32") / 2
+LATE = (HOURS.sum(axis=1) > 0).astype("int32")
 HOT = one_hot(Y)
 XB, YB = blobs(classes=2)
 XI, YI = images()
@@ -317,6 +319,11 @@ HEALTHY: dict[str, Callable[[], Program]] = {
     "one-hot": lambda: program(loss="categorical_crossentropy", data=(X, HOT)),
     "label smoothing": lambda: program(
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=0.1), data=(X, HOT)
+    ),
+    "rows of few whole numbers, alike by chance": lambda: program(
+        dense(outputs=2, features=4),
+        data=(HOURS[:300], LATE[:300]),
+        validation_data=(HOURS[300:], LATE[300:]),
     ),
     "column of labels": lambda: program(data=(X, Y[:, None])),
     "float labels": lambda: program(data=(X, Y.astype("float32"))),

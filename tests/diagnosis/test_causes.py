@@ -316,6 +316,8 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
     ("overlapping-windows", "warning", lambda: windows(shuffled=True)),
     ("excessive-decay", "severe", lambda: optimizer("AdamW", weight_decay=50.0)),
     ("excessive-decay", "warning", lambda: optimizer("Adam", weight_decay=4.0)),
+    ("excessive-smoothing", "severe", lambda: smoothed(0.98)),
+    ("excessive-smoothing", "warning", lambda: smoothed(0.6)),
     ("accumulation-too-long", "severe", lambda: _planned(optimizer("Adam", gradient_accumulation_steps=90))),
     ("accumulation-too-long", "warning", lambda: optimizer("SGD", gradient_accumulation_steps=14)),
     ("loss-scale", "severe", lambda: scale_of_loss(2.0**60)),
@@ -417,6 +419,10 @@ def recurrent_output(y: np.ndarray) -> Program:
 def _with_metric(case: Program, metric: str) -> Program:
     case.model.compile("adam", "mse", metrics=[metric])
     return case
+
+
+def smoothed(share: float) -> Program:
+    return program(loss=keras.losses.CategoricalCrossentropy(label_smoothing=share), data=(X, HOT))
 
 
 def _planned(case: Program) -> Program:

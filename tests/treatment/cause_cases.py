@@ -78,6 +78,11 @@ def optimized(optimizer: Any) -> Subject:
     return subject(dense(), optimizer=optimizer)
 
 
+def smoothed(share: float) -> Subject:
+    loss = keras.losses.BinaryCrossentropy(label_smoothing=share)
+    return subject(dense(), loss=loss)
+
+
 def two_outputs(factor: float, losses: Any = ("mse", "binary_crossentropy")) -> Subject:
     keras.utils.set_random_seed(1)
     inputs = keras.Input((6,))
@@ -137,7 +142,7 @@ def pairs(*last: Any, second: Any = X, loss: Any = "mse") -> Subject:
     """A distance of pairs of rows, equal ones by default, and what follows it."""
     encoder, inputs = layers.Dense(4), [keras.Input((6,)), keras.Input((6,))]
     squares = keras.ops.square(layers.Subtract()([encoder(one) for one in inputs]))
-    value = keras.ops.sqrt(keras.ops.sum(squares, axis=-1, keepdims=True))
+    value = keras.ops.sqrt(keras.ops.sum(squares, axis=-1, keepdims=True) + 1e-7)
     for one in last:
         value = one(value)
     return subject(keras.Model(inputs, value), [X, second], loss=loss)
@@ -288,6 +293,10 @@ CAUSES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
     "ease-decay": (
         lambda: optimized(keras.optimizers.AdamW(1e-3, weight_decay=30.0)),
         lambda p: _optimizer(p).weight_decay < 0.01,
+    ),
+    "ease-smoothing": (
+        lambda: smoothed(0.98),
+        lambda p: _loss(p).label_smoothing == 0.1,
     ),
     "drop-accumulation": (
         lambda: optimized(keras.optimizers.Adam(1e-3, gradient_accumulation_steps=50)),

@@ -31,6 +31,7 @@ from kilter._engine.measuring import READINGS, Reader, measured_steps, probe
 from kilter._engine.program_cache import QUICK_WEIGHTS, compiled_for, shared_programs
 from kilter._engine.scheduling import Schedule, check_schedule
 from kilter._engine.training_spec import TrainingSpec
+from kilter._models.layers import require_model
 from kilter._models.optimizers import OptimizerFacts, optimizer_facts
 from kilter._models.reading import paired_targets, read_model
 from kilter._models.tracing import fixed_batch_size
@@ -146,6 +147,7 @@ def diagnose(
     :class:`~kilter.errors.DataError` for data that do not fit the model, unless a finding explains it, and
     :class:`~kilter.errors.OptionError` for negative steps and for options that :func:`kilter.fit` refuses.
     """
+    require_model(model)
     steps = whole_number("steps", steps, 0)
     check_names(x, features)
     check_history(history)

@@ -36,7 +36,7 @@ STRUCTURAL: Final = (
     "rows-alike", "rows-mixed", "softmax-axis", "inverted-mask",
     "unread-steps", "missing-positions", "missing-causal-mask", "steps-against-one-target",
     "attention-uniform", "masks-misplaced", "kl-collapse", "kl-sign", "discriminator-won",
-    "receptive-field", "batch-norm-one-image",
+    "receptive-field", "batch-norm-one-image", "excessive-smoothing",
     "sentinel-values", "ids-as-quantities", "pairs-not-apart",
     "drowned-output", "padding-unmasked", "channels-order",
 )

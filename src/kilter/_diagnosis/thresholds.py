@@ -91,6 +91,8 @@ class Thresholds:
     selu_mean: float = sourced(0.5, "Klambauer et al. 2017, theorem 1: inputs near mean 0")
     selu_deviation: float = sourced(2.0, "Klambauer et al. 2017, theorem 1: inputs near variance 1")
     norm_batch: float = sourced(8, "Wu & He 2018, figure 1: batch statistics are poor below 8 rows")
+    smoothing: float = sourced(0.9, "a tenth of each label is left; limit by kilter")
+    smoothing_warning: float = sourced(0.5, "Szegedy et al. 2016 use 0.1")
     decay: float = sourced(10.0, "weights stay below about 1 / decay: 0.1")
     decay_warning: float = sourced(2.0, "weights stay below about 1 / decay: 0.5")
     clipped: float = sourced(1e-3, "the same as a rate 1000 times smaller; limit by kilter")

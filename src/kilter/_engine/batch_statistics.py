@@ -16,6 +16,7 @@ from kilter._engine.checks import check_inputs
 from kilter._engine.feed import Order, ResidentFeed
 from kilter._engine.host_rows import take
 from kilter._engine.program_cache import shelf
+from kilter._models.layers import require_model
 from kilter._models.tracing import forward, intercept_calls, leaf_layers
 from kilter._models.variables import assign, fitting, values
 from kilter.errors import ModelError
@@ -82,6 +83,7 @@ def refresh_batch_norm(model: keras.Model, x: Arrays, *, batch_size: int = 256) 
         >>> [weight.tolist() for weight in model.get_weights()[2:]], record.passes
         ([[3.0], [4.666666507720947]], 1)
     """
+    require_model(model)
     check_batch_size(batch_size)
     rows = collect(x)
     check_inputs(model, rows)

@@ -34,6 +34,7 @@ from kilter._engine.padding import padded
 from kilter._engine.program_cache import Programs, located, looks_for_nan, owners, runs_eagerly
 from kilter._engine.stable_losses import from_logits
 from kilter._engine.step import PredictStep, predict_step
+from kilter._models.layers import require_model
 from kilter._models.variables import assign, build_forward, fitting, values, values_kept
 from kilter._progress import QUICK, Verbose, shown
 from kilter._xla.rewrite import rewriting
@@ -78,6 +79,7 @@ def evaluate(
         DataError: if the data do not fit.
         ModelError: if the model overrides Keras's evaluation loop.
     """
+    require_model(model)
     batch_size = checked_size(batch_size)
     check_steps(steps=steps)
     order = Order(batch_size, shuffle=False, seed=0)
@@ -127,6 +129,7 @@ def predict(
         DataError: if the inputs do not fit.
         ModelError: if the model overrides Keras's prediction loop.
     """
+    require_model(model)
     batch_size = checked_size(batch_size)
     check_steps(steps=steps)
     check_loop(model, "predict")

@@ -15,6 +15,7 @@ from kilter._engine.inference import predict_unchanged
 from kilter._infer.fold_plan import FoldPlan, NormFold, plan_folds
 from kilter._infer.kernels import write_weights
 from kilter._models.copying import Cut, copy_model
+from kilter._models.layers import require_model
 from kilter._validation import whole_number
 from kilter.errors import ModelError, OptionError
 
@@ -175,6 +176,7 @@ def fold_batch_norm(
         >>> len(folded.layers), record.parameters, record.layers[0].into
         (2, (27, 15), 'dense...')
     """
+    require_model(model)
     if tolerance is not None and not tolerance >= 0.0:
         raise OptionError(
             expected="tolerance of at least 0",

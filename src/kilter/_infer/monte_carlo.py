@@ -23,7 +23,7 @@ from kilter._engine.checks import check_inputs
 from kilter._engine.host_rows import take
 from kilter._engine.program_cache import shelf
 from kilter._infer.outputs import Meaning, Outputs, meanings
-from kilter._models.layers import drop_rates
+from kilter._models.layers import drop_rates, require_model
 from kilter._models.tracing import intercept_calls, replace_attribute
 from kilter._models.variables import build_forward, fitting, values
 from kilter._progress import QUICK, Verbose, shown
@@ -103,6 +103,7 @@ def predict_mc(
         OptionError: for options out of range.
         DataError: if the inputs do not fit.
     """
+    require_model(model)
     check_batch_size(batch_size)
     whole_number("samples", samples, 2, _SEEDS - 1)
     whole_number("seed", seed, 0, _SEEDS - 1)

@@ -20,6 +20,7 @@ from kilter._models.keras_internals import (
     BaseSeparableConv,
     DropoutRNNCell,
 )
+from kilter.errors import ModelError
 
 # Kinds of layers. Subclasses count, unless code asks for an exact type.
 CONVOLUTIONS: Final = (BaseConv, BaseConvTranspose, BaseDepthwiseConv, BaseSeparableConv)
@@ -319,11 +320,12 @@ def loss_weights(model: keras.Model, outputs: int) -> list[float]:
 
 
 def like_losses(model: keras.Model, values: Sequence[Any]) -> Any:
-    """A value for each output, in the structure in which the losses were compiled: by name, or in a list."""
-    given: Any = getattr(getattr(model, "_compile_config", None), "config", {})
-    names = output_names(model)
-    named = isinstance(given.get("loss"), dict) and names
-    return dict(zip(names, values, strict=True)) if named else list(values)
+    """A value for each output as the losses were compiled: by name, in a list, or a single one alone."""
+    config: Any = getattr(getattr(model, "_compile_config", None), "config", {})
+    given, names = config.get("loss"), output_names(model)
+    if isinstance(given, dict) and names:
+        return dict(zip(names, values, strict=True))
+    return list(values) if len(values) > 1 or isinstance(given, list | tuple) else values[0]
 
 
 def compiled_metrics(model: keras.Model) -> list[Any]:
@@ -344,3 +346,13 @@ def output_names(model: keras.Model) -> list[str]:
     """
     given: Any = getattr(model, "_outputs_struct", None)
     return sorted(given) if isinstance(given, dict) else list(getattr(model, "output_names", None) or [])
+
+
+def require_model(model: Any) -> None:
+    """Raise :class:`ModelError` unless this is a Keras model, as where arguments are in another order."""
+    if not isinstance(model, keras.Model):
+        raise ModelError(
+            expected="a Keras model",
+            received=f"an object of type {type(model).__name__}",
+            remedy="pass an instance of keras.Model, as the first argument",
+        )

@@ -15,6 +15,7 @@ from kilter._compare.comparison import Candidate, Comparison, Difference, Paired
 from kilter._compare.looks import planned_pairs
 from kilter._engine.arrays import collect
 from kilter._engine.checks import check_inputs
+from kilter._models.layers import require_model
 from kilter._models.variables import draw_weights
 from kilter._progress import Verbose, shown
 from kilter._records import Figure, drawn
@@ -127,6 +128,7 @@ def search_reuse(
         found = kilter.search_reuse(model, x, y, validation_data=(x_val, y_val), head=2)
         found.best, found.evidence.verdict, found.plot()
     """
+    require_model(model)
     whole_number("epochs", epochs, 1)
     whole_number("seed", seed, 0)
     given = collect(x)

@@ -15,6 +15,7 @@ from kilter._engine.cuts import Start
 from kilter._engine.fit import fit
 from kilter._engine.history import History
 from kilter._engine.objective_for import last_activation, objective_for
+from kilter._models.layers import require_model
 from kilter._progress import Verbose
 from kilter._records import Figure, drawn
 from kilter._transfer.depth import train_only
@@ -113,6 +114,7 @@ def fine_tune(
         >>> kilter.fine_tune(student, x, y, stages=stages, verbose=0).stages
         [0, 0, 1]
     """
+    require_model(model)
     check_batch_size(batch_size)
     if validation_split and validation_data is None:
         (x, y, sample_weight), validation_data = split(x, y, sample_weight, validation_split)

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from kilter._models.copying import copy_onto, fresh_name
+from kilter._models.layers import require_model
 from kilter._models.variables import draw_weights
 from kilter._transfer.adapting import adapted_inputs
 from kilter._transfer.cutting import find_cut, part_below
@@ -62,6 +63,7 @@ def reuse(
         >>> [layer.name for layer in student.layers if layer.trainable and layer.weights]
         ['head']
     """
+    require_model(model)
     whole_number("seed", seed, 0)
     cut = find_cut(model, keep)
     part, parts = part_below(model, cut)

@@ -74,6 +74,7 @@ ORDER: Final = (
     "class-weights",
     "ease-regularization",
     "ease-decay",
+    "ease-smoothing",
     "drop-accumulation",
     "ease-clipping",
     "drop-loss-scale",

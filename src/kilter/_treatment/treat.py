@@ -22,6 +22,7 @@ from kilter._engine.measuring import probe
 from kilter._engine.program_cache import compiled_for, shared_programs
 from kilter._engine.scheduling import Schedule
 from kilter._engine.training_spec import TrainingSpec
+from kilter._models.layers import require_model
 from kilter._progress import Progress, Verbose, shown
 from kilter._records import Diagnosis, Measurements
 from kilter._treatment.course import Round, course, unchanged
@@ -113,6 +114,7 @@ def treat(
     negative budget, a max_seconds that is not above 0, options that :func:`kilter.fit` refuses, and names in
     ``keep`` that are neither a remedy nor a layer.
     """
+    require_model(model)
     began = time.perf_counter()  # for the report; nothing depends on it
     policy = Policy() if policy is None else policy
     check_names(x, features)

@@ -13,6 +13,7 @@ from kilter._array_types import Arrays
 from kilter._engine.arrays import check_batch_size, is_array, row_count
 from kilter._engine.augmenting import Augment, as_augmentation
 from kilter._engine.step import Batch, global_norm, gradients
+from kilter._models.layers import require_model
 from kilter._models.variables import State
 from kilter._progress import QUICK, Verbose, shown
 from kilter._records import Figure, drawn
@@ -125,6 +126,7 @@ def clip_threshold(
         >>> bool(found.threshold == found.norms.max())
         True
     """
+    require_model(model)
     whole_number("steps", steps, LEAST_STEPS)
     check_batch_size(batch_size)
     percentile = number("percentile", percentile, above=0, high=100, remedy="take a number such as 90.0")

@@ -12,6 +12,7 @@ import numpy as np
 from kilter._array_types import Arrays
 from kilter._engine.program_cache import owners, shelf
 from kilter._engine.step import Batch, global_norm, inner_product, training_loss
+from kilter._models.layers import require_model
 from kilter._models.variables import State, fitting, pull
 from kilter._progress import QUICK, Verbose, shown
 from kilter._tuning.trial import trial_batches, trial_feed
@@ -98,6 +99,7 @@ def largest_curvature(
         >>> round(kilter.largest_curvature(model, x, np.ones(2), verbose=0).eigenvalue, 2)
         4.0
     """
+    require_model(model)
     whole_number("rows", rows, 1)
     whole_number("products", products, 2)
     number("tolerance", tolerance, above=0, below=1, remedy="take 0.01")

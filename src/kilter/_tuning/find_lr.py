@@ -18,6 +18,7 @@ from kilter._engine.fit import prepare, training_feed
 from kilter._engine.loop import training
 from kilter._engine.padding import padded
 from kilter._engine.step import Batch
+from kilter._models.layers import require_model
 from kilter._models.optimizers import inner_optimizer, optimizer_slot, slot_index
 from kilter._models.variables import State
 from kilter._progress import QUICK, Verbose, shown
@@ -263,6 +264,7 @@ def find_lr(
         >>> 0.001 < found.suggestion < found.diverged_at / 9
         True
     """
+    require_model(model)
     _check_options(low, high, steps, seeds)
     _check_optimizer(model)
     augmentation = as_augmentation(augment)

@@ -14,6 +14,7 @@ from kilter._array_types import Arrays
 from kilter._engine.arrays import check_batch_size
 from kilter._engine.program_cache import Programs, owners
 from kilter._engine.step import Batch, gradients, inner_product, like
+from kilter._models.layers import require_model
 from kilter._models.variables import State, fitting, pull
 from kilter._progress import QUICK, Verbose, shown
 from kilter._tuning.trial import trial_batches, trial_feed
@@ -89,6 +90,7 @@ def gradient_noise_scale(
         >>> found.low < found.noise_scale < found.high
         True
     """
+    require_model(model)
     check_batch_size(batch_size)
     whole_number("batches", batches, LEAST_BATCHES)
     feed = trial_feed(

@@ -14,7 +14,7 @@ import numpy as np
 from kilter._array_types import Arrays
 from kilter._models.arrays import some_rows
 from kilter._models.keras_internals import BaseDepthwiseConv, BaseSeparableConv
-from kilter._models.layers import KERNELS, WEIGHTED
+from kilter._models.layers import KERNELS, WEIGHTED, require_model
 from kilter._models.tracing import fixed_batch_size, forward, in_same_trace, leaf_layers, replace_attribute
 from kilter._models.variables import assign, build_forward, fitting, values
 from kilter._validation import number, whole_number
@@ -121,6 +121,7 @@ def lsuv(
         OptionError: for options out of range.
         DataError: if the data do not fit.
     """
+    require_model(model)
     number("tolerance", tolerance, above=0, below=1, remedy="the paper uses 0.1")
     whole_number("max_iterations", max_iterations, 1, remedy="the paper uses 10")
     batch = some_rows(x, fixed_batch_size(model) or rows, seed)

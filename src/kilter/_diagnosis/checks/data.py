@@ -249,29 +249,6 @@ def _is_classifier(context: Context) -> bool:
     return any(labels(one.targets) is not None for one in context.outputs)
 
 
-def check_shared_rows(context: Context) -> list[Finding]:
-    """Validation rows that are also training rows."""
-    if context.x_val is None:
-        return []
-    validation = [np.asarray(leaf) for leaf in jax.tree.leaves(context.x_val)]
-    # float64 tells rows apart that differ only in a unix time, but 0.1 differs between the two types.
-    types = [array.dtype for array in (*context.inputs, *validation)]
-    exact = np.float32 if np.dtype(np.float32) in types else np.float64
-    known = set(_row_keys(list(context.inputs), exact))
-    keys = _row_keys(validation, exact)
-    repeated = sum(key in known for key in keys)
-    if not repeated:
-        return []
-    evidence = [Evidence("validation rows that are training rows", repeated, 0, "there should be none")]
-    detail = f"{repeated} of {len(keys)} validation rows are also training rows"
-    return [finding("shared-rows", "warning", ["data"], evidence, detail=detail)]
-
-
-def _row_keys(arrays: list[np.ndarray], dtype: type[np.floating]) -> list[int]:
-    same = [np.ascontiguousarray(array, dtype=dtype) for array in arrays if array.dtype.kind in "fiub"]
-    return [hash(b"".join(part.tobytes() for part in row)) for row in zip(*same, strict=True)]
-
-
 def check_order(context: Context) -> list[Finding]:
     """Rows that are not shuffled; severe if they are sorted by class."""
     if context.shuffle:
@@ -375,7 +352,6 @@ CHECKS = (
     check_order,
     check_labels,
     check_leakage,
-    check_shared_rows,
     check_columns,
     check_precision,
 )

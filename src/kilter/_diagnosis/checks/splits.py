@@ -1,7 +1,6 @@
-"""Training rows against validation rows: scale, range, classes, their order, and windows on both sides."""
+"""Training rows against validation rows: scale, range, classes and their order."""
 
 import math
-import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,6 +15,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.checks.alignment import turned_back
+from kilter._diagnosis.checks.both_sides import are_windows
 from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, SPARSE
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.skill import baseline, features
@@ -31,8 +31,6 @@ _SAMPLE: Final = 2_000
 _LEAST_ROWS: Final = 30
 _MOST_CLASSES: Final = 1_000
 _FOLD: Final = 0.25
-_WINDOWS: Final = 500
-_GROUP: Final = re.compile(r"(^|[_ ])(patient|subject|user|customer|group|session|person|speaker)([_ ]?id)?$")
 
 
 def _pairs(context: Context) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
@@ -125,14 +123,6 @@ def _columns(
     evidence = [context.seen("split_shift", name, float(np.abs(shifts).max()))]
     detail = f"Columns {columns} have other values in validation than in training"
     yield finding("validation-range", "warning", ["data"], evidence, detail=detail)
-
-
-def are_windows(array: np.ndarray) -> bool:
-    """Whether rows are windows of a series: many continue another row by one step."""
-    if array.ndim not in (2, 3) or array.shape[1] < 4 or len(array) < _LEAST_ROWS:
-        return False
-    starts = set(_key_rows(array[:, :-1]))
-    return float(np.mean([key in starts for key in _key_rows(array[:, 1:])])) > 0.2
 
 
 def _mid(part: tuple[np.ndarray, np.ndarray]) -> float:
@@ -317,58 +307,8 @@ def _permuted(context: Context, x: Any, y: np.ndarray, held: np.ndarray) -> tupl
     return best if clear else None
 
 
-def check_windows(context: Context) -> list[Finding]:
-    """Validation windows that continue training windows by one step: windows were cut before the split."""
-    if context.x_val is None or len(context.inputs) != 1:
-        return []
-    (mine,), held = context.inputs, [np.asarray(leaf) for leaf in jax.tree.leaves(context.x_val)]
-    if len(held) != 1 or mine.ndim not in (2, 3) or held[0].ndim != mine.ndim or mine.dtype.kind not in "fiu":
-        return []
-    theirs, steps = held[0], mine.shape[1]
-    if theirs.shape[1:] != mine.shape[1:] or steps < 4 or min(len(mine), len(theirs)) < _LEAST_ROWS:
-        return []
-    starts, ends = set(_key_rows(mine[:, :-1])), set(_key_rows(mine[:, 1:]))
-    chosen = theirs[np.random.default_rng(0).permutation(len(theirs))[:_WINDOWS]]
-    pairs = zip(_key_rows(chosen[:, 1:]), _key_rows(chosen[:, :-1]), chosen, strict=True)
-    moving = [(after in starts or before in ends) and np.ptp(row) > 0 for after, before, row in pairs]
-    share = float(np.mean(moving))
-    if share <= context.thresholds.window_share:
-        return []
-    name = "share of validation windows that are training windows moved by one step"
-    evidence = [context.seen("window_share", name, share)]
-    detail = f"{share:.0%} of the validation windows are training windows moved by one step"
-    return [finding("overlapping-windows", "warning", ["data"], evidence, detail=detail)]
+CHECKS = (check_scale, check_classes, check_relation)
 
-
-def _key_rows(rows: np.ndarray) -> list[int]:
-    same = np.ascontiguousarray(rows, dtype=np.float32).reshape(len(rows), -1)
-    return [hash(row.tobytes()) for row in same]
-
-
-def check_groups(context: Context) -> list[Finding]:
-    """Columns named as groups (patient, user, session) whose values are on both sides."""
-    if not context.features or context.x_val is None or [one.ndim for one in context.inputs] != [2]:
-        return []
-    held = np.asarray(jax.tree.leaves(context.x_val)[0])
-    mine, found = context.inputs[0], []
-    places: dict[str, list[int]] = {}  # a category has a feature for each of its values, NAME=VALUE
-    for place, feature in enumerate(context.features):
-        places.setdefault(feature.partition("=")[0], []).append(place)
-    for name, columns in places.items():
-        if not _GROUP.search(name.lower()):
-            continue
-        if len(columns) > 1:
-            both = int((mine[:, columns].any(axis=0) & held[:, columns].any(axis=0)).sum())
-        else:
-            both = len(np.intersect1d(mine[:, columns], held[:, columns]))
-        if both and len(np.unique(mine[:, columns], axis=0)) > 1:
-            evidence = [Evidence("groups on both sides", both, 0)]
-            detail = f"{both} values of column {name} are in both"
-            found.append(finding("shared-groups", "warning", ["data"], evidence, detail=detail))
-    return found
-
-
-CHECKS = (check_scale, check_classes, check_relation, check_windows, check_groups)
 
 SHIFTS: Final = (
     "validation-scale",

@@ -1,4 +1,4 @@
-"""Checks of what keeps weights from changing: decay, clipping, accumulation, loss scale, frozen layers."""
+"""Checks of what keeps weights from learning: decay, clipping, accumulation, smoothed labels, freezing."""
 
 import math
 from typing import Any, Final
@@ -34,6 +34,18 @@ def check_decay(context: Context) -> list[Finding]:
     evidence = [context.seen(limit, "weight decay", float(decay))]
     words = {"decay": decay, "optimizer": type(context.optimizer.optimizer).__name__, "most": 1 / decay}
     return [finding("excessive-decay", severity, ["optimizer"], evidence, **words)]
+
+
+def check_smoothing(context: Context) -> list[Finding]:
+    """Label smoothing that leaves little of the labels."""
+    found = []
+    for output in context.outputs:
+        share = 0.0 if output.loss is None else output.loss.options.get("label_smoothing") or 0.0
+        reached = band(context.thresholds, "smoothing", share)
+        if reached is not None:
+            evidence = [context.seen(reached[1], "label smoothing", share)]
+            found.append(finding("excessive-smoothing", reached[0], [output.where], evidence, share=share))
+    return found
 
 
 def check_accumulation(context: Context) -> list[Finding]:
@@ -209,5 +221,5 @@ def _weight_penalty(layer: Any) -> float:
     return total if math.isfinite(total) else 0.0
 
 
-MODEL = (check_decay, check_accumulation, check_loss_scale, check_frozen, check_foreign)
+MODEL = (check_decay, check_smoothing, check_accumulation, check_loss_scale, check_frozen, check_foreign)
 PROBE = (check_clipping, check_penalties)

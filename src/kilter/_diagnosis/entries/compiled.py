@@ -15,6 +15,12 @@ MODEL: Final[dict[str, Text]] = {
         "A weight decay of {decay:g} pulls every weight to 0 faster than gradients can move it away: "
         "{optimizer} cannot hold a weight above about {most:.2g}.",
     ),
+    "excessive-smoothing": (
+        "labels smoothed too much", ("ease-smoothing",),
+        "Szegedy et al. 2016, Rethinking the inception architecture, section 7",
+        "The loss of {where} spreads a share of {share:g} of each label over all classes, which leaves "
+        "little of what tells them apart. 0.1 is usual.",
+    ),
     "accumulation-too-long": (
         "gradients accumulated over too many batches", ("drop-accumulation",), _OPTIMIZERS,
         "The weights are updated only once every {steps} batches, and {detail}.",

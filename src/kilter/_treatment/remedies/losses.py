@@ -31,8 +31,7 @@ def replace_loss(subject: Subject, finding: Finding) -> Subject | None:
     replaced = [(old, new) for old, new in zip(losses, made, strict=True) if new is not old]
     if not replaced or any(new is None for _, new in replaced):
         return None
-    given: Any = subject.model._compile_config.config["loss"]  # type: ignore[attr-defined]
-    wanted = made[0] if len(made) == 1 and not isinstance(given, dict) else like_losses(subject.model, made)
+    wanted = like_losses(subject.model, made)
     words = (
         ", ".join(getattr(old, "__name__", None) or type(old).__name__ for old, _ in replaced),
         (", ".join(new if isinstance(new, str) else new.name for _, new in replaced)),

@@ -1,15 +1,18 @@
-"""Remedies for updates that decay, clipping, accumulation or a loss scale make useless."""
+"""Remedies for updates that decay, clipping, accumulation, a loss scale or smoothed labels make useless."""
 
 from typing import Any, Final
 
 import keras
 
-from kilter._models.optimizers import CLIPS, fresh_optimizer
+from kilter._models.layers import given_losses, like_losses
+from kilter._models.optimizers import CLIPS, compiled_like, fresh_optimizer
 from kilter._records import Finding
-from kilter._treatment.remedies.base import optimized, remedies
+from kilter._treatment.remedies.base import changed, optimized, remedies
 from kilter._treatment.subject import Subject
 
 _DECAY: Final = 4e-3  # AdamW's default in Keras
+_MOST_SMOOTHING: Final = 0.5
+_SMOOTHING: Final = 0.1
 
 
 def ease_decay(subject: Subject, finding: Finding) -> Subject | None:
@@ -19,6 +22,23 @@ def ease_decay(subject: Subject, finding: Finding) -> Subject | None:
         return None
     words = f"weight decay {decay:g}", f"weight decay {_DECAY:g}"
     return optimized(subject, words, fresh_optimizer(subject.model, weight_decay=_DECAY))
+
+
+def ease_smoothing(subject: Subject, finding: Finding) -> Subject | None:
+    """Label smoothing above 0.5 becomes 0.1."""
+    losses = given_losses(subject.model, len(subject.facts[1]))
+    shares = [getattr(one, "get_config", dict)().get("label_smoothing", 0) for one in losses]
+    if max(shares, default=0) <= _MOST_SMOOTHING:
+        return None
+    eased = [
+        type(one).from_config({**one.get_config(), "label_smoothing": _SMOOTHING})
+        if share > _MOST_SMOOTHING
+        else one
+        for one, share in zip(losses, shares, strict=True)
+    ]
+    words = f"label smoothing {max(shares):g}", f"label smoothing {_SMOOTHING:g}"
+    model = compiled_like(subject.model, subject.copy(), loss=like_losses(subject.model, eased))
+    return changed(subject, ("loss",), words, model=model)
 
 
 def drop_accumulation(subject: Subject, finding: Finding) -> Subject | None:
@@ -50,4 +70,4 @@ def drop_loss_scale(subject: Subject, finding: Finding) -> Subject | None:
     return optimized(subject, words, fresh_optimizer(subject.model))
 
 
-REMEDIES = remedies(ease_decay, drop_accumulation, ease_clipping, drop_loss_scale)
+REMEDIES = remedies(ease_decay, ease_smoothing, drop_accumulation, ease_clipping, drop_loss_scale)
