@@ -229,7 +229,7 @@ def _is_exchanged(loss: Any, y: np.ndarray, tried: list[Any]) -> bool:
     # Also across the targets: far from them a sound loss, such as a pinball, is linear.
     moved = jnp.abs(tried[0])
     pairs = [*((tried[0], one) for one in tried[1:]), (target - moved, target + moved)]
-    bends = [bend(*pair, lambda p: loss(target, p)) for pair in pairs]
+    bends = [bend(one, other, lambda p: loss(target, p)) for one, other in pairs]
     by_answers = max(one for one in bends if np.isfinite(one) or one is bends[0])
     by_targets = bend(tried[1], tried[2], lambda t: loss(t, tried[0]))
     return by_answers < _NEAR and by_targets > 100 * _NEAR
@@ -294,7 +294,12 @@ def _open_end(total: Total, y: np.ndarray, output: OutputFacts, variation: float
     """
     low, high = _RANGES.get(output.activation or "", (0.0, 0.0))
     right = np.asarray(y, np.float32)
-    if len(np.unique(output.targets)) < 3 or right.min() < low or right.max() > high:
+    if (
+        output.targets is None
+        or len(np.unique(output.targets)) < 3
+        or right.min() < low
+        or right.max() > high
+    ):
         return None
     spread, largest = float(np.std(right)), float(np.abs(right).max())
     distances = sorted([*(one * spread for one in _DISTANCES), 4 * largest, 16 * largest])
