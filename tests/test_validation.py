@@ -66,6 +66,18 @@ def test_numbers(value: Any, bounds: dict[str, float], passes: bool):
             number("rate", value, **bounds)
 
 
+@pytest.mark.parametrize(
+    ("value", "low", "high", "example"),
+    [("5", 0, None, 5), (2.5, 0, None, 2), (-3, 0, None, 1), (None, 0, None, 1), (0, 3, None, 3),
+     (40, 1, 9, 9), ("50", 1, 9, 9), ("two", None, None, 1)],
+)  # fmt: skip
+def test_the_example_is_the_number_that_was_meant(
+    value: Any, low: int | None, high: int | None, example: int
+):
+    with pytest.raises(OptionError, match=rf"for instance steps={example}\."):
+        whole_number("steps", value, low, high)
+
+
 def test_the_error_states_the_bounds_or_the_words_of_the_caller():
     with pytest.raises(OptionError, match="rate as a number, above 0 and below 1"):
         number("rate", 2, above=0, below=1)

@@ -36,7 +36,10 @@ def whole_number(
     """
     if is_whole(value, low, high):
         return int(value)
-    example = next((bound for bound in (low, high) if bound is not None), 1)
+    wanted = int(value) if isinstance(value, str) and value.isdecimal() else _as_float(value)
+    example = int(wanted) if math.isfinite(wanted) and wanted >= 1 else 1
+    example = example if low is None else max(example, low)
+    example = example if high is None else min(example, high)
     raise OptionError(
         expected=expected or f"{name} as a whole number{_bounds(low, high)}",
         received=f"{name}={value!r}",

@@ -57,7 +57,9 @@ def test_skipped_rows_are_counted_and_told(kilter, tmp_path):
     assert '"y": 5 missing or NaN in rows 2, 5' in told.out
     ended = kilter("data", path, "--skip-bad")
     assert ended.code == 0
-    assert "skipped: " in ended.out
+    assert "skipped: 5 rows left out" in ended.out
+    train = next(line for line in ended.out.splitlines() if line.split()[:1] == ["train"])
+    assert train.split()[1::3] == ["4", "5"]
 
 
 def test_a_report_is_written_anew(kilter, digits_run):

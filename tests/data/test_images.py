@@ -250,7 +250,8 @@ def test_a_missing_label_is_named_or_skipped(good, tmp_path):
     pl.DataFrame({"image": good, "label": [None, *names()[1:]]}).write_parquet(path)
     source = load(path)
     np.testing.assert_array_equal(source.train.x, pictures()[1:])
-    assert source.train.skipped == ("1 rows without a label left out, in row 0",)
+    assert source.train.skipped == ("1 row without a label left out, in row 0",)
+    assert source.train.left_out == 1
     pl.DataFrame({"image": good, "label": [*names()[:1], *[None] * (len(good) - 1)]}).write_parquet(path)
     with pytest.raises(DataError, match="17 missing in rows 1, 2"):
         load(path)

@@ -10,6 +10,8 @@ from kilter.data import TableEncoding, load, split
 from kilter.data.relations import leak_notes, related_features
 from kilter.data.survey import survey
 from kilter.errors import DataError, OptionError
+from kilter.recipe import parse_recipe
+from kilter.runs.recipe_data import read_source
 
 ROWS = 200
 RNG = np.random.default_rng(0)
@@ -129,6 +131,9 @@ def test_the_latest_rows_are_held_out_by_time(tmp_path):
     order = np.random.default_rng(1).permutation(ROWS)
     source = load(written(tmp_path / "t.csv", when=[DAYS[i] for i in order], a=order.tolist()), target="a")
     assert any("split=time" in note for note in source.notes)
+    data = {"source": str(tmp_path / "t.csv"), "target": "a", "split": "time"}
+    recipe = parse_recipe({"data": data, "model": {"builder": "mlp", "hidden": [4]}})
+    assert not any("split=time" in note for note in read_source(recipe, None).notes)
     parts = split(source, validation=0.1, test=20, by="time")
     assert sorted(parts.test.y) == list(range(180, 200))
     assert sorted(parts.validation.y) == list(range(160, 180))

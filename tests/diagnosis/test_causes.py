@@ -336,6 +336,17 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
     ("loss-sign", "severe", lambda: own(lambda y, p: ops.sum(y * ops.log(p + 1e-7), axis=-1))),
     ("loss-sign", "severe", lambda: own(lambda y, p: 1 - dice(y, p), "sigmoid", ODD)),
     ("loss-sign", "severe", lambda: amounts(lambda y, p: -ops.mean(ops.square(y - p), axis=-1))),
+    *(
+        ("loss-minimum", "severe", lambda loss=loss: amounts(loss))
+        for loss in (
+            lambda y, p: ops.mean(ops.where(ops.abs(y - p) < 1, (y - p) ** 2 / 2, y - p - 0.5), axis=-1),
+            lambda y, p: ops.mean(y - p, axis=-1),
+            lambda y, p: ops.mean((p - y) ** 3, axis=-1),
+            lambda y, p: ops.mean(ops.maximum(y - p, 0) ** 2, axis=-1),
+            lambda y, p: ops.mean(ops.maximum(p - y, 0), axis=-1),
+            lambda y, p: ops.mean(y - p) ** 2,
+        )
+    ),
     ("loss-arguments", "severe", lambda: own(lambda p, y: -ops.sum(y * ops.log(p + 1e-7), axis=-1))),
     ("loss-axis", "severe", lambda: own(log_of(0), None)),
     ("loss-axis", "severe", lambda: amounts(Broadcast())),
@@ -390,6 +401,14 @@ def _across_rows() -> Any:
     inputs = Input((12,))
     value = ops.expand_dims(inputs, 0)
     return keras.Model(inputs, ops.squeeze(layers.MultiHeadAttention(2, 4)(value, value), 0))
+
+
+def attentive(**options: Any) -> Program:
+    inputs = Input((12, 2))
+    value = layers.MultiHeadAttention(2, 4, **options)(inputs, inputs)
+    return program(
+        keras.Model(inputs, Dense(1)(ops.mean(value, axis=1))), "mse", data=(WAVES, WAVES[:, 0, 1:])
+    )
 
 
 def recurrent_output(y: np.ndarray) -> Program:
@@ -485,6 +504,31 @@ SOUND: dict[str, Callable[[], Program]] = {
     "own mean squared error": lambda: amounts(lambda y, p: ops.mean(ops.square(y - p), axis=-1)),
     "own cross-entropy": lambda: own(lambda y, p: -ops.sum(y * ops.log(p + 1e-7), axis=-1)),
     "own cross-entropy of logits": lambda: own(log_of(-1), None),
+    **{
+        f"own loss of amounts: {name}": lambda loss=loss: amounts(loss)
+        for name, loss in {
+            "Huber": lambda y, p: keras.losses.huber(y, p),
+            "steep quantile": lambda y, p: ops.mean(ops.maximum(0.98 * (y - p), 0.02 * (p - y)), axis=-1),
+            "asymmetric": lambda y, p: ops.mean(ops.where(p > y, 1.0, 5.0) * (p - y) ** 2, axis=-1),
+            "within a margin": lambda y, p: ops.mean(ops.maximum(ops.abs(y - p) - 0.3, 0), axis=-1),
+            "log-cosh": lambda y, p: keras.losses.log_cosh(y, p),
+            "relative": lambda y, p: ops.mean(ops.abs(y - p) / (ops.abs(y) + 1e-3), axis=-1),
+            "exponential": lambda y, p: ops.mean(ops.exp(p - y) - (p - y) - 1, axis=-1),
+            "bounded": lambda y, p: ops.mean(1 - ops.exp(-((y - p) ** 2)), axis=-1),
+            "log link": lambda y, p: ops.mean(ops.exp(p) - ops.exp(y) * p, axis=-1),
+            "identity": lambda y, p: ops.mean(p, axis=-1),
+        }.items()
+    },
+    **{
+        f"own loss of large amounts: {name}": lambda loss=loss: program(
+            dense(outputs=1, output=None, features=5), loss, data=(XT, 1000 + 300 * YT[:, None])
+        )
+        for name, loss in {
+            "quantile": lambda y, p: ops.mean(ops.maximum(0.9 * (y - p), 0.1 * (p - y)), axis=-1),
+            "relative": lambda y, p: ops.mean(ops.abs(y - p) / ops.abs(y), axis=-1),
+        }.items()
+    },
+    "attention with dropout": lambda: attentive(dropout=0.1),
     "own quantile loss": lambda: amounts(
         lambda y, p: ops.mean(ops.maximum(0.9 * (y - p), -0.1 * (y - p)), axis=-1)
     ),
@@ -561,6 +605,16 @@ def test_every_code_has_a_faulty_case():
     elsewhere = {"kl-collapse", "kl-sign", "output-offset", "layer-mode"}  # test_generative, test_modes
     assert {*CODES} - {code for code, _, _ in FAULTY} - elsewhere == {"shared-groups"}
     assert {*CODES} <= {*CATALOGUE}
+
+
+@pytest.mark.parametrize("kind", [layers.LSTM, layers.GRU])
+def test_saturated_gates_are_explained_by_the_scale_of_the_inputs(kind: Any):
+    model = chain(kind(4), Dense(1), features=(12, 2))
+    amounts_of = 30000 + 6000 * WAVES
+    found = {one.code: one for one in findings(program(model, "mse", data=(amounts_of, WAVES[:, -1, :1])))}
+    assert found["unscaled-inputs"].severity == "severe"
+    silent = found.get("disconnected-layer")
+    assert silent is None or (silent.severity, silent.explained_by) == ("note", "unscaled-inputs")
 
 
 def test_overfitting_is_no_answer_where_validation_rows_are_scaled_otherwise():

@@ -95,7 +95,7 @@ def _run_row(run: RunSummary) -> tuple[str, ...]:
 
 def _print_parts(summary: SourceSummary) -> None:
     rows = [
-        (part.name, str(part.rows), "×".join(map(str, part.shape)), part.dtype, str(len(part.skipped)))
+        (part.name, str(part.rows), "×".join(map(str, part.shape)), part.dtype, str(part.left_out))
         for part in summary.parts
     ]
     _print_table(("part", "rows", "shape", "type", "skipped"), rows, right=(1, 4))

@@ -360,10 +360,10 @@ def run_checks(checks: Sequence[Check], context: Context) -> list[Finding]:
     return [found for check in checks for found in check(context)]
 
 
-# What these explain: not a cause of its own where they are found.
+# What these explain: no cause of its own where they are found. (A saturated gate has a gradient of 0.)
 _EXPLAINED = {
     **dict.fromkeys(SHIFTS, ("overfitting",)),
-    "output-not-trained": ("disconnected-layer",),
+    **dict.fromkeys(("output-not-trained", "unscaled-inputs", "saturated-units"), ("disconnected-layer",)),
     "layer-mode": ("rows-mixed",),
     "row-weights": ("class-imbalance",),
     "infinite-derivative": ("non-finite", "rate-too-high"),

@@ -25,6 +25,16 @@ _FLAT: Final = 1e-9
 _NEAR: Final = 1e-4
 _PROBABILITIES: Final = ("sigmoid", "softmax", "hard_sigmoid")
 _POSITIVE: Final = ("relu", "relu6", "softplus", "exponential")
+_DISTANCES: Final = (0.25, 1.0, 4.0, 16.0, 64.0)
+# Predictions an output can give; others, such as a unit norm, are unknown.
+_RANGES: Final = {
+    "linear": (-np.inf, np.inf),
+    "sigmoid": (0.0, 1.0),
+    "hard_sigmoid": (0.0, 1.0),
+    "tanh": (-1.0, 1.0),
+    **dict.fromkeys(_POSITIVE, (0.0, np.inf)),
+    "relu6": (0.0, 6.0),
+}
 
 Total = Callable[[Any], Any]
 
@@ -41,6 +51,8 @@ class Probed:
         by_columns: whether it is blind to a constant added to a column, as a softmax over the rows is.
         mixes: whether the targets of other rows decide what is best for a row, though alone it is right.
         exchanged: whether it is linear in the predictions and curved in the targets.
+        open_end: where it does not rise away from the targets, as text, and the loss there; None if it does.
+        at_targets: the loss at amounts; None if unknown.
         bad: a possible prediction for which it is not finite, as text; "" for none.
     """
 
@@ -54,6 +66,8 @@ class Probed:
     by_columns: bool = False
     mixes: bool = False
     exchanged: bool = False
+    open_end: tuple[str, float] | None = None
+    at_targets: float | None = None
     bad: str = ""
 
 
@@ -118,6 +132,10 @@ def _probed(
     else:
         marks = _away(total, y, shape) if y.size == np.prod(shape) and np.ptp(y) > 0 else None
     named = {} if marks is None else dict(zip(("right", "middle", "wrong"), marks, strict=True))
+    if levels is None and marks is not None and _reads_targets(loss, y, tried[0]):
+        at_targets = float(total(jnp.asarray(y.reshape(shape), jnp.float32)))
+        end = _open_end(total, y.reshape(shape), output, float(np.ptp(values)))
+        found = replace(found, at_targets=at_targets, open_end=end)
     return replace(
         found,
         by_columns=_is_by_columns(total, tried[0], output),
@@ -208,7 +226,11 @@ def _is_exchanged(loss: Any, y: np.ndarray, tried: list[Any]) -> bool:
         return abs(middle - sum(ends) / 2) / size
 
     target = jnp.asarray(y, jnp.float32)
-    by_answers = max(bend(tried[0], one, lambda p: loss(target, p)) for one in tried[1:])
+    # Also across the targets: far from them a sound loss, such as a pinball, is linear.
+    moved = jnp.abs(tried[0])
+    pairs = [*((tried[0], one) for one in tried[1:]), (target - moved, target + moved)]
+    bends = [bend(one, other, lambda p: loss(target, p)) for one, other in pairs]
+    by_answers = max(one for one in bends if np.isfinite(one) or one is bends[0])
     by_targets = bend(tried[1], tried[2], lambda t: loss(t, tried[0]))
     return by_answers < _NEAR and by_targets > 100 * _NEAR
 
@@ -256,3 +278,47 @@ def _away(total: Total, y: np.ndarray, shape: Any) -> list[float] | None:
             found.append([float(total(jnp.asarray(right + sign * far * way))) for far in (0.0, 0.5, 2.0)])
     worst = max(found, key=lambda one: one[-1])
     return worst if np.isfinite(worst).all() else None
+
+
+def _reads_targets(loss: Any, y: np.ndarray, p: Any) -> bool:
+    """Whether other targets give another loss; not so if the model's output is the loss itself."""
+    usual = float(loss(y, p))
+    return any(abs(float(loss(other, p)) - usual) > _FLAT for other in (y + np.std(y), 2 * y))
+
+
+def _open_end(total: Total, y: np.ndarray, output: OutputFacts, variation: float) -> tuple[str, float] | None:
+    """Where predictions can leave the targets without a loss that rises, and the loss there; None if nowhere.
+
+    The minimum may lie elsewhere, as with a log link, but on no way may it be at the end. Targets of two
+    values are classes, whose scores have no right size. ``variation``: of the loss over usual predictions.
+    """
+    low, high = _RANGES.get(output.activation or "", (0.0, 0.0))
+    right = np.asarray(y, np.float32)
+    if (
+        output.targets is None
+        or len(np.unique(output.targets)) < 3
+        or right.min() < low
+        or right.max() > high
+    ):
+        return None
+    spread, largest = float(np.std(right)), float(np.abs(right).max())
+    distances = sorted([*(one * spread for one in _DISTANCES), 4 * largest, 16 * largest])
+
+    def at(moved: Any) -> float:
+        value = float(total(jnp.asarray(np.clip(right + moved, low, high), jnp.float32)))
+        return np.inf if np.isnan(value) else value
+
+    steps = np.array([*(-one for one in reversed(distances)), 0.0, *distances])
+    line = np.array([at(one) for one in steps])
+    if not line.max() - line.min() > 1e-3 * variation:  # blind to a common shift, as a correlation is
+        return None
+    usual = at(0.0)
+    for end, words in ((-1, "above"), (0, "below")):
+        least = 1e-6 * abs(line[end])
+        if line[end] <= line.min() + least and line[-1 - end] > line[end] + least:
+            return f"{distances[-1]:.3g} {words} them", float(line[end])
+    way = np.resize(np.array([1.0, -1.0]), len(right)).reshape(-1, *[1] * (right.ndim - 1))
+    way = 4 * spread * (way - way.mean())
+    apart, together = max(at(way), at(-way)), min(at(4 * spread), at(-4 * spread))
+    is_blind = np.isfinite(together) and together > usual and apart - usual <= 1e-6 * (together - usual)
+    return ("with errors that cancel out", apart) if is_blind else None

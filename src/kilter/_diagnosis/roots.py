@@ -11,7 +11,8 @@ PREVENTING: Final = (
     "data-not-finite", "targets-loss",
     "stale-compile", "all-frozen", "foreign-optimizer",
     "ids-outside-table", "infinite-derivative",
-    "loss-ignores-prediction", "loss-not-differentiable", "loss-sign", "loss-axis",
+    "loss-ignores-prediction", "loss-not-differentiable", "loss-sign", "loss-minimum",
+    "loss-axis",
 )
 # Faults that may hide what there is to learn.
 HIDING: Final = (

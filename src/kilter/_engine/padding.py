@@ -180,7 +180,7 @@ def _is_loss_by_row(loss: Any) -> bool:
     return (
         is_plain(loss)
         and type(loss).__module__.startswith("keras.")
-        and loss.fn.__module__.startswith("keras.")
+        and str(loss.fn.__module__).startswith("keras.")
         and loss.fn.__name__ in _LOSSES
         and loss._fn_kwargs.get("axis", -1) == -1
         and loss.reduction in _REDUCTIONS

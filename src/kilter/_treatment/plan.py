@@ -121,6 +121,7 @@ LATE: Final = (
     "loss-ignores-prediction",
     "loss-axis",
     "loss-sign",
+    "loss-minimum",
     "row-weights",
     "output-not-trained",
     "pairs-not-apart",

@@ -30,6 +30,7 @@ class Part:
     Attributes:
         targets: text, numbers, or None (no labels).
         skipped: a line for each bad row, file or kind of row that was left out.
+        left_out: the number of bad rows and files.
         lost: labels that occur only in the rows left out.
         notes: a sentence for each column with missing or unknown values.
         inputs: the rows as they are in the source, a polars DataFrame, if they are to be kept.
@@ -41,6 +42,7 @@ class Part:
     lost: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     inputs: Any = None
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ def assemble(
         targets = part.targets
         y = None if targets is None else if_usable(lambda: _encode(targets, task, classes, words), options)
         dataset = Dataset(part.x, y, task, classes, about.features, about.name, part.skipped, part.inputs)
+        dataset = replace(dataset, left_out=part.left_out)
         check(dataset, part=words, training=training)
         return dataset
 
@@ -212,11 +215,11 @@ def _without_nonfinite(part: Part, options: LoadOptions, about: About, words: st
             received="; ".join(clauses),
             remedy=f"correct or fill these values, or {LEAVE_ROWS_OUT}",
         )
-    left_out = f"{counted(int(bad.sum()), 'row', 'rows')} left out, {name_rows(np.flatnonzero(bad))}"
-    line = f"{words}: {left_out}: NaN or infinite values"
-    skipped = (*part.skipped, line)
+    named = f"{counted(int(bad.sum()), 'row', 'rows')} left out, {name_rows(np.flatnonzero(bad))}"
+    skipped = (*part.skipped, f"{words}: {named}: NaN or infinite values")
     inputs = None if part.inputs is None else part.inputs.filter(~bad)
-    part = replace(part, x=part.x[~bad], skipped=skipped, inputs=inputs)
+    left_out = part.left_out + int(bad.sum())
+    part = replace(part, x=part.x[~bad], skipped=skipped, inputs=inputs, left_out=left_out)
     if part.targets is None:
         return part
     labelled = np.isin(

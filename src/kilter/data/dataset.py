@@ -35,7 +35,8 @@ class Dataset:
         classes: class names by index; () for regression.
         features: names of a table's features, in the order of x's columns; () for images and bare arrays.
         name: of the data, for messages.
-        skipped: a line for each bad row or file that was left out.
+        skipped: a line for each kind of bad row, and for each bad file, that was left out. left_out: the
+            number of these rows and files.
         inputs: with ``keep_inputs=True``, the rows as they are in the source, a polars DataFrame: a table's
             columns; of images the column "file". None for arrays, whose rows have no names.
     """
@@ -48,6 +49,7 @@ class Dataset:
     name: str = "data"
     skipped: tuple[str, ...] = ()
     inputs: Any = None
+    left_out: int = 0
 
     def __len__(self) -> int:
         return len(self.x)

@@ -188,11 +188,12 @@ def _part(
     if options.keep_inputs:
         inputs = pl.DataFrame({FILE: [names[i] for i in decoded.positions]})
     if classes == [""]:
-        return Part(decoded.x, None, decoded.skipped, inputs=inputs), decoded, (), notes
+        part = Part(decoded.x, None, decoded.skipped, inputs=inputs, left_out=len(decoded.skipped))
+        return part, decoded, (), notes
     targets, good = np.array(labels), np.zeros(len(labels), bool)
     good[decoded.positions] = True
     lost = lost_labels(targets, good)
-    part = Part(decoded.x, targets[good], decoded.skipped, lost, inputs=inputs)
+    part = Part(decoded.x, targets[good], decoded.skipped, lost, (), inputs, len(decoded.skipped))
     return part, decoded, tuple(map(in_utf8, classes)), notes
 
 

@@ -11,6 +11,7 @@ from kilter._validation import errors_as
 from kilter.data.assembling import About, Part, assemble
 from kilter.data.dataset import LoadOptions, Source
 from kilter.data.entries import raw_targets
+from kilter.data.features import counted
 from kilter.data.folders import TEST_NAMES, TRAIN_NAMES, VALIDATION_NAMES, begins_as_picture
 from kilter.data.images import FILE, Encoded, Size, content_of, decode_images
 from kilter.data.labels import combined_labels_note, if_usable, label_name, lost_labels
@@ -153,7 +154,7 @@ def _image_part(
     encoded = _encoded(column)
     decoded = decode_images(encoded, options, like)
     kept = decoded.positions
-    part = Part(decoded.x, None, decoded.skipped)
+    part = Part(decoded.x, None, decoded.skipped, left_out=len(decoded.skipped))
     usable = None
     if label is not None and label in frame.columns:
         usable = if_usable(lambda: raw_targets(frame[label]), options)
@@ -167,13 +168,14 @@ def _image_part(
                     received=f"{len(bare)} missing {name_rows(bare)} (rows count from 0)",
                     remedy=f"fill the labels, or {LEAVE_ROWS_OUT}",
                 )
-            skipped += (f"{len(bare)} rows without a label left out, {name_rows(bare)}",)
+            skipped += (f"{counted(len(bare), 'row', 'rows')} without a label left out, {name_rows(bare)}",)
         targets = targets if classes is None else _by_name(targets, classes)
         labelled = ~missing[kept]
         good = np.zeros(frame.height, bool)
         good[kept[labelled]] = True
         x, kept = decoded.x if labelled.all() else decoded.x[labelled], kept[labelled]
-        part = Part(x, targets[good], skipped, lost_labels(targets[~missing], good[~missing]))
+        lost, left_out = lost_labels(targets[~missing], good[~missing]), len(decoded.skipped) + len(bare)
+        part = Part(x, targets[good], skipped, lost, left_out=left_out)
     inputs = _names(frame, image, kept) if options.keep_inputs else None
     return replace(part, inputs=inputs), decoded.size, decoded.notes
 

@@ -16,13 +16,14 @@ _AS_IT_IS = Column("", "number")
 
 @dataclass(frozen=True)
 class PartSummary:
-    """One part of a source: name, rows, shape of a row, type of the values, lines on skipped rows."""
+    """One part of a source: name, rows, shape of a row, type of values, lines on bad rows, their number."""
 
     name: str
     rows: int
     shape: tuple[int, ...]
     dtype: str
     skipped: tuple[str, ...]
+    left_out: int
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ def describe(source: Source) -> SourceSummary:
 
 
 def _part(name: str, dataset: Dataset) -> PartSummary:
-    return PartSummary(name, len(dataset), dataset.input_shape, str(dataset.x.dtype), dataset.skipped)
+    kind = str(dataset.x.dtype)
+    return PartSummary(name, len(dataset), dataset.input_shape, kind, dataset.skipped, dataset.left_out)
 
 
 def _target_name(source: Source) -> str:

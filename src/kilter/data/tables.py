@@ -311,9 +311,9 @@ def _encode(frame: pl.DataFrame, encoding: TableEncoding, options: LoadOptions, 
     if options.keep_inputs:
         inputs = frame if kept.all() else frame.filter(kept)
     if targets is None:
-        return Part(x, None, skipped, notes=notes, inputs=inputs)
+        return Part(x, None, skipped, notes=notes, inputs=inputs, left_out=int(bad.sum()))
     lost = lost_labels(targets[~without], kept[~without])
-    return Part(x, targets[kept], skipped, lost, notes, inputs)
+    return Part(x, targets[kept], skipped, lost, notes, inputs, int(bad.sum()))
 
 
 def _require_enough(

@@ -13,6 +13,7 @@ from kilter.data.entries import is_text
 from kilter.data.paths import first_named, nearest_name, quote
 from kilter.errors import DataError
 
+BY_TIME = "--set data.split=time"
 _FEWEST_GROUPS = 5
 _NAMES_GROUPS = re.compile(
     r"(?i)(?:patient|subject|participant|person|user|customer|client|household|donor|animal|speaker|student)s?"
@@ -148,7 +149,7 @@ def shape_notes(columns: tuple[Column, ...]) -> tuple[str, ...]:
         (
             dates[:1],
             "the rows have dates, in column {}: to hold out the latest rows, which tells more about the "
-            "future than rows drawn at random: --set data.split=time",
+            f"future than rows drawn at random: {BY_TIME}",
         ),
     )
     return tuple(text.format(first_named(names)) for names, text in found if names)

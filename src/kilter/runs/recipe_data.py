@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from kilter.data import Source, Splits, fold, load, split
 from kilter.data.splitting import can_draw
+from kilter.data.usage import BY_TIME
 from kilter.errors import RecipeError
 from kilter.recipe import FileSection, Recipe, ReuseSection
 from kilter.runs.records import DataRecord
@@ -86,6 +87,8 @@ def read_source(
     )
     for loss in source.losses:
         warnings.warn(loss, stacklevel=3)
+    if section.split == "time" or section.group is not None or section.folds is not None:
+        source = replace(source, notes=tuple(one for one in source.notes if not one.endswith(BY_TIME)))
     return source
 
 

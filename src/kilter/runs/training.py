@@ -330,7 +330,7 @@ def data_record(source: Source, parts: Splits) -> DataRecord:
         input_shape=train.input_shape,
         outputs=train.outputs,
         rows={"train": len(train), **{name: len(part) for name, part in parts.evaluated.items()}},
-        skipped=len(source.train.skipped),
+        skipped=source.train.left_out,
         image_size=source.image_size,
         encoding=None if source.encoding is None else source.encoding.to_json(),
         sha256=_fingerprint(train),

@@ -56,11 +56,11 @@ def _findings(context: Context, name: str, seen: Probed, *, alone: bool) -> Iter
     elif not seen.slopes:
         yield finding("loss-not-differentiable", severity, ["loss"], evidence, name=name)
     else:
-        yield from _meaning(context, name, seen)
+        yield from _meaning(context, name, seen, severity)
         yield from _per_row(context, name, seen)
 
 
-def _meaning(context: Context, name: str, seen: Probed) -> Iterator[Finding]:
+def _meaning(context: Context, name: str, seen: Probed, severity: Severity) -> Iterator[Finding]:
     if seen.by_columns:
         detail = "it does not change when a constant is added to one class for all rows, as if the rows of a "
         detail += "batch were the classes. Take softmax and sums over the last axis"
@@ -80,6 +80,12 @@ def _meaning(context: Context, name: str, seen: Probed) -> Iterator[Finding]:
         evidence = [Evidence("loss of right predictions", seen.right, seen.wrong, "that of wrong ones")]
         words = {"name": name, "right": seen.right, "wrong": seen.wrong}
         yield finding("loss-sign", "severe", ["loss"], evidence, **words)
+    elif seen.open_end is not None and not _compares(context):
+        assert seen.at_targets is not None
+        where, there = seen.open_end
+        evidence = [Evidence("loss away from the targets", there, seen.at_targets, "that at the targets")]
+        words = {"name": name, "right": seen.at_targets, "there": there, "detail": where}
+        yield finding("loss-minimum", severity, ["loss"], evidence, **words)
 
 
 def _is_reversed(seen: Probed) -> bool:

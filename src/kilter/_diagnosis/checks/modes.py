@@ -96,6 +96,8 @@ def check_last(context: Context) -> list[Finding]:
 
 def _is_last(context: Context, one: LayerFacts) -> bool:
     after = [context.layers[place] for place in one.consumers]
+    if not after:  # inside a layer, as in attention, what comes next may be no layer at all
+        return one.shape[1:] in {tuple(output.shape[1:]) for output in context.outputs}
     plain = all(isinstance(each.layer, (*PASSING, *activation_layers())) for each in after)
     return plain and all(_is_last(context, each) for each in after)
 

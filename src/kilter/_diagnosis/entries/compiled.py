@@ -67,6 +67,11 @@ PROBE: Final[dict[str, Text]] = {
         "{name}: the loss is {right:.4g} for right predictions and {wrong:.4g} for wrong ones. "
         "Minimising it makes the predictions wrong. Negate it.",
     ),
+    "loss-minimum": (
+        "loss does not rise away from the targets", ("replace-loss",), f"{_BOOK}, section 8.1",
+        "{name}: the loss is {right:.4g} at the targets and {there:.4g} for predictions {detail}. It does "
+        "not rise there, so nothing holds the predictions at the targets. Is an abs() or a square missing?",
+    ),
     "loss-arguments": (
         "targets and predictions exchanged in the loss", ("replace-loss",), "Keras, keras.io/api/losses",
         "{name}: the loss is linear in the predictions and curved in the targets, as if one were taken for "
