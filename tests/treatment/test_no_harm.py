@@ -32,6 +32,7 @@ ROWS = 120
 SEQUENCE = RNG.integers(0, 3, (ROWS, 5))
 MASK = (RNG.random((ROWS, 4, 4, 1)) > 0.7).astype("float32")
 RARE = (np.arange(ROWS) % 12 == 0).astype("int32")
+FEW = np.where(RARE, 2, np.arange(ROWS) % 2)
 NUMBERS = RNG.normal(size=(ROWS, 2)) * [1.0, 1000.0]
 
 
@@ -67,6 +68,17 @@ MEASURES = {
             "average_precision": average_precision_score(RARE, HALF),
         },
     ),
+    "a rare class that has no output": (
+        HALF[:, None], FEW, "binary_crossentropy",
+        {
+            "balanced_accuracy": balanced_accuracy_score(FEW, HALF > 0.5),
+            "average_precision": np.mean([
+                average_precision_score(one == FEW, share)
+                for one, share in enumerate([1 - HALF, HALF, np.zeros(ROWS)])
+            ]),
+        },
+    ),
+    "counts": (HALF[:, None], FEW, "poisson", {"rmse": np.sqrt(np.mean((FEW - HALF) ** 2))}),
     "logits": (
         HALF[:, None] - 0.5, np.arange(ROWS) % 2,
         keras.losses.BinaryCrossentropy(from_logits=True), {"accuracy": 1.0},

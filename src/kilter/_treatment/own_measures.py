@@ -238,7 +238,7 @@ def are_classes(targets: np.ndarray, loss: str | None, units: int) -> bool:
     if labels(targets) is None and not facts.shares:
         return False
     counts = facts.width == 1 and facts.classes > 2 and units == 1
-    return not (counts and loss in DISTANCES)
+    return not counts or "crossentropy" in (loss or "")
 
 
 def class_numbers(targets: np.ndarray) -> np.ndarray:
@@ -282,6 +282,9 @@ def _answered(
         given = shares.argmax(axis=1)
         known = class_numbers(_places(np.asarray(came.targets), len(shares) // count))
         rare = _measures.rare_class(np.bincount(known)) is not None
+        # A class that the network has no output for gets the probability 0.
+        missing = 1 + max(known.max(), wanted.max()) - shares.shape[1]
+        shares = np.pad(shares, ((0, 0), (0, max(missing, 0))))
         return OwnAnswers(name, kind, wanted.reshape(count, -1), given.reshape(count, -1),
                           shares.reshape(count, -1, shares.shape[-1]), finite, rare)  # fmt: skip
     flat, wanted = outputs.reshape(count, -1), targets.reshape(count, -1)
