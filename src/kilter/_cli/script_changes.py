@@ -104,7 +104,7 @@ def _said_layers(
 
 
 def _said_front(script: Script, training: Training, after: keras.Model, sites: Sites, prefix: str) -> bool:
-    """Whether a Normalization before the reader of each scaled input is said, adapted just before fit."""
+    """Whether the diff could add a Normalization for each scaled input, adapted just before ``fit``."""
     own = {layer.name for layer in training.model._flatten_layers(include_self=False)}
     kept = {layer.name for layer in after._flatten_layers(include_self=False)}
     fit = script.method(FIT, training.line)

@@ -99,7 +99,7 @@ class FoundRate:
 
 
 def read_curves(lrs: np.ndarray, curves: np.ndarray) -> FoundRate:
-    """The suggestion of one or several searches over the rates ``lrs`` (increasing, [steps]).
+    """The suggested learning rate from one or more searches over the rates ``lrs`` (increasing, [steps]).
 
     ``curves`` [seeds, steps]: the losses of each; non-finite values and missing steps (NaN) count as
     infinite. The median over the seeds is smoothed and read:

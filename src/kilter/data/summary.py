@@ -16,7 +16,7 @@ _AS_IT_IS = Column("", "number")
 
 @dataclass(frozen=True)
 class PartSummary:
-    """One part of a source: name, rows, shape of a row, type of values, lines on bad rows, their number."""
+    """One part of a source: its name, rows, row shape and dtype, with notes on bad rows and their count."""
 
     name: str
     rows: int

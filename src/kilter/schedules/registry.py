@@ -89,7 +89,7 @@ STAIRCASE: Final = Setting(
 
 @dataclass(frozen=True)
 class ScheduleKind:
-    """One schedule, as recipes, the command line and the docs use it.
+    """A registered schedule, as used by recipes, the command line and the docs.
 
     Attributes:
         make: builds it from ``(rate, epochs, steps_per_epoch, **settings)``; None if the rate stays constant.
