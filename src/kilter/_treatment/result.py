@@ -13,7 +13,7 @@ import kilter
 from kilter._compare.comparison import Candidate, Comparison, proof_in_words
 from kilter._layout import columns, wrapped
 from kilter._records import Change, Diagnosis, Measurements
-from kilter._text import as_number
+from kilter._text import as_number, counted
 from kilter._treatment.effect import Effect, percent
 from kilter.recipe import Recipe, with_overrides
 
@@ -79,7 +79,7 @@ def said(part: Part) -> str:
     fewer = f"{percent(abs(part.loss))} {'less' if part.loss >= 0 else 'more'} of the way to perfect"
     if part.loss > 1:
         fewer = "worse than a constant prediction"
-    return f"{fewer} without it ({part.pairs} pairs)" + ("" if part.kept else "; removed")
+    return f"{fewer} without it ({counted(part.pairs, 'pair')})" + ("" if part.kept else "; removed")
 
 
 def failure(candidate: Candidate) -> str:
