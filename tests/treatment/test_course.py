@@ -60,7 +60,7 @@ def run(
     ``sibling``: its score; None for no sibling. ``unproven``: whose proof fails, "chosen" or "sibling";
     ``full``: the work of a full training; ``short``: the score of the short trial; ``baseline``: what the
     baselines reach; ``plain``: what the original does. ``fewer``: the score of the chosen one after a change
-    was taken out. ``level``: what the sibling and the original reach in short trials, if those are known.
+    was taken out. ``level``: what the sibling reaches in short trials.
     ``tuned``: the skill of the original with the sibling's optimiser, as the diagnosis saw it.
     """
     original = subject(dense(5, activation="relu"), X[:rows], LABELS[:rows])
@@ -88,7 +88,7 @@ def run(
 
     search = Search(scoring, 1, 80, 0, 1.0, full=full)
     if np.isfinite(level):
-        search.known = {(sound, 1): level, (best, 1): short, (original, 1): short}
+        search.known = {(best, 1): short} | {(sound, epochs): level for epochs in range(1, 30)}
     again = Choice(original, np.nan, None) if found is SEVERE else Choice(best, short, search)
     steps = Steps(
         fewest=lambda *_: Choice(best, short, search),

@@ -5,7 +5,7 @@ Every step is a function of the records before it; :class:`Steps` has those that
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final
 
@@ -98,6 +98,8 @@ class _Course:
     spending: Spending
     steps: Steps
     examined: Examined
+    level: set[Subject] = field(default_factory=set)
+    """Subjects whose training is level with the sibling's, see :meth:`_is_level`."""
 
     def run(self) -> Round:
         """The course; at its end the ways to make its changes are chosen."""
@@ -157,15 +159,28 @@ class _Course:
         return not self._is_level(done, search)
 
     def _is_level(self, done: Trained, search: Search | None) -> bool:
-        """Whether a costly training reaches the baselines, and a short one as much as the sibling's."""
+        """Whether a costly training reaches the baselines, and what the sibling reaches in a part of it.
+
+        Without a ``search``, ``done`` is the original, whose rate may not fall: then a longer part of the
+        sibling's training is held against all of it.
+        """
         scoring, sibling = self.tools.scoring, self._sibling_subject
+        if done.subject in self.level:
+            return True
         if sibling is None or math.isnan(scoring.baseline) or scoring.falls_short(done.score):
             return False
-        search = self.steps.planned(sibling, self.tools) if search is None else search
-        if not search.is_costly:
+        part = self.steps.planned(sibling, self.tools) if search is None else search
+        if not part.is_costly:
             return False
-        own, other = (search.run(one, of) for one, of in ((done.subject, "trained"), (sibling, SIBLING)))
-        return not scoring.learnt_nothing(own) and scoring.better_by(other, own) <= scoring.clear
+        if search is None:
+            share = math.ceil(part.policy.sibling_share * sibling.training.epochs)
+            part.epochs = max(part.epochs, share)
+        own = done.score if search is None else part.run(done.subject)
+        ahead = scoring.better_by(part.run(sibling, SIBLING), own)
+        if scoring.learnt_nothing(own) or ahead > (0 if search is None else scoring.clear):
+            return False
+        self.level.add(done.subject)
+        return True
 
     @property
     def _scoring(self) -> Scoring:

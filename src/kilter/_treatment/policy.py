@@ -42,6 +42,9 @@ class SearchPolicy:
     proof_share: float = _number(
         0.05, "share of the full training", "longer trials of a long training are not made to show more"
     )
+    sibling_share: float = _number(
+        0.25, "share of the epochs", "a sibling that is not ahead of the whole original then is left"
+    )
     sibling_work: float = _work(2e11, "a longer full training is made once, of what is proven", "20 s")
     few_rows: int = _number(
         30, "rows", "so few prove nothing: an output that cannot fit is repaired without a proof"
