@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
+from kilter._layout import unbroken
 from kilter._text import counted, duration
 from kilter.nn.zeros import NEAR_ZERO
 from kilter.report import charts
@@ -149,7 +150,12 @@ def fill(template: str, *, drawn: bool, **content: Any) -> str:
     """The page from a template of this package; `drawn` says whether it has plots, which need a script."""
     # Autoescaping is on for every template, regardless of its name.
     environment = Environment(
-        loader=PackageLoader("kilter.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("kilter.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        # Code is escaped already, and stays as it is.
+        finalize=lambda value: unbroken(value) if type(value) is str else value,
     )
     # Only plotly's script is not escaped: it comes from the package, not from the run.
     return environment.get_template(template).render(plotly=get_plotlyjs(), drawn=drawn, **content)
