@@ -82,11 +82,11 @@ def verdict(diagnosis: Diagnosis) -> str:
 
 
 def _seen(evidence: Evidence) -> str:
-    """The value, and its threshold in brackets."""
-    value, limit = (
-        number(one) if isinstance(one, int | float) else one for one in (evidence.value, evidence.threshold)
-    )
-    return printable(f"{evidence.name}: {value}" + ("" if limit is None else f" (limit {limit})"))
+    """The value, and its threshold in brackets; the usual value where that is a text."""
+    limit = evidence.threshold
+    value, shown = (number(one) if isinstance(one, int | float) else one for one in (evidence.value, limit))
+    word = "expected" if isinstance(limit, str) else "limit"
+    return printable(f"{evidence.name}: {value}" + ("" if limit is None else f" ({word} {shown})"))
 
 
 @dataclass(frozen=True, eq=False)

@@ -193,7 +193,7 @@ def fold_bn(asked: FoldBn, progress: Display) -> None:
     trained = open_trained(asked.model, allow_code=asked.allow_code)
     progress.stage(f"Reading {printable(asked.check)}")
     rows = read_for(trained, asked.check, target=asked.target, unlabelled=True).train.x[:CHECKED_ROWS]
-    progress.stage(f"Folding, and comparing the outputs on {len(rows)} rows")
+    progress.stage(f"Folding, and comparing the outputs on {counted(len(rows), 'row')}")
     folded, record = fold_batch_norm(trained.model, rows, timings=asked.timings)
     write_model(folded, asked.out, trained.data)
     progress.close()
@@ -209,6 +209,6 @@ def _print_folding(record: FoldRecord, count: int) -> None:
         say("The model has no batch normalisation: the file is a copy of it.")
     before, after = record.parameters
     say(f"parameters: {before}, then {after}")
-    say(f"largest relative difference of the outputs: {record.difference:.2g} on {count} rows")
+    say(f"largest relative difference of the outputs: {record.difference:.2g} on {counted(count, 'row')}")
     if record.speed is not None:
         say(f"predicting: {record.speed}")

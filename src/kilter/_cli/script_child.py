@@ -9,6 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -116,7 +117,7 @@ def _treated(
     unsaid = [{"remedy": one.remedy, "snippet": one.snippet} for one in result.changes if one.remedy in left]
     code = {f"These changes in {script.name}": diff}
     code |= {f"Not in the diff: {one['remedy']}": one["snippet"] for one in unsaid}
-    page = write_treatment(result, out / "report.html", code=code)
+    page = write_treatment(replace(result, name=script.name), out / "report.html", code=code)
     return {
         **result.to_json(),
         "summary": result.summary(width=10_000),

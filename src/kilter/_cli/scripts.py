@@ -109,5 +109,7 @@ def places_of(found: Mapping[str, Any], source: str) -> dict[str, str]:
     for one in findings:
         names = [place.partition("#")[0].rpartition("/")[2] for place in one["where"]]
         if numbers := sorted({lines[name] for name in names if name in lines}):
-            places[one["code"]] = f" ({source}, line{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))})"
+            places[one["code"]] = (
+                f" ({source}, line{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))})"
+            )
     return places

@@ -69,7 +69,7 @@ def treat(asked: Treat, progress: Display) -> None:
 def _show_script(found: dict[str, Any], source: str, out: Path) -> None:
     say_findings(scripts.diagnosis_of(found["diagnosis"]).findings, scripts.places_of(found, source))
     for sentence in found["summary"]:
-        say(sentence)
+        say(sentence, indent="    ")
     say()
     scripts.show_changes(found, source, out)
 
@@ -144,5 +144,5 @@ def show_treatment(treatment: Treatment) -> None:
         say()
     for sentence in treatment.summary(width=sys.maxsize):
         if not sentence.startswith("changed: ") or not treatment.changes:
-            say(sentence)
+            say(sentence, indent="    ")
     say(f"took {duration(treatment.seconds)}")

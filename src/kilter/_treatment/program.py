@@ -56,7 +56,8 @@ def program(original: Subject, treated: Subject) -> str:
     if callbacks:
         options["callbacks"] = f"[{', '.join(callbacks)}]"
     given = ", ".join(f"{key}={code}" for key, code in options.items())
-    fit = f"{'kilter.fit(model, ' if cycle else 'model.fit('}x_train, y_train, {given})" if given else ""
+    called = "kilter.fit(model, " if cycle or "augment" in options else "model.fit("
+    fit = f"{called}x_train, y_train, {given})" if given else ""
     return "\n".join(filter(None, [*heads, *rows, built, *after, compiled, fit]))
 
 

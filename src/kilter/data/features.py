@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
+from kilter._text import counted
 from kilter.data.dates import days_of, features_of, find_pattern
 from kilter.data.encoding import Column
 from kilter.data.entries import (
@@ -89,16 +90,6 @@ class Values:
         counts = ((self.missing, "missing or NaN"), (self.infinite, "infinite"))
         text = " and ".join(f"{count} {word}" for count, word in counts if count)
         return f"column {quote(name)}: {text} {name_rows(np.flatnonzero(self.bad))}"
-
-
-def counted(count: int, one: str, several: str) -> str:
-    """A number with its words.
-
-    Example:
-        >>> counted(1, "row", "rows"), counted(2, "row", "rows")
-        ('1 row', '2 rows')
-    """
-    return f"{count} {one if count == 1 else several}"
 
 
 def column_values(series: pl.Series, column: Column) -> Values:

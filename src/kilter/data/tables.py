@@ -9,12 +9,13 @@ from typing import Final, Literal
 import numpy as np
 import polars as pl
 
+from kilter._text import counted
 from kilter.data.assembling import About, Part, assemble
 from kilter.data.columns import NO_VALUES, find_column, reason_to_set_aside
 from kilter.data.dataset import LoadOptions, Source, Task
 from kilter.data.encoding import Column, TableEncoding
 from kilter.data.entries import as_numbers, is_text, known_numbers, plain_text, raw_targets, with_signs
-from kilter.data.features import Values, column_values, counted
+from kilter.data.features import Values, column_values
 from kilter.data.labels import (
     class_names,
     combined_labels_note,
@@ -343,7 +344,7 @@ def _require_enough(
 
 
 def _more(count: int) -> tuple[str, ...]:
-    return (f"and {count} more columns likewise",) if count > 0 else ()
+    return (f"and {counted(count, 'more column')} likewise",) if count > 0 else ()
 
 
 def _labels(

@@ -17,6 +17,10 @@ from kilter.schedules.registry import SCHEDULES
 
 SHOWN: Final = 8
 LONGEST: Final = 100
+_ADD_A_MODEL: Final = (
+    'add for example [model] builder = "mlp"; kilter train DATA, without a recipe, chooses one, and its '
+    "run directory has the whole recipe"
+)
 # A default that was not computed because of an error in another key.
 SILENT: Final = "default_factory_not_called"
 
@@ -129,7 +133,7 @@ def _no_one_model(value: Any) -> Problem:
     )
     if not isinstance(value, Mapping):
         return Problem(
-            "", expected, "no [model]" if value is None else f"model={shorten(value)}", "add one of them"
+            "", expected, "no [model]" if value is None else f"model={shorten(value)}", _ADD_A_MODEL
         )
     named = [key for key in KINDS if key in value]
     if named == ["builder"]:
@@ -140,7 +144,7 @@ def _no_one_model(value: Any) -> Problem:
         received = " and ".join(f"{key}={shorten(value[key])}" for key in named)
         return Problem("", expected, received, "keep one of them")
     keys = ", ".join(str(key) for key in value) or "no key"
-    return Problem("", expected, f"[model] with {keys}", "add one of them")
+    return Problem("", expected, f"[model] with {keys}", _ADD_A_MODEL)
 
 
 def _no_one_schedule(value: Mapping[Any, Any]) -> Problem:

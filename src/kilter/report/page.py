@@ -80,7 +80,13 @@ def _tiles(records: RunRecords, best: EpochRecord | None) -> list[tuple[str, str
     for part, evaluation in (records.result.evaluations if records.result else {}).items():
         name = next((name for name in evaluation.metrics if name != "loss"), "loss")
         value = measure(name, evaluation.metrics.get(name))
-        tiles.append((f"{part} {name}", value, "; ".join([f"{evaluation.rows:,} rows", *evaluation.remarks])))
+        tiles.append(
+            (
+                f"{part} {name}",
+                value,
+                "; ".join([counted(evaluation.rows, "row", form=","), *evaluation.remarks]),
+            )
+        )
     monitor, _ = _monitor(records)
     if best is not None:
         tiles.append((f"best {monitor}", measure(monitor, best.logs[monitor]), f"epoch {best.epoch + 1}"))
@@ -161,7 +167,7 @@ def fill(template: str, *, drawn: bool, **content: Any) -> str:
     return environment.get_template(template).render(plotly=get_plotlyjs(), drawn=drawn, **content)
 
 
-_SHARES = ("accuracy", "precision", "recall", "auc")
+_SHARES = ("accuracy", "precision", "recall", "auc", "f1")
 
 
 def measure(name: str, value: float | None) -> str:
@@ -180,6 +186,18 @@ def measure(name: str, value: float | None) -> str:
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.4g}"
+
+
+def difference(name: str, value: float) -> str:
+    """The difference of two measured values: of shares in percentage points; "–" where it is not finite.
+
+    Example:
+        >>> difference("val_accuracy", 0.12), difference("loss", -0.0123456), difference("loss", math.nan)
+        ('+12.00 points', '-0.01235', '–')
+    """
+    if not math.isfinite(value):
+        return "–"
+    return f"{100 * value:+.2f} points" if name.endswith(_SHARES) else f"{value:+.4g}"
 
 
 def model_in_words(records: RunRecords) -> str:

@@ -78,8 +78,8 @@ def _content(treatment: Treatment) -> dict[str, Any]:
             (
                 one.measure,
                 [
-                    as_number(one.given),
-                    as_number(one.other),
+                    _told(one.measure.partition(" of ")[0], one.given),
+                    _told(one.measure.partition(" of ")[0], one.other),
                     f"{one.error:.2g}" if math.isfinite(one.error) else "–",
                     one.verdict,
                 ],
@@ -157,7 +157,7 @@ def _pairs(treatment: Treatment) -> dict[str, Any] | None:
                 pair[0].seed,
                 [
                     *(_told(measure, run.score) for run in pair),
-                    f"{value:+.4g}" if math.isfinite(value) else "–",
+                    page.difference(measure, value),
                 ],
             )
             for pair, value in zip(pairs, one.differences, strict=True)

@@ -30,7 +30,7 @@ def _unknown(context: Context) -> Iterator[tuple[str, list[str]]]:
         name_of(loss) for loss, output in pairs if output.loss is not None and output.loss.name is None
     ]
     if own_losses:
-        yield "own losses, which are only probed", own_losses
+        yield "custom losses, which are only probed", own_losses
     metrics = [name_of(one) for one in compiled_metrics(model) if one is not None and _is_own(one)]
     if metrics:
         yield "own metrics", metrics
@@ -41,7 +41,7 @@ def _unknown(context: Context) -> Iterator[tuple[str, list[str]]]:
     if functions:
         yield "own activations", functions
     if trains_itself(model):
-        yield "an own training step", [type(model).__name__]
+        yield "a custom training step", [type(model).__name__]
 
 
 def _is_own(one: Any) -> bool:
