@@ -13,8 +13,10 @@ from typing import Final
 _LONGEST_LINE = 200
 # How Keras begins an error from a layer; the cause is on the next line, in bold.
 _WRAPPER: Final = "Exception encountered when calling "
-_NOUNS: Final = "epoch|step|row|column|layer|unit|pixel|image|number|value|update|pair|dimension|weight"
-_AFTER_ONE: Final = re.compile(rf"(?<![\w.,])(1 (?:hidden |different |planned |more )?)({_NOUNS})s\b")
+_NOUNS: Final = "epoch|step|row|column|layer|unit|pixel|image|number|value|update|pair|dimension|weight|batch"
+_AFTER_ONE: Final = re.compile(
+    rf"(?<![\w.,])(1 (?:hidden |different |planned |more )?)({_NOUNS})(?:s|(?<=ch)es)\b"
+)
 _BOLD: Final = re.compile("\x1b\\[[0-9;]*m")
 
 

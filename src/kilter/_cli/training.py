@@ -137,7 +137,7 @@ def _conclude(result: job.TrainResult, asked: Train | Transfer | Resume, progres
     if asked.path_only:
         typer.echo(result.path)
         return
-    best = "" if ended.best_epoch is None else f", the best was {ended.best_epoch + 1} by {ended.monitor}"
+    best = "" if ended.best_epoch is None else f"; best epoch: {ended.best_epoch + 1} (by {ended.monitor})"
     say(f"{counted(ended.epochs, 'epoch')} in {duration(ended.seconds)}{best}")
     for name, evaluation in ended.evaluations.items():
         say_evaluation(name, evaluation)
@@ -184,4 +184,4 @@ def say_evaluation(name: str, found: Evaluation) -> None:
 
 
 def _share(value: float) -> str:
-    return "-" if math.isnan(value) else number(value)
+    return "-" if math.isnan(value) else f"{value:.4f}"

@@ -248,7 +248,7 @@ _TRAINING: Final = {
         "NaN or infinity during training",
         ("standardize-inputs", "find-learning-rate", "clip-gradients", "repair-output"),
         f"{_BOOK}, section 8.2.4",
-        "{detail}.",
+        "NaN or infinity appeared {detail}.",
     ),
     "vanishing-gradients": (
         "vanishing gradients",

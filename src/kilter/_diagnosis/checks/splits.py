@@ -173,9 +173,7 @@ def check_classes(context: Context) -> Iterator[Finding]:
         if len(theirs) >= _LEAST_ROWS and distance > context.thresholds.class_mix:
             name = "share of rows of other classes than in training"
             evidence = [context.seen("class_mix", name, distance)]
-            detail = (
-                f"{distance:.0%} of the validation rows would have to change class for equal "
-            )
+            detail = f"{distance:.0%} of the validation rows would have to change class for equal "
             detail += "proportions"
             yield finding("validation-class-mix", "warning", ["targets"], evidence, detail=detail)
 
