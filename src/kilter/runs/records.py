@@ -17,6 +17,7 @@ from kilter import _measures
 from kilter._measures import ClassFigures, Direction, direction_of
 from kilter._text import number
 from kilter._validation import errors_as
+from kilter.data.dataset import Task
 from kilter.data.encoding import TableEncoding
 from kilter.data.precision import Shift, shift_from
 from kilter.errors import RunError
@@ -72,7 +73,7 @@ class DataRecord:
     name: str
     kind: str
     origin: str
-    task: Literal["classification", "regression"]
+    task: Task
     classes: tuple[str, ...]
     input_shape: tuple[int, ...]
     outputs: int
@@ -101,7 +102,7 @@ class DataRecord:
     def from_json(text: str) -> "DataRecord":
         """The record of a data.json; ``ValueError`` for any other text."""
         record = _read(DataRecord, text)
-        if record.task == "classification" and len(record.classes) != record.outputs:
+        if record.task != "regression" and len(record.classes) != record.outputs:
             raise ValueError(f"{record.outputs} outputs for {len(record.classes)} classes")
         return replace(record, shifts=tuple(shift_from(vars(shift)) for shift in record.shifts))
 
@@ -125,8 +126,9 @@ class Evaluation:
     def remarks(self) -> tuple[str, ...]:
         """Sentences on classes that are never found, and on predictions no better than a constant one."""
         unfound = [one for one in self.per_class if one.rows >= _FEWEST and not one.found]
-        found = [f'finds 0 of {one.rows} rows of class "{one.name}"' for one in unfound[:_SAID]]
-        found += [f"and 0 rows of {len(unfound) - _SAID} more classes"] if len(unfound) > _SAID else []
+        unit = "pixels" if "iou" in self.metrics else "rows"
+        found = [f'finds 0 of {one.rows} {unit} of class "{one.name}"' for one in unfound[:_SAID]]
+        found += [f"and 0 {unit} of {len(unfound) - _SAID} more classes"] if len(unfound) > _SAID else []
         name = next((name for name in self.metrics if name in self.constant), "")
         value, constant = self.metrics.get(name, math.nan), self.constant.get(name, math.nan)
         worse = value >= constant if direction_of(name) == "min" else value <= constant
