@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from kilter._text import counted
 from kilter.data.checks import check, find_nonfinite
 from kilter.data.dataset import Dataset, LoadOptions, Source, Task
 from kilter.data.encoding import TableEncoding
-from kilter.data.features import counted
 from kilter.data.labels import class_indexes, class_names, decide_task, if_usable, lost_labels, task_note
 from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, quote
 from kilter.data.precision import (

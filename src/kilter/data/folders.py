@@ -188,7 +188,9 @@ def _part(
     notes += decoded.notes
     inputs = None
     if options.keep_inputs:
-        inputs = inputs_of([files[i] for i in decoded.positions], [names[i] for i in decoded.positions], options)
+        inputs = inputs_of(
+            [files[i] for i in decoded.positions], [names[i] for i in decoded.positions], options
+        )
     if classes == [""] or options.task == "segmentation":
         part = Part(decoded.x, None, decoded.skipped, inputs=inputs, left_out=len(decoded.skipped))
         return part, decoded, (), notes

@@ -23,7 +23,18 @@ _PARTS: Final = {"train": TRAIN_NAMES, "validation": VALIDATION_NAMES, "test": T
 _PART_OF: Final = {word: part for part, words in _PARTS.items() for word in words}
 _IMAGE_WORDS: Final = {"images", "image", "imgs", "img", "jpegimages", "frames", "pictures", "photos"}
 _MASK_WORDS: Final = {
-    *("masks", "mask", "labels", "label", "annotations", "annotation", "gt", "groundtruth", "ground", "truth"),
+    *(
+        "masks",
+        "mask",
+        "labels",
+        "label",
+        "annotations",
+        "annotation",
+        "gt",
+        "groundtruth",
+        "ground",
+        "truth",
+    ),
     *("segmentation", "segmentations", "segmentationclass", "seg", "trimaps", "trimap"),
 }
 _DEEPEST: Final = 3  # folders below one another
@@ -57,7 +68,9 @@ def read(path: Path, options: LoadOptions) -> Source:
     train, classes, size, notes = _part(found.pop(first), options, path)
     held_out: dict[str, Dataset] = {}
     for part, one in found.items():
-        like = replace(options, image_size=train.input_shape[:2], channels=train.input_shape[2], classes=classes)  # type: ignore[arg-type]
+        like = replace(
+            options, image_size=train.input_shape[:2], channels=train.input_shape[2], classes=classes
+        )  # type: ignore[arg-type]
         held_out[part], _, _, more = _part(one, like, path)
         notes += tuple(f"{part} part: {note}" for note in more)
     return Source(
@@ -135,7 +148,7 @@ def _pairs(folders: _Folders) -> tuple[list[tuple[Path, Path]], list[str]]:
             expected=f"masks in {folders.masks} with the file names of the images in {folders.images}",
             received=f"images such as {quote(in_utf8(images[0].name))}, masks such as "
             f"{quote(in_utf8(masks[0].name))}",
-            remedy='name each mask like its image, such as 001.jpg and 001.png or 001_mask.png',
+            remedy="name each mask like its image, such as 001.jpg and 001.png or 001_mask.png",
         )
     paired = {file for pair in pairs for file in pair}
     return pairs, [in_utf8(one.name) for one in (*images, *masks) if one not in paired]
@@ -177,10 +190,16 @@ def _part(
     )
     check(data, part=options.rows, training=options.for_training)
     shares = np.bincount(codes.ravel(), minlength=len(classes)) / codes.size
-    listed = [f"{quote(name)} ({share:.1%} of the pixels)" for name, share in zip(classes, shares, strict=True)]
+    listed = [
+        f"{quote(name)} ({share:.1%} of the pixels)" for name, share in zip(classes, shares, strict=True)
+    ]
     notes = (f"each pixel has one of {len(classes)} classes: {first_named(listed)}", *notes, *decoded.notes)
     notes += (f"masks that cannot be decoded, left out: {first_named(bad)}",) if bad else ()
-    notes += (f"images without a mask, or masks without an image, left out: {first_named(alone)}",) if alone else ()
+    notes += (
+        (f"images without a mask, or masks without an image, left out: {first_named(alone)}",)
+        if alone
+        else ()
+    )
     return data, classes, decoded.size, notes
 
 
@@ -213,7 +232,9 @@ def _classes(
     notes: tuple[str, ...] = ()
     extremes = int(counts[np.isin(values, (0, 255))].sum())
     if len(values) > 2 and values[-1] == 255 and extremes >= _BLACK_OR_WHITE * codes.size:
-        notes = (f"the masks have {len(values)} grey values, nearly all 0 or 255: pixels from 128 on count as 255",)
+        notes = (
+            f"the masks have {len(values)} grey values, nearly all 0 or 255: pixels from 128 on count as 255",
+        )
         codes, values = np.where(codes >= 128, 255, 0), np.array([0, 255])
     if options.classes is None and len(values) > _MOST_CLASSES:
         raise DataError(

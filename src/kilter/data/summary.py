@@ -4,12 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kilter._measures import rare_class
 from kilter.data.dataset import Dataset, Source
 from kilter.data.encoding import Column
 from kilter.data.paths import first_named, quote
 
-# A class this many times rarer than the most frequent is reported: accuracy hides its errors.
-IMBALANCE = 10.0
 _ROWS = 8192  # read at once for the ranges
 _AS_IT_IS = Column("", "number")
 
@@ -89,6 +88,7 @@ def describe(source: Source) -> SourceSummary:
     problems = [
         *source.losses,
         *_class_problems(classes),
+        *rare_class_note(train),
         *_column_problems(train, columns, source),
         *_leaks(train, test),
     ]
@@ -170,15 +170,23 @@ def _class_problems(classes: tuple[ClassCount, ...]) -> list[str]:
         problems.append(f"no training row of class {first_named(absent)}")
     if single:
         problems.append(f"only one row of class {first_named(single)}, which is not in the validation part")
-    present = [found for found in classes if found.train]
-    rarest = min(present, key=lambda found: found.train)
-    commonest = max(present, key=lambda found: found.train)
-    if commonest.train > IMBALANCE * rarest.train:
-        problems.append(
-            f"classes are unbalanced: {commonest.train} rows of {quote(commonest.name)}, {rarest.train} of "
-            f"{quote(rarest.name)}; class weights help, and accuracy alone misleads"
-        )
     return problems
+
+
+def rare_class_note(train: Dataset) -> tuple[str, ...]:
+    """A sentence on the rarest class, if it is too rare for accuracy."""
+    if train.task != "classification" or train.y is None:
+        return ()
+    counts = np.bincount(train.y, minlength=len(train.classes))
+    rarest = rare_class(counts)
+    if rarest is None:
+        return ()
+    commonest = int(np.argmax(counts))
+    return (
+        f"classes are unbalanced: {counts[commonest]} rows of {quote(train.classes[commonest])}, "
+        f"{counts[rarest]} of {quote(train.classes[rarest])}; class weights help, and accuracy alone "
+        "misleads",
+    )
 
 
 def _column_problems(train: Dataset, columns: tuple[ColumnSummary, ...], source: Source) -> list[str]:

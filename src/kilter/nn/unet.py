@@ -20,7 +20,7 @@ def unet(
     dtype: str | None = None,
     seed: int = 0,
 ) -> keras.Model:
-    """A U-Net from (height, width, channels) to (height, width, ``outputs``) logits (Ronneberger et al. 2015).
+    """A U-Net (Ronneberger et al. 2015): (height, width, channels) to (height, width, ``outputs``) logits.
 
     Each of ``filters`` is a level of two 3×3 convolutions with batch normalisation and ReLU, at half the size
     of the level before. On the way back up, each level also sees what the one of its size found. Images of

@@ -153,7 +153,7 @@ def _built(section: MlpSection | CnnSection | UnetSection, recipe: Recipe, train
     if isinstance(section, UnetSection):
         if train.task != "segmentation":
             raise RecipeError(
-                expected="images with masks, for builder = \"unet\"",
+                expected='images with masks, for builder = "unet"',
                 received=f"{train.name}, for {train.task}",
                 remedy='use builder = "cnn" for one answer for each image',
             )

@@ -39,9 +39,9 @@ class Uncertainty:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """One prediction per row: classes ``[n]`` with probabilities ``[n, classes]``, numbers ``[n, k]``, or masks.
+    """One prediction per row: classes ``[n]`` with probabilities ``[n, classes]``, or numbers ``[n, k]``.
 
-    Masks are class indexes ``[n, h, w]``.
+    Or masks, class indexes ``[n, h, w]``.
     ``classes``: also the names of several numbers.
     """
 
@@ -68,7 +68,9 @@ class Predictions:
         """The name of each picture's mask, and the mask as a PNG of the picture's size."""
         rows = polars.concat([_inputs(part) for part in parts], how="diagonal_relaxed")
         taken: set[str] = set()
-        for mask, name, *size in zip(self.answers, *(rows[one] for one in (FILE, HEIGHT, WIDTH)), strict=True):
+        for mask, name, *size in zip(
+            self.answers, *(rows[one] for one in (FILE, HEIGHT, WIDTH)), strict=True
+        ):
             named = str(Path(name).with_suffix(".png"))
             named = f"{name}.png" if named in taken else named  # of a.jpg and a.png
             taken.add(named)
