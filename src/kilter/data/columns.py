@@ -18,12 +18,11 @@ from kilter.data.entries import (
     plain_text,
     without_markers,
 )
-from kilter.data.label_lists import label_counts, separator_of
 from kilter.data.number_formats import Writing, mostly_numbers, numbers_in, writing_of
 from kilter.data.paths import quote
 from kilter.data.precision import NO_SHIFT, find_compression, find_shift, median
 from kilter.data.spelling import in_categories
-from kilter.data.texts import frequent_words
+from kilter.data.words import frequent_words, label_counts, separator_of
 from kilter.errors import DataError
 
 # More one-hot columns of one column would fill the memory: the rarest categories share one.

@@ -12,8 +12,8 @@ _MICROSECONDS_A_DAY: Final = 86_400_000_000
 # ISO first. Where day and month could be either way round, all values of the column must fit. %B also reads
 # short names of months, and %A of weekdays.
 _DATES: Final = (
-    *"%Y-%m-%d %Y/%m/%d %Y.%m.%d %d.%m.%Y %d/%m/%Y %m/%d/%Y %d-%m-%Y %m-%d-%Y %Y%m%d".split(),
-    *"%d.%m.%y %d/%m/%y %m/%d/%y %d-%m-%y".split(),
+    *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y"),
+    *("%Y%m%d", "%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%d-%m-%y"),
     *("%d %B %Y", "%d-%B-%Y", "%d-%B-%y", "%d %B %y", "%d. %B %Y", "%B %d, %Y", "%B %d %Y", "%Y-%B-%d"),
     *("%A, %d %B %Y", "%A %d %B %Y", "%A, %B %d, %Y"),
 )

@@ -19,11 +19,10 @@ from kilter.data.entries import (
     with_signs,
     without_markers,
 )
-from kilter.data.label_lists import label_features
 from kilter.data.number_formats import Writing, numbers_in
 from kilter.data.paths import first_named, name_rows, quote
 from kilter.data.spelling import in_categories
-from kilter.data.texts import word_features
+from kilter.data.words import label_features, word_features
 from kilter.errors import DataError
 
 # Values that exceed the range of training by more than this many times its width are reported; for dates, all

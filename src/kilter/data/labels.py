@@ -16,8 +16,8 @@ import numpy as np
 import polars as pl
 
 from kilter.data.dataset import LoadOptions, Task
-from kilter.data.label_lists import separator_of
 from kilter.data.paths import first_named, name_rows, nearest_name, quote
+from kilter.data.words import separator_of
 from kilter.errors import DataError
 
 # Ratings and grades have up to about 20 steps; counts and prices have more. Otherwise pass task=.

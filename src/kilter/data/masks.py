@@ -13,14 +13,13 @@ from PIL import Image, ImageOps
 from kilter._validation import errors_as
 from kilter.data.checks import check
 from kilter.data.dataset import Dataset, LoadOptions, Source
-from kilter.data.folders import TEST_NAMES, TRAIN_NAMES, VALIDATION_NAMES, inputs_of, is_picture
+from kilter.data.folders import PARTS, inputs_of, is_picture
 from kilter.data.images import Encoded, content_of, decode_images
 from kilter.data.paths import DAMAGE, first_named, in_utf8, quote
 from kilter.data.picture import FORMATS, Size
 from kilter.errors import DataError
 
-_PARTS: Final = {"train": TRAIN_NAMES, "validation": VALIDATION_NAMES, "test": TEST_NAMES}
-_PART_OF: Final = {word: part for part, words in _PARTS.items() for word in words}
+_PART_OF: Final = {word: part for part, words in PARTS.items() for word in words}
 _IMAGE_WORDS: Final = {"images", "image", "imgs", "img", "jpegimages", "frames", "pictures", "photos"}
 _MASK_WORDS: Final = {
     *(

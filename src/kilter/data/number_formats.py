@@ -14,7 +14,23 @@ from kilter.data.paths import quote
 
 UNITS = "%$€£¥₹₽₺₩₪₫₴₦"
 _CODES = (
-    *"USD EUR GBP CHF JPY INR CAD AUD SEK NOK DKK PLN CZK CNY BRL".split(),
+    *(
+        "USD",
+        "EUR",
+        "GBP",
+        "CHF",
+        "JPY",
+        "INR",
+        "CAD",
+        "AUD",
+        "SEK",
+        "NOK",
+        "DKK",
+        "PLN",
+        "CZK",
+        "CNY",
+        "BRL",
+    ),
     *(r"US\$", r"R\$", r"A\$", r"C\$", r"Rs\.?", r"kr\.?"),
 )
 _CURRENCIES = rf"(?:(?:{'|'.join(_CODES)})\s*)"

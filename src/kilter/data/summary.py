@@ -89,7 +89,6 @@ def describe(source: Source) -> SourceSummary:
         *source.losses,
         *_class_problems(classes),
         *rare_class_note(train),
-        *_column_problems(train, columns, source),
         *_leaks(train, test),
     ]
     return SourceSummary(
@@ -187,27 +186,6 @@ def rare_class_note(train: Dataset) -> tuple[str, ...]:
         f"{counts[rarest]} of {quote(train.classes[rarest])}; class weights help, and accuracy alone "
         "misleads",
     )
-
-
-def _column_problems(train: Dataset, columns: tuple[ColumnSummary, ...], source: Source) -> list[str]:
-    """Problems of a table's numbers; what a date or a category becomes says nothing about its column."""
-    if not train.features:
-        return []
-    encoding = source.encoding
-    numbers = (
-        train.features if encoding is None else {one.name for one in encoding.columns if one.kind == "number"}
-    )
-    constant = [quote(one.name) for one in columns if one.minimum == one.maximum and one.name in numbers]
-    problems = [f"constant, so without information: column {first_named(constant)}"] if constant else []
-    steps = np.arange(len(train), dtype=np.float32)
-    numbering = [
-        quote(name)
-        for i, name in enumerate(train.features)
-        if name in numbers and len(train) > 2 and np.array_equal(train.x[:, i] - train.x[0, i], steps)
-    ]
-    if numbering:
-        problems.append(f"a row number, leave it out: column {first_named(numbering)}")
-    return problems
 
 
 def _leaks(train: Dataset, test: Dataset | None) -> list[str]:

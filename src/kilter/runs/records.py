@@ -6,20 +6,17 @@ JSON has no NaN and infinity: they become the strings "nan", "inf" and "-inf" an
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from functools import cache
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
-
-from pydantic import TypeAdapter, ValidationError
+from typing import Any, Literal
 
 from kilter import _measures
 from kilter._measures import ClassFigures, Direction, direction_of
 from kilter._text import number
-from kilter._validation import errors_as
+from kilter._validation import errors_as, record_from_json
 from kilter.data.dataset import Task
 from kilter.data.encoding import TableEncoding
-from kilter.data.precision import Shift, shift_from
+from kilter.data.precision import Shift, require_usable
 from kilter.errors import RunError
 from kilter.nn.zeros import PenalizedWeights
 
@@ -30,7 +27,6 @@ _SAID = 5  # classes that a remark names
 _FEWEST = 4  # rows of a class: to find none of fewer is often chance
 
 Status = Literal["training", "finished", "interrupted", "failed"]
-Record = TypeVar("Record")
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ class EpochRecord:
     @staticmethod
     def from_json(line: str) -> "EpochRecord":
         """The record of one line; ``ValueError`` for any other line."""
-        return _read(EpochRecord, line)
+        return record_from_json(EpochRecord, line)
 
 
 @dataclass(frozen=True)
@@ -101,10 +97,12 @@ class DataRecord:
     @staticmethod
     def from_json(text: str) -> "DataRecord":
         """The record of a data.json; ``ValueError`` for any other text."""
-        record = _read(DataRecord, text)
+        record = record_from_json(DataRecord, text)
         if record.task != "regression" and len(record.classes) != record.outputs:
             raise ValueError(f"{record.outputs} outputs for {len(record.classes)} classes")
-        return replace(record, shifts=tuple(shift_from(vars(shift)) for shift in record.shifts))
+        for shift in record.shifts:
+            require_usable(shift)
+        return record
 
 
 @dataclass(frozen=True)
@@ -167,7 +165,7 @@ class Result:
     @staticmethod
     def from_json(text: str) -> "Result":
         """The record of a result.json; ``ValueError`` for any other text."""
-        return _read(Result, text)
+        return record_from_json(Result, text)
 
 
 @dataclass(frozen=True)
@@ -184,21 +182,6 @@ class RunSummary:
     best: float | None
     seconds: float
     metrics: Mapping[str, float]
-
-
-@cache
-def _reader(kind: type[Any]) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
-
-
-def _read(kind: type[Record], text: str) -> Record:
-    """The record in a text of JSON; ``ValueError`` names the first problem."""
-    try:
-        return _reader(kind).validate_json(text)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{where}: {first['msg']}".removeprefix(": ")) from None
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
