@@ -14,24 +14,8 @@ from kilter.data.paths import quote
 
 UNITS = "%$€£¥₹₽₺₩₪₫₴₦"
 _CODES = (
-    *(
-        "USD",
-        "EUR",
-        "GBP",
-        "CHF",
-        "JPY",
-        "INR",
-        "CAD",
-        "AUD",
-        "SEK",
-        "NOK",
-        "DKK",
-        "PLN",
-        "CZK",
-        "CNY",
-        "BRL",
-    ),
-    *(r"US\$", r"R\$", r"A\$", r"C\$", r"Rs\.?", r"kr\.?"),
+    *("USD", "EUR", "GBP", "CHF", "JPY", "INR", "CAD", "AUD", "SEK", "NOK", "DKK", "PLN", "CZK", "CNY"),
+    *("BRL", r"US\$", r"R\$", r"A\$", r"C\$", r"Rs\.?", r"kr\.?"),
 )
 _CURRENCIES = rf"(?:(?:{'|'.join(_CODES)})\s*)"
 _FOOTNOTES = r"\s*(?:(?:\[[\p{L}\d ]{1,9}\])+|[*†‡]+)$"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import polars as pl
 
 from kilter._validation import is_whole, one_of
 from kilter.data.checks import check

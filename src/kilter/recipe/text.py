@@ -95,8 +95,8 @@ def run_name(text: str) -> str:
 def recipe_for(source: str, *, average: bool = True) -> Recipe:
     """The default recipe for a named data set, a file or a folder; inspects names and column types only.
 
-    Two dense layers of 100 units (ELU, He), a small convolutional network for the named image sets and encoded
-    images, or a U-Net for images with masks; Nadam; at most 100 epochs, stopped 10 epochs after the best
+    Two dense layers of 100 units (ELU, He), a small convolutional network for the named image sets and
+    encoded images, or a U-Net for images with masks; Nadam; at most 100 epochs, stopped 10 epochs after the best
     validation loss (with masks 20 after the best overlap). Files of tables are trained with dropout, decaying
     weights, a moving average of the weights and batches that fit their rows (docs/decisions/044);
     ``average=False`` leaves the average out, which transfer and pretraining do not have.
