@@ -229,9 +229,8 @@ def _refuse_masks(folder: Path, classes: dict[str, Path]) -> None:
     if len(names) > 1 and words & _OF_ANSWERS and words <= _OF_IMAGES | _OF_ANSWERS:
         raise DataError(
             expected=f"folders named for the classes in {folder}",
-            received=f"{first_named(map(quote, classes))}: images and their masks or boxes",
-            remedy="the command line trains on one class for each image; for masks, read both folders into "
-            "arrays and call kilter.fit or kilter.treat",
+            received=f"{first_named(map(quote, classes))}: images, and masks or boxes that are no pictures",
+            remedy="save masks as pictures of the same names as the images; boxes cannot be trained on",
         )
 
 

@@ -37,7 +37,7 @@ _MASK_WORDS: Final = {
     *("segmentation", "segmentations", "segmentationclass", "seg", "trimaps", "trimap"),
 }
 _DEEPEST: Final = 3  # folders below one another
-# Masks saved as JPEG, or smoothed at their edges: nearly all pixels are black or white.
+# Of masks that are smooth at their edges nearly all pixels are black or white.
 _BLACK_OR_WHITE: Final = 0.98
 _COLOURED: Final = 1 << 24  # added to 0xRRGGBB, so that colours differ from grey values
 _MOST_CLASSES: Final = 256
@@ -176,8 +176,9 @@ def _part(
             received=f"{len(bad)} that cannot, such as {quote(bad[0])}",
             remedy="save the masks as PNG",
         )
+    lossy = any(mask.suffix.lower() in (".jpg", ".jpeg") for _, mask in pairs)
     codes = np.stack([one for one in read if one is not None])
-    codes, classes, notes = _classes(codes, options, folders)
+    codes, classes, notes = _classes(codes, options, folders, lossy=lossy)
     positions = decoded.positions[good]
     chosen = [pairs[i][0] for i in positions]
     named = replace(options, task="segmentation")
@@ -224,21 +225,23 @@ def _codes(file: Path, size: Size) -> np.ndarray | None:
 
 
 def _classes(
-    codes: np.ndarray, options: LoadOptions, folders: _Folders
+    codes: np.ndarray, options: LoadOptions, folders: _Folders, *, lossy: bool
 ) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
     """Class indexes uint8 of the codes, the names of the classes, and a note."""
     values, counts = np.unique(codes, return_counts=True)
     notes: tuple[str, ...] = ()
     extremes = int(counts[np.isin(values, (0, 255))].sum())
-    if len(values) > 2 and values[-1] == 255 and extremes >= _BLACK_OR_WHITE * codes.size:
+    grey = len(values) > 2 and values[-1] < _COLOURED
+    if grey and (lossy or (values[-1] == 255 and extremes >= _BLACK_OR_WHITE * codes.size)):
         notes = (
-            f"the masks have {len(values)} grey values, nearly all 0 or 255: pixels from 128 on count as 255",
+            f"the masks have {len(values)} grey values, as JPEG and smooth edges make of two: pixels from "
+            "128 on count as 255",
         )
         codes, values = np.where(codes >= 128, 255, 0), np.array([0, 255])
-    if options.classes is None and len(values) > _MOST_CLASSES:
+    if options.classes is None and not 2 <= len(values) <= _MOST_CLASSES:
         raise DataError(
-            expected=f"at most {_MOST_CLASSES} classes in the masks in {folders.masks}",
-            received=f"{len(values)} different values",
+            expected=f"from 2 to {_MOST_CLASSES} classes in the masks in {folders.masks}",
+            received=f"{len(values)} different values" if len(values) > 1 else f"{values[0]} in every pixel",
             remedy="save the masks as PNG with one value for each class",
         )
     names = [f"#{value - _COLOURED:06x}" if value >= _COLOURED else str(value) for value in values.tolist()]

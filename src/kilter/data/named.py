@@ -56,19 +56,9 @@ class NamedSet:
 NAMED_SETS = {
     "digits": NamedSet(tuple("0123456789"), None, digits, "scikit-learn"),
     "fashion-mnist": NamedSet(
-        tuple(
-            [
-                "T-shirt/top",
-                "trouser",
-                "pullover",
-                "dress",
-                "coat",
-                "sandal",
-                "shirt",
-                "sneaker",
-                "bag",
-                "ankle boot",
-            ]
+        (
+            *("T-shirt/top", "trouser", "pullover", "dress", "coat"),
+            *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
         ),
         idx.read,
         lambda: keras_set("fashion_mnist"),

@@ -96,9 +96,9 @@ def recipe_for(source: str, *, average: bool = True) -> Recipe:
     """The default recipe for a named data set, a file or a folder; inspects names and column types only.
 
     Two dense layers of 100 units (ELU, He), a small convolutional network for the named image sets and
-    encoded images, or a U-Net for images with masks; Nadam; at most 100 epochs, stopped 10 epochs after the best
-    validation loss (with masks 20 after the best overlap). Files of tables are trained with dropout, decaying
-    weights, a moving average of the weights and batches that fit their rows (docs/decisions/044);
+    encoded images, or a U-Net for images with masks; Nadam; at most 100 epochs, stopped 10 epochs after the
+    best validation loss (with masks 20 after the best overlap). Files of tables are trained with dropout,
+    decaying weights, a moving average of the weights and batches that fit their rows (docs/decisions/044);
     ``average=False`` leaves the average out, which transfer and pretraining do not have.
 
     Raises :class:`~kilter.errors.RecipeError` for a name that is empty or not UTF-8.
