@@ -28,8 +28,7 @@ def test_the_overlap_decides_and_is_measured_for_each_class(kilter, folder, run)
     assert found["metrics"]["iou"] > found["constant"]["iou"]
     assert [one["name"] for one in found["per_class"]] == ["0", "255"]
     said = kilter("evaluate", run, folder).out
-    assert "class  pixels" in said
-    assert "iou    dice" in said.replace("   dice", "    dice")
+    assert "  class  pixels  correct     iou    dice  precision  recall" in said
     assert "data: 20 rows" in said
 
 
