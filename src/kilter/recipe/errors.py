@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 from kilter._text import did_you_mean
 from kilter.errors import KilterError, RecipeError
 from kilter.recipe.base import keys_of
-from kilter.recipe.model import BUILDERS, KINDS, MODEL_CLASSES, model_kind
+from kilter.recipe.model import BUILDER, BUILDERS, KINDS, MODEL_CLASSES, model_kind
 from kilter.recipe.schedule import NO_SUCH_SCHEDULE, schedule_section
 from kilter.recipe.sections import Recipe
 from kilter.schedules.registry import SCHEDULES
@@ -128,7 +128,7 @@ def _unknown_key(path: tuple[str, ...], value: Any, given: Mapping[Any, Any]) ->
 
 def _no_one_model(value: Any) -> Problem:
     expected = (
-        'in [model] exactly one of builder = "mlp" or "cnn", file = "model.keras", '
+        'in [model] exactly one of builder = "mlp", "cnn" or "unet", file = "model.keras", '
         'factory = "module:function", reuse = "model.keras"'
     )
     if not isinstance(value, Mapping):
@@ -139,7 +139,7 @@ def _no_one_model(value: Any) -> Problem:
     if named == ["builder"]:
         given = value["builder"]
         remedy = did_you_mean(given, BUILDERS, f"choose {' or '.join(BUILDERS)}", cutoff=0.4)
-        return Problem("model.builder", '"mlp" or "cnn"', f"model.builder={shorten(given)}", remedy)
+        return Problem("model.builder", BUILDER, f"model.builder={shorten(given)}", remedy)
     if named:
         received = " and ".join(f"{key}={shorten(value[key])}" for key in named)
         return Problem("", expected, received, "keep one of them")

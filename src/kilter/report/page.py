@@ -167,7 +167,7 @@ def fill(template: str, *, drawn: bool, **content: Any) -> str:
     return environment.get_template(template).render(plotly=get_plotlyjs(), drawn=drawn, **content)
 
 
-_SHARES = ("accuracy", "precision", "recall", "auc", "f1")
+_SHARES = ("accuracy", "precision", "recall", "auc", "f1", "iou", "dice")
 
 
 def measure(name: str, value: float | None) -> str:
@@ -220,7 +220,7 @@ def data_in_words(records: RunRecords) -> str:
         return "data given in Python"
     named = {"training" if part == "train" else part: number for part, number in data.rows.items()}
     rows = ", ".join(f"{number:,} {part}" for part, number in named.items())
-    if data.task == "classification":
+    if data.classes:
         goal = counted(len(data.classes), "class", "classes", form=",")
     else:
         goal = counted(data.outputs, "number", form=",") + " to predict"
