@@ -48,6 +48,10 @@ def timed(**values: Any) -> Any:
     return replace(context(readings()), timing=Timing(**{**given, **values}))
 
 
+def held(*parts: int) -> tuple[int, ...]:
+    return tuple(one << 28 for one in parts)
+
+
 def over(begin: float, end: float) -> np.ndarray:
     return np.geomspace(begin, end, 8)[:, None] * np.ones(4)
 
@@ -70,6 +74,7 @@ CASES = {
     "one long compilation": ("compile-bound", timed(compiling=(90.0, 0, 0, 0))),
     "compiling every epoch": ("recompiling", timed(compiling=(3.0,) * 4)),
     "tiny steps": ("small-batches", timed(work=1e5)),
+    "a leak": ("memory-growth", timed(memory=held(1, 5, 6, 7, 8, 9, 10, 11))),
 }
 SOUND = {
     "attention that learns": attended(0.6, 1.2),
@@ -80,6 +85,10 @@ SOUND = {
     "weights that grow a little": steps(weight_norm=over(1, 2)),
     "usual time": timed(),
     "a short training": timed(computing=(1.0,) * 4, waiting=(0.9,) * 4),
+    "a cache that fills": timed(memory=held(1, 5, 9, 9, 9, 9, 9, 9)),
+    "as much memory as before": timed(memory=held(*[5] * 8)),
+    "too few epochs for a leak": timed(memory=held(1, 5, 6, 7)),
+    "unknown memory": timed(memory=(0,) * 9),
 }
 
 

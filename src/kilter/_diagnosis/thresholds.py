@@ -164,8 +164,7 @@ class Thresholds:
     bright_pixels: float = sourced(0.03, "drawings and masks have 5 % and more; limit by kilter")
     cut_to_zero: float = sourced(0.5, "68 % of normal values cut to whole numbers are 0; limit by kilter")
     leakage: float = sourced(0.99, "Kaufman et al. 2012; limit by kilter")
-    neighbour_rows: float = sourced(200, "fewer rows cannot tell chance from a weak relation")
-    neighbour_score: float = sourced(2.0, "normal approximation: 2.3 % of shuffled labels exceed it")
+    unrelated_rows: float = sourced(200, "fewer rows cannot tell chance from a weak relation")
 
 
 def band(limits: Thresholds, limit: str, value: float) -> tuple[Severity, str] | None:
