@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 import kilter
+from kilter._diagnosis.batch_noise import too_large, with_noise
 from kilter._diagnosis.checks import dynamics, speed
 from kilter._diagnosis.context import Timing
 from kilter._diagnosis.diagnose import run_checks
 from kilter._diagnosis.thresholds import Thresholds
 from kilter._diagnosis.watch import BatchLosses, Place, cadence
+from kilter._tuning.noise_scale import NoiseScale
 from kilter.errors import ModelError
 
 from .synthetic import context, readings
@@ -172,3 +174,31 @@ def test_only_a_doctor_that_stops_keeps_the_start():
     _, doctor = watched(0.1, "keras", every=0)
     with pytest.raises(ModelError, match="stop=True"):
         doctor.restart()
+
+
+# The batch size, the noise scale's interval in rows, and the code that follows.
+NOISES = [
+    (1, 12.0, 90.0, ["batch-too-small"]),
+    (1, 5.0, 90.0, []),
+    (8, 80.0, 900.0, ["batch-too-small"]),
+    (1, np.inf, np.inf, []),  # no gradient that could be told from 0
+    (1024, 9.0, 100.0, ["batch-too-large"]),
+    (1024, 9.0, 200.0, []),
+    (1024, 900.0, np.inf, []),
+]
+
+
+@pytest.mark.parametrize(("batch", "low", "high", "codes"), NOISES)
+def test_a_batch_is_judged_by_the_noise_of_its_gradient(
+    batch: int, low: float, high: float, codes: list[str]
+):
+    noise = NoiseScale(low, low, high, 1.0, 1.0, 16, 32)
+    given = replace(context(readings()), batch_size=batch, inputs=(np.zeros((2048, 1)),))
+    assert [one.code for one in with_noise([], given, noise)] == codes
+
+
+def test_the_noise_joins_what_is_known_of_large_batches():
+    given = replace(context(readings()), batch_size=512, inputs=(np.zeros((2048, 1)),))
+    known = too_large(given, [])
+    (found,) = with_noise([known], given, NoiseScale(9.0, 9.0, 200.0, 1.0, 1.0, 16, 32))
+    assert [one.value for one in found.evidence] == [512 / 712, 200.0]

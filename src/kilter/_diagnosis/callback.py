@@ -30,7 +30,7 @@ class Doctor(keras.callbacks.Callback):
     Works with ``model.fit`` and :func:`kilter.fit`, and does not change the training by a single bit, unless
     ``stop`` ends it. The loss is checked after every batch (with :func:`kilter.fit` at the end of each chunk
     of batches); the layers are read at a cadence that costs about 1 % of the training's work. At the end it
-    says what made the training slow: waiting for data (or for other callbacks), compiling, or small batches.
+    says what made the training slow: waiting for data, compiling, or small batches.
 
     Args:
         x, y: training rows, as for :func:`kilter.diagnose`.
@@ -95,7 +95,9 @@ class Doctor(keras.callbacks.Callback):
         self._layers = None if self._next is None else Layers(model, *self._data, self._context)
         if self._stop and self.diagnosis is not None and not self.diagnosis.ok:
             self._end(self.diagnosis.findings[0])
-        self._watch = Stopwatch()
+        self._watch, self._function = Stopwatch(), getattr(model, "train_function", None)
+        if self._function is not None:  # in Keras's own loop
+            model.train_function = self._watch.timed(self._function)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Running means start again."""
@@ -103,13 +105,9 @@ class Doctor(keras.callbacks.Callback):
         self._losses.begin_epoch()
         self._watch.begin_epoch()
 
-    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """The data of the batch is there."""
-        self._watch.lap(waits=True)
-
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Judge the loss of the batch, and read the layers if it is time."""
-        self._watch.lap(waits=False)
+        self._watch.lap()
         self._taken += batch + 1 - self._batches
         self._batches = batch + 1
         place = Place(self._epoch, batch, self._taken)
@@ -129,6 +127,8 @@ class Doctor(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Diagnose the trained model, its learning curves, and what made the training slow."""
+        model: Any = self.model
+        model.train_function = self._function
         steps = (self.params or {}).get("steps") or self._context.steps_per_epoch
         timing = self._watch.stop(steps, self._layers.work if self._layers else 0.0)
         if self.stopped is None:

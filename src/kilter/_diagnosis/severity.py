@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from kilter._diagnosis import roots
+from kilter._diagnosis.batch_noise import with_noise
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.checks.data import unrelated
 from kilter._diagnosis.checks.optimizer import usual_rates
@@ -61,6 +62,7 @@ def weighed(found: list[Finding], context: Context, outcome: Outcome | None) -> 
         return [one if one.code in kept else _one_less(one) for one in found]
     if outcome.harmed_by_augmentation(limits.short_margin):
         found = [_augmentation(outcome), *found]
+    found = with_noise(found, context, outcome.noise)
     rate = _is_rate(outcome, limits.rate_share)
     if rate:
         found = _with_rate(found, context)

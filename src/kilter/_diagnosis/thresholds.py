@@ -46,6 +46,8 @@ class Thresholds:
     few_steps: float = sourced(
         200, "Adam at 1e-3 moves a weight by at most 0.2 in 200 steps; limit by kilter"
     )
+    signal_least: float = sourced(0.1, "McCandlish et al. 2018, section 2.3: 10 times the fewest steps")
+    signal_most: float = sourced(0.9, "McCandlish et al. 2018, section 2.3: 10 times the fewest rows")
     update_ratio_sustained: float = sourced(0.05, "50 times the usual 1e-3 (Karpathy, CS231n notes)")
     weight_growth: float = sourced(5.0, OWN)
     stability: float = sourced(2.0, "Cohen et al. 2021: gradient descent is stable below 2")

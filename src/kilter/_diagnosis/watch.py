@@ -3,7 +3,7 @@
 import math
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -86,16 +86,16 @@ class BatchLosses:
 
 
 class Stopwatch:
-    """Where the time of a training loop goes, measured from when its callbacks are called.
+    """Where the time of a training loop goes, by epoch.
 
-    Time that JAX reports as compiling counts as neither computing nor waiting. What happens at the end of an
-    epoch, such as validation, does not count at all.
+    Time that JAX reports as compiling does not count as computing. What happens at the end of an epoch, such
+    as validation, does not count at all.
     """
 
     def __init__(self) -> None:
         self._computing, self._compiling, self._waiting = list[float](), list[float](), list[float]()
         self._memory: list[int] = []
-        self._compiled = 0.0
+        self._compiled = self._waited = 0.0
         jax.monitoring.register_event_duration_secs_listener(self._listen)
         self.resume()
 
@@ -114,17 +114,30 @@ class Stopwatch:
 
     def resume(self) -> None:
         """Count from now on; what was done since the last lap is left out."""
-        self._began = time.perf_counter(), self._compiled
+        self._began = time.perf_counter(), self._compiled, self._waited
 
-    def lap(self, *, waits: bool) -> None:
-        """Count the time since the last lap: of a step, or of waiting for its data."""
-        began, compiled = self._began
+    def lap(self) -> None:
+        """Count the time of a step."""
+        before = self._began
         self.resume()
-        compiling = self._began[1] - compiled
-        computing = max(self._began[0] - began - compiling, 0.0)
+        seconds, compiling, waiting = (now - then for now, then in zip(self._began, before, strict=True))
         self._compiling[-1] += compiling
-        self._computing[-1] += computing
-        self._waiting[-1] += computing if waits else 0.0
+        self._computing[-1] += max(seconds - compiling, 0.0)
+        self._waiting[-1] += waiting
+
+    def timed(self, function: Callable[[Any, Iterator[Any]], Any]) -> Callable[[Any, Iterator[Any]], Any]:
+        """A train function of Keras that also counts how long it waits for its batches."""
+        return lambda state, batches: function(state, self._arriving(batches))
+
+    def _arriving(self, batches: Iterator[Any]) -> Iterator[Any]:
+        while True:
+            began = time.perf_counter()
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            self._waited += time.perf_counter() - began
+            yield batch
 
     def stop(self, steps: int, work: float) -> Timing:
         """Stop listening to JAX; ``steps`` of an epoch, ``work`` of a step in multiply-adds, 0 if unknown."""
