@@ -12,7 +12,7 @@ import pytest
 import kilter
 from kilter._diagnosis.batch_noise import too_large, with_noise
 from kilter._diagnosis.checks import dynamics, speed
-from kilter._diagnosis.context import Timing
+from kilter._diagnosis.context import Timing, checks_in
 from kilter._diagnosis.diagnose import run_checks
 from kilter._diagnosis.thresholds import Thresholds
 from kilter._diagnosis.watch import BatchLosses, Place, cadence
@@ -97,13 +97,13 @@ SOUND = {
 @pytest.mark.parametrize("name", CASES)
 def test_numbers_give_the_finding(name: str):
     code, made = CASES[name]
-    found = run_checks((*dynamics.CHECKS, *speed.CHECKS), made)
+    found = run_checks(checks_in(dynamics, speed), made)
     assert [one.code for one in found] == [code]
 
 
 @pytest.mark.parametrize("name", SOUND)
 def test_sound_numbers_give_nothing(name: str):
-    assert not run_checks((*dynamics.CHECKS, *speed.CHECKS), SOUND[name])
+    assert not run_checks(checks_in(dynamics, speed), SOUND[name])
 
 
 def test_float64_weights_are_seen(monkeypatch: pytest.MonkeyPatch):

@@ -10,6 +10,7 @@ import numpy as np
 
 from kilter._array_types import Arrays
 from kilter._diagnosis.checks import speed
+from kilter._diagnosis.context import checks_in
 from kilter._diagnosis.diagnose import diagnose, read_context, run_checks
 from kilter._diagnosis.thresholds import Thresholds
 from kilter._diagnosis.watch import BatchLosses, Layers, Place, Stopwatch, cadence
@@ -134,7 +135,7 @@ class Doctor(keras.callbacks.Callback):
         if self.stopped is None:
             self._diagnose(steps=0, history=self._history)
         known = Diagnosis(()) if self.diagnosis is None else self.diagnosis
-        slow = run_checks(speed.CHECKS, replace(self._context, timing=timing))
+        slow = run_checks(checks_in(speed), replace(self._context, timing=timing))
         happened = {one.code: one for one in (*slow, *(one for _, one in self.events))}
         others = [one for one in known.findings if one.code not in happened]
         self.diagnosis = Diagnosis(ranked([*happened.values(), *others]), known.unchecked)

@@ -117,6 +117,3 @@ def check_groups(context: Context) -> list[Finding]:
             detail = f"{both} values of column {name} are in both"
             found.append(finding("shared-groups", "warning", ["data"], evidence, detail=detail))
     return found
-
-
-CHECKS = (check_shared_rows, check_windows, check_groups)

@@ -57,6 +57,3 @@ def _has_own_activation(layer: Any) -> bool:
     given = getattr(layer, "activation", None)
     known = isinstance(layer, activation_layers()) and given is None
     return given is not None and not known and own_activation(layer) is None
-
-
-CHECKS = (check_coverage,)

@@ -320,16 +320,3 @@ def _told_by(column: np.ndarray, targets: np.ndarray, of_classes: bool) -> float
         return float(table.max(axis=1).sum() / len(targets))
     order = targets[np.argsort(column, kind="stable")]
     return 1 - max(0, int(np.count_nonzero(np.diff(order))) - table.shape[1] + 1) / len(order)
-
-
-CHECKS = (
-    check_finite,
-    check_scale,
-    check_amounts,
-    check_classes,
-    check_order,
-    check_labels,
-    check_leakage,
-    check_columns,
-    check_precision,
-)

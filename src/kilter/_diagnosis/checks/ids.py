@@ -141,6 +141,3 @@ def _beyond_quantity(values: np.ndarray, wanted: np.ndarray) -> float:
     errors = [np.square(true - guess).mean() for guess in (own, around[place][repeated], np.mean(wanted))]
     explained = [1 - one / max(errors[2], 1e-12) for one in errors[:2]]
     return float(explained[0] - max(explained[1], 0.0)) if len(kinds) > 1 and repeated.any() else 0.0
-
-
-CHECKS = (check_ids, check_numbered)

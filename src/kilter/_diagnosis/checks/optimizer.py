@@ -134,6 +134,3 @@ def check_batch(context: Context) -> list[Finding]:
     if steps >= context.thresholds.few_steps or more < 4 * steps:
         return []
     return [too_large(context, [context.seen("few_steps", "weight updates in total", steps)])]
-
-
-CHECKS = (check_frozen, check_stale, check_rate, check_decay, check_adagrad, check_batch)

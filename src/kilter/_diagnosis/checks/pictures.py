@@ -227,14 +227,3 @@ def check_bottleneck(context: Context) -> list[Finding]:
 def _restrains(layer: Any) -> bool:
     noisy = isinstance(layer, (*DROPOUTS, keras.layers.GaussianNoise, keras.layers.ActivityRegularization))
     return noisy or getattr(layer, "activity_regularizer", None) is not None
-
-
-CHECKS = (
-    check_channels,
-    check_small_maps,
-    check_field,
-    check_rare_pixels,
-    check_one_image,
-    check_upsampling,
-    check_bottleneck,
-)

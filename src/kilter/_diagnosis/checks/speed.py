@@ -3,7 +3,7 @@
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
-from kilter._diagnosis.context import Check, Context
+from kilter._diagnosis.context import Context
 from kilter._records import Evidence, Finding
 from kilter._system import in_bytes
 
@@ -86,6 +86,3 @@ def check_memory(context: Context) -> list[Finding]:
     ]
     words = {"before": in_bytes(int(later[0])), "after": in_bytes(int(later[-1])), "epochs": len(memory)}
     return [finding("memory-growth", "warning", ("training",), evidence, **words)]
-
-
-CHECKS: tuple[Check, ...] = (check_waiting, check_compiling, check_precision, check_batches, check_memory)
