@@ -37,7 +37,7 @@ FLOORS = {
     "nn": 2,
     "recipe": 2.5,
     "_engine": 3,
-    "_tuning": 4,
+    "_tuning": 3.5,  # the diagnosis measures the noise of the gradient
     "_transfer": 4,
     "_infer": 4,
     "_diagnosis": 4,
