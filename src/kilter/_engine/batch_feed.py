@@ -291,6 +291,8 @@ class BatchFeed:
             raise _without_batches()
         return collect(*self._used(batch), finite=self.finite).data
 
+    large = False
+
     def awaited(self) -> Iterator[Block]:
         """Empty: the batches to come are unknown."""
         return iter(())

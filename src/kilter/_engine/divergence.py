@@ -20,7 +20,7 @@ import keras
 import numpy as np
 
 from kilter._engine.feed import Block
-from kilter._engine.program_cache import batch_at
+from kilter._engine.step_loop import batch_at
 from kilter._models.optimizers import optimizer_slot, slot_index
 from kilter._models.variables import State, copied, of_this_process
 from kilter.errors import ModelError

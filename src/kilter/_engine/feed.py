@@ -58,7 +58,12 @@ class Feed(Protocol):
         ...
 
     def awaited(self) -> Iterator[Block]:
-        """Shapes of the blocks that are not on the device yet: their programs are compiled before."""
+        """Shapes of the blocks of several programs or of large rows, until the rows are on the device."""
+        ...
+
+    @property
+    def large(self) -> bool:
+        """Whether programs are compiled before the rows go to the device."""
         ...
 
     def blocks(self, epoch: int) -> Iterator[Block]:
@@ -210,22 +215,27 @@ class ResidentFeed:
         """The first batch."""
         return jax.tree.map(_as_on_device, self.rows.example(self.order.batch_size))
 
+    @property
+    def large(self) -> bool:
+        """Whether the rows take much memory."""
+        return sum(leaf.nbytes for leaf in jax.tree.leaves(self.rows.data)) >= _LARGE
+
     def awaited(self) -> Iterator[Block]:
-        """The blocks of an epoch, until the rows are on the device; nothing for small rows."""
-        size = sum(leaf.nbytes for leaf in jax.tree.leaves(self.rows.data))
-        if size >= _LARGE and not self.place.holds(self.rows.data):
-            numbers = np.arange(self.rows.count, dtype=np.int32)
-            placed = placement()
-            where = None if placed is None else placed.everywhere
-            rows = self.rows.data if placed else jax.tree.map(in_place, self.rows.data)
-            for block in self._blocks(rows, numbers):
-                data, order = jax.tree.map(
-                    lambda leaf: jax.ShapeDtypeStruct(
-                        leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype), sharding=where
-                    ),
-                    (block.data, block.order),
-                )
-                yield block._replace(data=data, order=order)
+        """The blocks of an epoch, until the rows are on the device; nothing for one block of small rows."""
+        if self.place.holds(self.rows.data):
+            return
+        placed = placement()
+        where = None if placed is None else placed.everywhere
+        rows = self.rows.data if placed else jax.tree.map(in_place, self.rows.data)
+        blocks = self._blocks(rows, np.arange(self.rows.count, dtype=np.int32))
+        for block in blocks if self.large or len(blocks) > 1 else []:
+            data, order = jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(
+                    leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype), sharding=where
+                ),
+                (block.data, block.order),
+            )
+            yield block._replace(data=data, order=order)
 
     def blocks(self, epoch: int) -> Iterator[Block]:
         """All whole batches, then the last partial one, if any."""
@@ -326,6 +336,8 @@ class StreamFeed:
     def example(self) -> tuple[Any, Any, Any]:
         """The first batch."""
         return collect(*self.rows.example(self.order.batch_size), finite=self.finite).data
+
+    large = False
 
     def awaited(self) -> Iterator[Block]:
         """Empty: a block takes little memory."""

@@ -31,9 +31,10 @@ from kilter._engine.host_rows import take
 from kilter._engine.loop import Chunk, evaluate_feed, testing
 from kilter._engine.overrides import check_loop, overrides
 from kilter._engine.padding import padded
-from kilter._engine.program_cache import Programs, located, looks_for_nan, owners, runs_eagerly
+from kilter._engine.program_cache import Programs, owners
 from kilter._engine.stable_losses import from_logits
 from kilter._engine.step import PredictStep, predict_step
+from kilter._engine.step_loop import located, looks_for_nan, runs_eagerly
 from kilter._models.layers import require_model
 from kilter._models.variables import assign, build_forward, fitting, values, values_kept
 from kilter._progress import QUICK, Verbose, shown

@@ -11,7 +11,7 @@ import ctypes
 import math
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Final
@@ -146,6 +146,15 @@ def _compares_floats(equation: Any) -> bool:
     """Whether an equation compares floats, but not with a constant such as 0."""
     named = equation.primitive.name == "eq" and not any(isinstance(one, Literal) for one in equation.invars)
     return named and jnp.issubdtype(equation.invars[0].aval.dtype, jnp.inexact)
+
+
+def constants_of(jaxpr: Any) -> Iterator[Any]:
+    """The values that a jaxpr, and those it calls, has instead of arguments."""
+    yield from getattr(jaxpr, "consts", ())
+    for equation in jaxpr.eqns:
+        yield from (one.val for one in equation.invars if isinstance(one, Literal))
+        for inner in jaxprs_within(equation):
+            yield from constants_of(inner)
 
 
 def jaxprs_within(equation: Any) -> list[Any]:
