@@ -291,8 +291,6 @@ class BatchFeed:
             raise _without_batches()
         return collect(*self._used(batch), finite=self.finite).data
 
-    large = False
-
     def awaited(self) -> Iterator[Block]:
         """Empty: the batches to come are unknown."""
         return iter(())

@@ -61,11 +61,6 @@ class Feed(Protocol):
         """Shapes of the blocks of several programs or of large rows, until the rows are on the device."""
         ...
 
-    @property
-    def large(self) -> bool:
-        """Whether programs are compiled before the rows go to the device."""
-        ...
-
     def blocks(self, epoch: int) -> Iterator[Block]:
         """The blocks of one epoch."""
         ...
@@ -188,6 +183,11 @@ class Place:
         return jax.tree.map(one, data)
 
 
+def is_large(data: Any) -> bool:
+    """Whether arrays, or shapes, take so much memory that their programs are compiled before they do."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(data)) >= _LARGE
+
+
 def given(leaf: Any) -> Any:
     """What a program gets for an array: a small one as it is, a very large one on a CPU without a copy."""
     small = isinstance(leaf, np.ndarray) and leaf.nbytes <= _SMALL
@@ -215,11 +215,6 @@ class ResidentFeed:
         """The first batch."""
         return jax.tree.map(_as_on_device, self.rows.example(self.order.batch_size))
 
-    @property
-    def large(self) -> bool:
-        """Whether the rows take much memory."""
-        return sum(leaf.nbytes for leaf in jax.tree.leaves(self.rows.data)) >= _LARGE
-
     def awaited(self) -> Iterator[Block]:
         """The blocks of an epoch, until the rows are on the device; nothing for one block of small rows."""
         if self.place.holds(self.rows.data):
@@ -228,7 +223,7 @@ class ResidentFeed:
         where = None if placed is None else placed.everywhere
         rows = self.rows.data if placed else jax.tree.map(in_place, self.rows.data)
         blocks = self._blocks(rows, np.arange(self.rows.count, dtype=np.int32))
-        for block in blocks if self.large or len(blocks) > 1 else []:
+        for block in blocks if is_large(rows) or len(blocks) > 1 else []:
             data, order = jax.tree.map(
                 lambda leaf: jax.ShapeDtypeStruct(
                     leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype), sharding=where
@@ -336,8 +331,6 @@ class StreamFeed:
     def example(self) -> tuple[Any, Any, Any]:
         """The first batch."""
         return collect(*self.rows.example(self.order.batch_size), finite=self.finite).data
-
-    large = False
 
     def awaited(self) -> Iterator[Block]:
         """Empty: a block takes little memory."""

@@ -57,20 +57,12 @@ class Interrupt:
             raise KeyboardInterrupt(*{self.pending} - {signal.SIGINT})
 
 
-def interruptible(work: Callable[[], Made], limit_seconds: float = math.inf) -> Made:
-    """The result of ``work``; KeyboardInterrupt as soon as Ctrl-C is pressed.
-
-    For long work outside of Python that may be left undone, such as a compilation. It runs in another thread,
-    because Python handles signals between two instructions of the main thread. After Ctrl-C it finishes there
-    and its result is dropped; so it is after ``limit_seconds``, with a TimeoutError.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        return work()
-    return awaited(started(work, daemon=limit_seconds < math.inf), limit_seconds)
-
-
 def started(work: Callable[[], Made], *, daemon: bool = False) -> Future[Made]:
-    """The coming result of ``work``, which runs in another thread."""
+    """The coming result of ``work``, which runs in another thread.
+
+    For long work outside of Python, such as a compilation: Python handles signals between two instructions of
+    the main thread, which can wait for the result in the meantime.
+    """
     result: Future[Made] = Future()
 
     def run() -> None:
@@ -84,7 +76,10 @@ def started(work: Callable[[], Made], *, daemon: bool = False) -> Future[Made]:
 
 
 def awaited(result: Future[Made], limit_seconds: float = math.inf) -> Made:
-    """The result, when it is there; KeyboardInterrupt as soon as Ctrl-C is pressed in the main thread."""
+    """The result, when it is there; KeyboardInterrupt as soon as Ctrl-C is pressed, TimeoutError when late.
+
+    The work then goes on, and its result is dropped.
+    """
     deadline = time.monotonic() + limit_seconds
     is_main = threading.current_thread() is threading.main_thread()
     while True:

@@ -19,7 +19,7 @@ from kilter._engine.augmenting import augmented
 from kilter._engine.batch_hooks import BatchHooks
 from kilter._engine.devices import Kept, placement
 from kilter._engine.divergence import DivergenceGuard
-from kilter._engine.feed import Block, Feed
+from kilter._engine.feed import Block, Feed, is_large
 from kilter._engine.overrides import overrides
 from kilter._engine.processes import agreed, count, lost, meet
 from kilter._engine.program_cache import Programs, owners
@@ -211,14 +211,15 @@ class Runner:
         Large rows go to the device only after that, and memory that compilation freed to the system.
         """
         awaited, bound = list(feed.awaited()), jax.ShapeDtypeStruct((), jnp.int32)
-        if not awaited or runs_eagerly(self.model) or (self.every is not None and not feed.large):
+        large = bool(awaited) and is_large(awaited[0].data)
+        if not awaited or runs_eagerly(self.model) or (self.every is not None and not large):
             return
         if (placed := placement()) is not None:
             state = placed.state(self.model, state)
         given = [(self._arguments(state, block, bound, bound), block) for block in awaited]
         for arguments, block in given:
             self._program(arguments, block, waits=False)
-        if feed.large:
+        if large:
             for arguments, block in given:
                 self._program(arguments, block)
             give_back()

@@ -22,10 +22,10 @@ from kilter._models.variables import variables
 from kilter._xla.compilation import (
     compares_floats,
     compile_options,
-    constants_of,
     is_quick,
     quick_compilation,
 )
+from kilter._xla.equations import constants_of
 from kilter._xla.rewrite import is_rewritten
 from kilter.errors import ModelError
 
@@ -272,9 +272,11 @@ def _check_constants(model: keras.Model, jaxpr: Any) -> None:
 
     It would have its present value in every step, without a gradient. Keras takes variables away meanwhile.
     """
-    found = set(map(id, constants_of(jaxpr)))
-    groups = variables(model)
-    read = [one.path for group in groups for one in group if id(one._value) in found and one._value.ndim]
+    found, groups = set(map(id, constants_of(jaxpr))), variables(model)
+    # Layers may keep scalars of theirs, such as those that Normalization adapts to.
+    fixed = {id(one) for one in groups.non_trainable if not one._value.ndim}
+    every = (one for group in groups for one in group)
+    read = [one.path for one in every if id(one._value) in found and id(one) not in fixed]
     if read:
         raise ModelError(
             expected="a step, loss or metric that takes the values of variables from the state",

@@ -11,7 +11,7 @@ import ctypes
 import math
 import os
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +19,8 @@ from typing import Any, Final
 import jax
 import jax.numpy as jnp
 from jax.extend.core import Literal
+
+from kilter._xla.equations import equations_of
 
 _OPTION = "jax_disable_most_optimizations"
 
@@ -139,29 +141,13 @@ def compares_floats(jaxpr: Any) -> bool:
     At optimisation level 0, XLA's CPU backend may fuse an array into two loops that round it differently.
     Where it then looks for the maximum of one in the other, it finds none, and the gradient is wrong or NaN.
     """
-    return any(_compares_floats(one) or any(map(compares_floats, jaxprs_within(one))) for one in jaxpr.eqns)
+    return any(map(_compares_floats, equations_of(jaxpr)))
 
 
 def _compares_floats(equation: Any) -> bool:
     """Whether an equation compares floats, but not with a constant such as 0."""
     named = equation.primitive.name == "eq" and not any(isinstance(one, Literal) for one in equation.invars)
     return named and jnp.issubdtype(equation.invars[0].aval.dtype, jnp.inexact)
-
-
-def constants_of(jaxpr: Any) -> Iterator[Any]:
-    """The values that a jaxpr, and those it calls, has instead of arguments."""
-    yield from getattr(jaxpr, "consts", ())
-    for equation in jaxpr.eqns:
-        yield from (one.val for one in equation.invars if isinstance(one, Literal))
-        for inner in jaxprs_within(equation):
-            yield from constants_of(inner)
-
-
-def jaxprs_within(equation: Any) -> list[Any]:
-    """The jaxprs that an equation calls: bodies of loops, branches, inlined functions."""
-    values = equation.params.values()
-    each = (one for value in values for one in (value if isinstance(value, list | tuple) else [value]))
-    return [one for one in each if hasattr(one, "eqns")]
 
 
 enable_cache()
