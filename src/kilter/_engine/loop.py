@@ -194,6 +194,7 @@ class Runner:
                 arguments,
                 donate=(0,) if self.donates and not checked else (),
                 hoists=self.reads,  # transposed kernels, above all
+                rare=block.partial and not self.reads,
                 waits=waits,
             )
         return located(program, eager_steps(self.step())) if checked else program

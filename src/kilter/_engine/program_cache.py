@@ -162,12 +162,13 @@ class Shelf:
         *,
         donate: tuple[int, ...] = (),
         hoists: bool = False,
+        rare: bool = False,
         shapes: Hashable = None,
         waits: bool = True,
     ) -> Compilation:
         """The program ``name`` for the shapes of ``arguments``, compiled from ``make()`` if it is not there.
 
-        ``donate``: arguments whose memory it may reuse. ``hoists``: as for
+        ``donate``: arguments whose memory it may reuse. ``hoists``, ``rare``: as for
         :func:`~kilter._xla.compilation.compile_options`. ``owners``: objects that the trace depends on; with
         one of them the program goes too. The key also holds the values that a trace reads
         (:mod:`kilter._engine.fingerprint`). ``shapes``: the arguments' :func:`signature`, if it is known.
@@ -195,7 +196,7 @@ class Shelf:
             if program is None:
                 kind = name[0] if isinstance(name, tuple) else name
                 of = self.model() if kind in _STEPS else None
-                program = _compiled(make, arguments, donate, hoists, of)
+                program = _compiled(make, arguments, donate, {"hoists": hoists, "rare": rare}, of)
                 self._fingerprints.traced(entries, after := self._fingerprints.read(self.model(), owners))
                 keys = {key._replace(read=self._fingerprints.number(read)) for read in (entries, after)}
                 if shared is not None and place is not None:
@@ -254,7 +255,7 @@ def _compiled(
     make: Callable[[], Chunk],
     arguments: tuple[Any, ...],
     donate: tuple[int, ...],
-    hoists: bool,
+    how: dict[str, bool],
     of: keras.Model | None,
 ) -> Program:
     """``of``: the model whose step this is, None for other programs."""
@@ -263,7 +264,7 @@ def _compiled(
     if of is not None:
         _check_constants(of, traced.jaxpr)
     lowered, cost = traced.lower(), cost_of(traced.jaxpr)
-    options = compile_options(compares=compares_floats(traced.jaxpr), hoists=hoists, work=cost.work) or None
+    options = compile_options(compares=compares_floats(traced.jaxpr), work=cost.work, **how) or None
     return Program(Compilation(lambda: lowered.compile(compiler_options=options)), cost, bool(losses))
 
 

@@ -114,18 +114,23 @@ def is_quick() -> bool:
     return _runs.get() > 0 and jax.default_backend() == "cpu"
 
 
-def compile_options(*, compares: bool = False, hoists: bool = True, work: float = math.inf) -> dict[str, Any]:
+def compile_options(
+    *, compares: bool = False, hoists: bool = True, rare: bool = False, work: float = math.inf
+) -> dict[str, Any]:
     """Options for XLA by platform: on a CPU, the widest vectors that the machine has.
 
     None with a JAX that kilter was not tested with, whose XLA may not know them. Unless it ``hoists``, what a
     loop computes alike in every step stays in the loop. In a training step these are the factors of frozen
-    normalisation: short vectors, each of which would be a kernel to compile.
+    normalisation: short vectors, each of which would be a kernel to compile. A ``rare`` program, such as that
+    of the last partial batch, compiles at level 1: an eighth less, and its step takes as long (decision 149).
 
     Within :func:`quick_compilation` less optimisation; none if the program, with this ``work``, runs little.
     One that also compares floats for equality (``compares``, see :func:`compares_floats`) is not fused then.
     """
     if jax.default_backend() != "cpu" or not is_tested():
         return {}
+    if rare and not is_quick():
+        return {"xla_backend_optimization_level": 1}
     if not is_quick():
         stays = {} if hoists else {"xla_disable_hlo_passes": "while-loop-invariant-code-motion"}
         return {"xla_cpu_prefer_vector_width": 512} | stays
