@@ -10,7 +10,7 @@ import pytest
 
 import kilter
 from kilter._engine.arrays import collect
-from kilter._engine.checks import check_targets
+from kilter._engine.checks import TargetCheck
 from kilter._engine.fit import fit
 from kilter._engine.inference import evaluate, predict
 from kilter._models.variables import build
@@ -429,6 +429,6 @@ def test_classes_of_named_outputs_are_checked_in_any_order(names: tuple[str, ...
     two.compile("sgd", {name: losses[name] for name in names})
     y = {"kind": LABELS, "value": Y}
     build(two, collect(X, y).example(8))
-    check_targets(two, collect(X, y))
+    TargetCheck(two)(collect(X, y).data)
     with pytest.raises(DataError, match="labels 0 to 2"):
-        check_targets(two, collect(X, {**y, "kind": LABELS + 3}))
+        TargetCheck(two)(collect(X, {**y, "kind": LABELS + 3}).data)

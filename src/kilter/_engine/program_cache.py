@@ -123,9 +123,7 @@ _decided: ContextVar[bool] = ContextVar("kilter_compilation_decided", default=Fa
 
 
 @contextlib.contextmanager
-def compiled_for(
-    model: keras.Model, steps: int, most_weights: float = QUICK_WEIGHTS, most_steps: int = QUICK_STEPS
-) -> Generator[None]:
+def compiled_for(model: keras.Model, steps: int, most_weights: float) -> Generator[None]:
     """Context for trainings of ``steps`` steps of models like this one, whose programs compile alike.
 
     They compile fast for few steps of small networks without convolutions, which gain more than they lose.
@@ -135,7 +133,7 @@ def compiled_for(
         yield
         return
     convolves = any(isinstance(layer, CONVOLUTIONS) for layer in model._flatten_layers())
-    slow = convolves or steps > most_steps or (model.built and model.count_params() > most_weights)
+    slow = convolves or steps > QUICK_STEPS or (model.built and model.count_params() > most_weights)
     token = _decided.set(True)
     try:
         with contextlib.nullcontext() if slow else quick_compilation():
