@@ -7,7 +7,7 @@ from kilter.errors import RunError, RunWarning
 from kilter.runs import checkpoints
 from kilter.runs.atomic import read_lines
 from kilter.runs.checkpoints import Checkpoint
-from kilter.runs.checksums import identity_of
+from kilter.runs.checksums import CHECKSUMS, identity_of
 from kilter.runs.directory import Run
 from kilter.runs.reading import HISTORY, read_history
 from kilter.runs.records import EpochRecord
@@ -18,13 +18,26 @@ def newest_cut(path: Path) -> Checkpoint | None:
 
     Checkpoints of kilter 0.1.0 contain no history: history.jsonl must then reach as far.
     """
+    checkpoints.sweep(path / checkpoints.FOLDER)
     identity = identity_of(path)
+    unknown: list[str] = []
 
     def require(found: Checkpoint) -> None:
+        if identity is None and checkpoints.RUN in found.scalars:
+            unknown.append(found.where)
         _require_own(found, identity)
         _require_history(path, found)
 
-    checkpoint = checkpoints.latest(path, require)
+    try:
+        checkpoint = checkpoints.latest(path, require)
+    except RunError:
+        if not unknown:
+            raise
+        raise RunError(
+            expected=f"{path / CHECKSUMS}, which says which checkpoints are of this run",
+            received="no such file",
+            remedy="copy it from where the run was",
+        ) from None
     if checkpoint is not None and checkpoints.HISTORY in checkpoint.scalars:
         _require_no_contradiction(path / HISTORY, checkpoint)
     return checkpoint

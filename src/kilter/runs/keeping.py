@@ -169,7 +169,6 @@ def _resumed(model: keras.Model, run: Run, call: Call, train: Train) -> History:
     before, now = read_call(run.path), json.loads(to_json(call.record(model)))
     _require_same(run.path, before, now)
     call_rate = None if now["learning_rate"] == before.get("learning_rate") else now["learning_rate"]
-    checkpoints.sweep(run.path)
     checkpoint, average = newest_cut(run.path), average_in(call.callbacks)
     history = restore_history(run, checkpoint)
     tell_differences(run, call.seed)
