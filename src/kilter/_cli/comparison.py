@@ -80,18 +80,14 @@ def values_from(ranges: Sequence[str]) -> dict[str, list[Any]]:
     """
     over: dict[str, list[Any]] = {}
     for text in ranges:
-        key, equals, written = text.partition("=")
-        try:
-            values = parse_toml(f"values = {written}")["values"] if equals else None
-        except ValueError:
-            values = None
+        ((key, values),) = space_from([text]).items()
         if not isinstance(values, list) or not values or "." not in key:
             raise OptionError(
                 expected="values of a key, written section.key=[value, ...]",
                 received=repr(text),
                 remedy='for example --vary "model.dropout=[0.0, 0.1, 0.2]"; put strings in quotation marks',
             )
-        over.setdefault(key.strip(), []).extend(values)
+        over.setdefault(key, []).extend(values)
     return over
 
 

@@ -197,7 +197,7 @@ def _content(path: Path) -> bytes:
     expected, remedy = "a recipe file that can be read", "correct the path or the permissions"
     unreadable = (OSError, ValueError)  # ValueError: a zero byte in the name
     readable = errors_as(RecipeError, *unreadable, expected=expected, received=str(path), remedy=remedy)
-    with readable, path.open("rb", opener=_without_waiting) as file:
+    with readable, open(path, "rb", opener=_without_waiting) as file:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
         raise RecipeError(

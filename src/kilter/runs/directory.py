@@ -36,7 +36,6 @@ from kilter.runs.reading import (
     MODEL,
     RECIPE,
     RESULT,
-    read_history,
     require_run,
 )
 from kilter.runs.records import DataRecord, EpochRecord, Result, to_json
@@ -88,14 +87,15 @@ class Run:
 
     def write_data(self, data: DataRecord) -> None:
         """data.json: what the model is trained on."""
-        text = data.to_json() + "\n"
-        with replacing(self.path, DATA, hashlib.sha256(text.encode("utf-8")).hexdigest()):
-            write_text(self.path / DATA, text)
+        self._write_listed(DATA, data.to_json() + "\n")
 
     def write_call(self, text: str) -> None:
         """call.json: what a call of ``kilter.fit`` was given."""
-        with replacing(self.path, CALL, hashlib.sha256(text.encode("utf-8")).hexdigest()):
-            write_text(self.path / CALL, text)
+        self._write_listed(CALL, text)
+
+    def _write_listed(self, name: str, text: str) -> None:
+        with replacing(self.path, name, hashlib.sha256(text.encode("utf-8")).hexdigest()):
+            write_text(self.path / name, text)
 
     def write_found(self, name: str, found: Mapping[str, Any]) -> None:
         """find_lr.json or clip_threshold.json: what the recipe's numbers were derived from."""
@@ -105,11 +105,6 @@ class Run:
         """Add a line to history.jsonl, then the TensorBoard scalars."""
         append_line(self.path / HISTORY, record.to_json())
         self._events.write(record)
-
-    def keep_history(self, epochs: int) -> None:
-        """Drop the lines of history.jsonl from epoch `epochs` on, which a resume trains again."""
-        kept = [line for line in read_history(self.path) if line.epoch < epochs]
-        write_text(self.path / HISTORY, "".join(f"{line.to_json()}\n" for line in kept))
 
     def restore_history(self, lines: Sequence[str]) -> None:
         """Replace history.jsonl by the lines of the checkpoint that the run is resumed from."""

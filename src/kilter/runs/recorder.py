@@ -90,7 +90,8 @@ class Recorder(keras.callbacks.Callback):
         self._saver = Saver()
         self._throttle = checkpoints.Throttle()
         self._model_epoch: int | None = None
-        self._within: int | None = None
+        # Batches of the running epoch that a checkpoint has been made of; None after whole epochs.
+        self.within: int | None = None
         self._divergence: dict[str, Any] | None = None
         self.stopped = False  # by another callback, after the newest epoch
         self._began = 0.0
@@ -204,11 +205,6 @@ class Recorder(keras.callbacks.Callback):
         if self.best is not None:
             self._save_model()
 
-    @property
-    def within(self) -> int | None:
-        """The batches of the running epoch that a checkpoint has been made of; None after whole epochs."""
-        return self._within
-
     def _save_beside(self, unsaved: Unsaved) -> None:
         self._throttle.saved(0.0)
 
@@ -222,7 +218,7 @@ class Recorder(keras.callbacks.Callback):
     def _save(self, unsaved: Unsaved) -> None:
         moment = {"step": unsaved.step, "score": unsaved.score}
         checkpoints.save(self.run.path, unsaved.epoch, unsaved.tree, unsaved.scalars, **moment)
-        self._within = unsaved.step
+        self.within = unsaved.step
         if self._newest is unsaved:
             self._newest = None
 
@@ -264,8 +260,8 @@ def average_in(callbacks: Iterable[keras.callbacks.Callback]) -> WeightAverage |
 
 def restore(
     model: keras.Model, checkpoint: checkpoints.Checkpoint, average: WeightAverage | None = None
-) -> Best | None:
-    """Put a checkpoint's state into a built, compiled model and ``average``; returns the best weights."""
+) -> None:
+    """Put a checkpoint's state into a built, compiled model and ``average``."""
     groups = _groups(model)
     for name, group in groups.items():
         saved = checkpoint.tree[name]
@@ -283,7 +279,6 @@ def restore(
         assign(zip(group, saved, strict=True))
     if average is not None:
         average.restore(checkpoint.tree["average"])
-    return best_of(checkpoint)
 
 
 def best_of(checkpoint: checkpoints.Checkpoint) -> Best | None:

@@ -23,11 +23,10 @@ from kilter.errors import RecipeError, RunError, RunWarning
 from kilter.nn.zeros import l1_zeros
 from kilter.recipe import Recipe, dump_recipe, with_overrides
 from kilter.recipe.optimizer import AUTO
-from kilter.runs import checkpoints
 from kilter.runs.build import Prepared, prepare
 from kilter.runs.callback_states import restore_states
 from kilter.runs.checksums import bytes_of
-from kilter.runs.consistency import newest_cut, restore_history
+from kilter.runs.consistency import newest_cut, recorder_at
 from kilter.runs.directory import Run, create_run, discarded_unless_begun, reopen_run
 from kilter.runs.environment import describe_environment, differences
 from kilter.runs.evaluating import (
@@ -48,7 +47,7 @@ from kilter.runs.reading import (
     read_result,
 )
 from kilter.runs.recipe_data import recipe_of_run
-from kilter.runs.recorder import Recorder, average_in, restore, start_of
+from kilter.runs.recorder import Recorder, average_in, restore
 from kilter.runs.records import DataRecord, Evaluation, Result, Status
 from kilter.runs.termination import saving_what_is_done
 from kilter.schedules import Performance
@@ -271,26 +270,14 @@ def _recorder_from_checkpoint(prepared: Prepared, run: Run) -> tuple[Recorder, S
     for phase in prepared.phases:
         if checkpoint is not None and phase.begin <= checkpoint.epoch < phase.end:
             enter(prepared.model, phase, prepared.recompile)
-    best = None if checkpoint is None else restore(prepared.model, checkpoint, average)
-    # Only drop anything once the checkpoint is known to fit.
-    history = restore_history(run, checkpoint)
-    if checkpoint is not None:
-        checkpoints.drop_newer(run.path, checkpoint)
-    watch = prepared.watch
-    for line in read_history(run.path):
-        watch = watch.saw(line.epoch, line.logs)
-    start = None if checkpoint is None else start_of(checkpoint)
+    if checkpoint is not None:  # drop nothing before it is known to fit
+        restore(prepared.model, checkpoint, average)
     counts = [] if checkpoint is None else checkpoint.scalars.get("callbacks", [])
-    recorder = Recorder(
-        run,
-        watch,
-        best=best,
+    return recorder_at(
+        *(run, prepared.watch, checkpoint),
         average=average,
-        history=history,
         restored=lambda recorder: restore_states(recorder.beside, counts),
     )
-    recorder.stopped = checkpoint is not None and checkpoint.scalars.get("stopped", False)
-    return recorder, start
 
 
 def _evaluations(prepared: Prepared, record: DataRecord) -> dict[str, Evaluation]:
