@@ -21,7 +21,7 @@ from kilter.runs.records import RunSummary
 
 SHOWN: Final = 40
 DEFAULT: Final = Path("runs")  # of kilter train --runs
-_LEAST_PATH: Final = 16  # characters of a path in a line
+_LEAST_PATH: Final = 8  # characters of a path in a line
 
 
 def runs(asked: Runs, progress: Display) -> None:

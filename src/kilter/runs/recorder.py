@@ -7,6 +7,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -28,7 +29,6 @@ from kilter.runs.directory import Run
 from kilter.runs.flights import write_flight
 from kilter.runs.reading import HISTORY, read_history
 from kilter.runs.records import EpochRecord, Result, Status
-from kilter.runs.saver import Saver
 
 Weights = list[Host]
 
@@ -52,6 +52,31 @@ class Unsaved:
     tree: dict[str, Any]
     scalars: dict[str, Any]
     score: float
+
+
+class Saver:
+    """Runs one save at a time in a thread. What it raises is raised by the next call, and not lost."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="kilter-save")
+        self._running: Future[object] | None = None
+
+    def is_free(self) -> bool:
+        """Whether no save is running; raises the error of the last one."""
+        if self._running is not None and self._running.done():
+            self.wait()
+        return self._running is None
+
+    def start(self, save: Callable[[], object]) -> None:
+        """Begin a save, after the end of the last one."""
+        self.wait()
+        self._running = self._threads.submit(save)
+
+    def wait(self) -> None:
+        """Wait for the running save, if any."""
+        running, self._running = self._running, None
+        if running is not None:
+            running.result()
 
 
 class Recorder(keras.callbacks.Callback):
