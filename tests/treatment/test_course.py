@@ -88,7 +88,7 @@ def run(
 
     search = Search(scoring, 1, 80, 0, 1.0, full=full)
     if np.isfinite(level):
-        search.known = {(best, 1): short} | {(sound, epochs): level for epochs in range(1, 30)}
+        search.known = {(best, 1): short} | {(sound, epochs): level for epochs in range(1, 100)}
     again = Choice(original, np.nan, None) if found is SEVERE else Choice(best, short, search)
     steps = Steps(
         fewest=lambda *_: Choice(best, short, search),

@@ -153,10 +153,11 @@ class _Course:
     def _may_gain(self, done: Trained, search: Search | None = None) -> bool:
         """Whether the sibling may get further than this training, as far as diagnosis and trials know."""
         outcome, rows = self._seen_of_sibling, self.examined.rows
-        seen = outcome is not None and rows is not None and not done.failed
-        if seen and not outcome.is_behind_sibling(skill_of(rows, done.restored())):
+        if self._is_level(done, search):
             return False
-        return not self._is_level(done, search)
+        if outcome is None or rows is None or done.failed:
+            return True
+        return outcome.is_behind_sibling(skill_of(rows, done.restored()))
 
     def _is_level(self, done: Trained, search: Search | None) -> bool:
         """Whether a costly training reaches the baselines, and what the sibling reaches in a part of it.
@@ -268,8 +269,9 @@ class _Course:
     def _has_long_sibling(self, choice: Choice) -> bool:
         """Whether the choice learns in its trial, and training its sibling in full is too much work."""
         sibling = self._sibling_subject
-        learns = sibling is not None and not self.tools.scoring.learnt_nothing(choice.score)
-        return learns and self._is_long(sibling)
+        if sibling is None or self.tools.scoring.learnt_nothing(choice.score):
+            return False
+        return self._is_long(sibling)
 
     @property
     def _sibling_learns_nothing(self) -> bool:
