@@ -142,7 +142,7 @@ def shape_notes(columns: tuple[Column, ...]) -> tuple[str, ...]:
         if one.separator
     ]
     found = (
-        (tails, "long tails are compressed like by a logarithm (asinh): column {}"),
+        (tails, "long tails are compressed with asinh, which grows like a logarithm: column {}"),
         (rare, "rare categories share a feature: column {}"),
         (lists, "each label in lists of labels has a feature: column {}"),
         (texts, "texts become counts of words: column {}"),
