@@ -173,12 +173,15 @@ def say_evaluation(name: str, found: Evaluation) -> None:
     shown = found.per_class
     if len(shown) > CLASSES:
         shown = sorted(shown, key=lambda one: (math.isnan(one.recall), one.recall))[:CLASSES]
+    names = ("iou", "dice", "precision", "recall") if "iou" in found.metrics else ("precision", "recall")
     rows = [
-        ("  " + one.name, str(one.rows), str(one.found), _share(one.precision), _share(one.recall))
+        ("  " + one.name, str(one.rows), str(one.found), *(_share(getattr(one, name)) for name in names))
         for one in shown
     ]
     if rows:
-        say_table(("  class", "rows", "correct", "precision", "recall"), rows, right=(1, 2, 3, 4))
+        counted_in = "pixels" if "iou" in found.metrics else "rows"
+        headings = ("  class", counted_in, "correct", *names)
+        say_table(headings, rows, right=range(1, len(headings)))
     if len(shown) < len(found.per_class):
         say(f"  and {len(found.per_class) - len(shown)} more classes, with higher recall")
 

@@ -19,10 +19,10 @@ from kilter.data.entries import (
     with_signs,
     without_markers,
 )
-from kilter.data.label_lists import label_features
 from kilter.data.number_formats import Writing, numbers_in
 from kilter.data.paths import first_named, name_rows, quote
-from kilter.data.texts import word_features
+from kilter.data.spelling import in_categories
+from kilter.data.words import label_features, word_features
 from kilter.errors import DataError
 
 # Values that exceed the range of training by more than this many times its width are reported; for dates, all
@@ -146,7 +146,7 @@ def _dates(series: pl.Series, column: Column) -> Values:
         if other is None:
             raise DataError(
                 expected=f"dates in column {quote(column.name)}, as in training",
-                received=f"{int(given.sum())} other entries, such as {quote(str(text.drop_nulls()[0]))}",
+                received=f"{quote(str(text.drop_nulls()[0]))}, and no dates in {int(given.sum())} rows",
                 remedy="write the dates as in training, or correct the names of the columns",
             )
         days = days_of(text, other).copy()
@@ -187,6 +187,7 @@ def _codes(series: pl.Series, column: Column) -> Values:
     missing = text.is_null().to_numpy()
     if column.separator:
         return _label_lists(text, column)
+    text = in_categories(text, (*column.categories, *column.rare))
     _require_categories(text, column)
     # Rare categories come after the others: all of them are at one place.
     ordered = pl.Enum([*column.categories, *column.rare])

@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 from kilter._text import did_you_mean
 from kilter.errors import KilterError, RecipeError
 from kilter.recipe.base import keys_of
-from kilter.recipe.model import BUILDERS, KINDS, MODEL_CLASSES, model_kind
+from kilter.recipe.model import BUILDER, BUILDERS, KINDS, MODEL_CLASSES, model_kind
 from kilter.recipe.schedule import NO_SUCH_SCHEDULE, schedule_section
 from kilter.recipe.sections import Recipe
 from kilter.schedules.registry import SCHEDULES
@@ -110,7 +110,8 @@ def _bad_value(path: tuple[str, ...], detail: ErrorDetails, given: Mapping[Any, 
 
 
 def _unknown_key(path: tuple[str, ...], value: Any, given: Mapping[Any, Any]) -> Problem:
-    section, key = path[:-1], path[-1]
+    section, key = path[:-1], shorten(path[-1]) if len(path[-1]) > LONGEST else path[-1]
+    path = (*section, key)
     known = _keys(section, given)
     elsewhere = [
         name
@@ -120,6 +121,9 @@ def _unknown_key(path: tuple[str, ...], value: Any, given: Mapping[Any, Any]) ->
     elsewhere += [f"model with {kind}" for kind in _kinds_with(key) if section == ("model",)]
     if not elsewhere and section != ("model",) and _kinds_with(key):
         elsewhere = ["model"]
+    within = [name for name in known if key in _keys((*section, name), given)]
+    if within:
+        elsewhere = [".".join((*section, name)) for name in within]
     places = " or ".join(f"[{name}]" for name in elsewhere)
     remedy = did_you_mean(key, known, f"{key} belongs in {places}" if elsewhere else f"leave {key} out")
     expected = f"a key of {_section_title(section)}: {', '.join(known)}"
@@ -128,7 +132,7 @@ def _unknown_key(path: tuple[str, ...], value: Any, given: Mapping[Any, Any]) ->
 
 def _no_one_model(value: Any) -> Problem:
     expected = (
-        'in [model] exactly one of builder = "mlp" or "cnn", file = "model.keras", '
+        'in [model] exactly one of builder = "mlp", "cnn" or "unet", file = "model.keras", '
         'factory = "module:function", reuse = "model.keras"'
     )
     if not isinstance(value, Mapping):
@@ -139,7 +143,7 @@ def _no_one_model(value: Any) -> Problem:
     if named == ["builder"]:
         given = value["builder"]
         remedy = did_you_mean(given, BUILDERS, f"choose {' or '.join(BUILDERS)}", cutoff=0.4)
-        return Problem("model.builder", '"mlp" or "cnn"', f"model.builder={shorten(given)}", remedy)
+        return Problem("model.builder", BUILDER, f"model.builder={shorten(given)}", remedy)
     if named:
         received = " and ".join(f"{key}={shorten(value[key])}" for key in named)
         return Problem("", expected, received, "keep one of them")

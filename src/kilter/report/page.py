@@ -13,7 +13,7 @@ from kilter._layout import unbroken
 from kilter._text import counted, duration
 from kilter.nn.zeros import NEAR_ZERO
 from kilter.report import charts
-from kilter.runs.atomic import write_text
+from kilter.runs.atomic import write_bytes
 from kilter.runs.reading import RunRecords, open_run
 from kilter.runs.records import EpochRecord, best_epoch, default_monitor
 
@@ -32,7 +32,7 @@ def write_report(run_path: Path | str) -> Path:
     """
     records = open_run(Path(run_path))
     path = records.path / REPORT
-    write_text(path, render(records))
+    write_bytes(path, render(records).encode("utf-8", "backslashreplace"))  # a path may be in another code
     return path
 
 
@@ -167,7 +167,7 @@ def fill(template: str, *, drawn: bool, **content: Any) -> str:
     return environment.get_template(template).render(plotly=get_plotlyjs(), drawn=drawn, **content)
 
 
-_SHARES = ("accuracy", "precision", "recall", "auc", "f1")
+_SHARES = ("accuracy", "precision", "recall", "auc", "f1", "iou", "dice")
 
 
 def measure(name: str, value: float | None) -> str:
@@ -220,7 +220,7 @@ def data_in_words(records: RunRecords) -> str:
         return "data given in Python"
     named = {"training" if part == "train" else part: number for part, number in data.rows.items()}
     rows = ", ".join(f"{number:,} {part}" for part, number in named.items())
-    if data.task == "classification":
+    if data.classes:
         goal = counted(len(data.classes), "class", "classes", form=",")
     else:
         goal = counted(data.outputs, "number", form=",") + " to predict"

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
-from kilter._diagnosis.context import Check, Context
+from kilter._diagnosis.context import Context
 from kilter._models.copying import is_graph
 from kilter._models.keras_internals import Merge
 from kilter._models.layers import ATTENTION
@@ -157,5 +157,5 @@ def check_softmax_axis(context: Context) -> Iterator[Finding]:
         yield finding("softmax-axis", severity, layers or ["attention"], evidence, detail=text)
 
 
-MODEL_CHECKS: tuple[Check, ...] = (check_heads, check_rate, check_post_norm)
-CHECKS: tuple[Check, ...] = (check_softmax_axis, check_spread, check_tokens)
+MODEL = (check_heads, check_rate, check_post_norm)
+PROBE = (check_softmax_axis, check_spread, check_tokens)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
-from kilter._diagnosis.context import Check, Context
+from kilter._diagnosis.context import Context
 from kilter._records import Finding
 
 # With a higher accuracy a constant accuracy means success, not one class for every row.
@@ -131,14 +131,3 @@ def check_statistics(context: Context) -> list[Finding]:
     evidence = [context.seen("stale_ratio", name, ratio)]
     detail = f"On the training rows the loss is {ratio:.1f} times as high in inference mode"
     return [finding("stale-batch-norm", "warning", ("training",), evidence, detail=detail)]
-
-
-CHECKS: tuple[Check, ...] = (
-    check_finite,
-    check_fall,
-    check_generalisation,
-    check_oscillation,
-    check_end,
-    check_statistics,
-)
-"""The checks of curves; each returns nothing without curves, or if they are too short."""

@@ -4,14 +4,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.checks.output import BINARY
 from kilter._diagnosis.context import Context
-from kilter._diagnosis.loss_probe import as_loss
+from kilter._diagnosis.loss_probe import slopes
 from kilter._diagnosis.thresholds import band
 from kilter._models.copying import FOREIGN_ERRORS, is_graph
 from kilter._models.layers import OutputFacts, given_losses, loss_weights
@@ -163,13 +162,8 @@ def _slope(context: Context, given: np.ndarray) -> float | None:
         return None
     if output.loss is not None and output.loss.name in BINARY:
         return 1.0  # it is computed from the logits
-    try:
-        made, y = as_loss(loss), jnp.asarray(output.targets[: len(given)])
-        answers = jnp.asarray(given, jnp.float32)
-        gradient: Any = jax.grad(lambda p: jnp.asarray(made(y, p), jnp.float32) * len(given))(answers)
-    except FOREIGN_ERRORS:
-        return None
-    return float(jnp.mean(jnp.abs(gradient * answers * (1 - answers))))
+    found = slopes(loss, output.targets[: len(given)], given)
+    return None if found is None else float(np.mean(found * given * (1 - given)))
 
 
 def check_rivals(context: Context) -> list[Finding]:

@@ -110,6 +110,3 @@ def _per_row(context: Context, name: str, seen: Probed) -> Iterator[Finding]:
     evidence = [Evidence("shape of the loss", str(seen.shape), f"({ROWS}, ...)")]
     words = {"name": name, "rows": ROWS, "shape": str(seen.shape), "detail": detail}
     yield finding("loss-not-per-row", severity, ["loss"], evidence, **words)
-
-
-CHECKS = (check_losses,)

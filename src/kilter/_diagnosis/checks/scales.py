@@ -216,6 +216,3 @@ def untrained_loss(output: OutputFacts) -> float | None:
     if name in BINARY:
         return math.log(2)
     return math.log(max(output.units, 2)) if name in (*SPARSE, *CATEGORICAL) else None
-
-
-CHECKS = (check_sentinels, check_scaling_layers, check_drowned, check_untrained, check_row_weights)

@@ -307,9 +307,6 @@ def _permuted(context: Context, x: Any, y: np.ndarray, held: np.ndarray) -> tupl
     return best if clear else None
 
 
-CHECKS = (check_scale, check_classes, check_relation)
-
-
 SHIFTS: Final = (
     "validation-scale",
     "validation-range",

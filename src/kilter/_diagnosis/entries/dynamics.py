@@ -29,7 +29,13 @@ TRAINING: Final[dict[str, Text]] = {
         "batches too large: too few steps", ("change-batch-size",),
         "McCandlish et al. 2018, An empirical model of large-batch training",
         "Batches of {batch} rows allow only {steps} updates in total; batches of {usual} give {more}. "
-        "Beyond a few hundred rows, a larger batch hardly improves a step.",
+        "Beyond the gradient noise scale, a larger batch hardly improves a step.",
+    ),
+    "batch-too-small": (
+        "batches too small: gradients are mostly noise", ("change-batch-size", "find-learning-rate"),
+        "McCandlish et al. 2018, An empirical model of large-batch training",
+        "The gradient noise scale is at least {noise:.0f} rows: {signal:.0%} of the gradient of {batch} rows "
+        "is signal and the rest noise. Use larger batches, or a lower learning rate.",
     ),
     "edge-of-stability": (
         "learning rate at the edge of stability", ("find-learning-rate",),
