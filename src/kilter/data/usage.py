@@ -151,7 +151,7 @@ def shape_notes(columns: tuple[Column, ...], suspicious: set[str]) -> tuple[str,
         (texts, "texts become counts of words: column {}"),
         (
             dates[:1],
-            f"the rows have dates, in column {{}}: to predict the future, hold out the latest rows: {BY_TIME}",
+            f"the rows have dates, in column {{}}: to predict the future hold out the latest rows: {BY_TIME}",
         ),
     )
     return tuple(text.format(first_named(names)) for names, text in found if names)
