@@ -118,12 +118,12 @@ def test_the_layers_of_a_trained_model_keep_their_weights():
     model = keras.Sequential([layers.Input((3,)), layers.Dense(8, "elu", name="kept"), layers.Dense(1)])
     model.compile("adam", "mse")
     model.fit(HOUSES, PRICES, epochs=1, verbose=0)
-    original = Subject(model, HOUSES, PRICES, TrainingSpec(epochs=2, batch_size=32))
+    original = Subject(model, HOUSES, PRICES, TrainingSpec(epochs=2, batch_size=32), trained=True)
     treated = REMEDIES["rescale-outputs"].apply(original, FINDING)
     assert treated is not None
     code = program(original, treated)
     assert 'given.get_layer("kept")' in code
-    assert "the loss weight" in code
+    assert "loss weight " in code  # why it is there
     names = {"keras": keras, "kilter": kilter, "model": model, "x_train": HOUSES, "y_train": PRICES}
     exec(code, names)
     assert names["model"].get_layer("kept") is model.get_layer("kept")

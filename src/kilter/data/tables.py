@@ -134,7 +134,7 @@ def choose_target(
     target = next(fit, columns[-1]) if named is None else named
     why = "by its name" if named else f"the last column{'' if target == columns[-1] else ' that can be one'}"
     return target, (
-        f"the target is column {quote(target)} ({why}); another one: --target NAME (in Python target=)",
+        f"the target is column {quote(target)} ({why}); to choose another: --target NAME (in Python target=)",
     )
 
 

@@ -145,14 +145,13 @@ def shape_notes(columns: tuple[Column, ...], suspicious: set[str]) -> tuple[str,
         if one.separator
     ]
     found = (
-        (tails, "long tails are compressed like by a logarithm (asinh): column {}"),
+        (tails, "long tails are compressed with asinh, which grows like a logarithm: column {}"),
         (rare, "rare categories share a feature: column {}"),
         (lists, "each label in lists of labels has a feature: column {}"),
         (texts, "texts become counts of words: column {}"),
         (
             dates[:1],
-            "the rows have dates, in column {}: to hold out the latest rows, which tells more about the "
-            f"future than rows drawn at random: {BY_TIME}",
+            f"the rows have dates, in column {{}}: to predict the future hold out the latest rows: {BY_TIME}",
         ),
     )
     return tuple(text.format(first_named(names)) for names, text in found if names)
