@@ -26,6 +26,7 @@ HOT = one_hot(Y)
 XB, YB = blobs(classes=2)
 XI, YI = images()
 XT, YT = table()
+UNITS = np.float32([1, 1000, 4, 30, 8])
 SPARSE, BINARY = "sparse_categorical_crossentropy", "binary_crossentropy"
 Input, Dense, Conv = keras.Input, layers.Dense, layers.Conv2D
 
@@ -105,6 +106,18 @@ def pictures_of(*members: Any, x: np.ndarray = XI, y: Any = YI, **options: Any) 
 
 def masks_of(*members: Any, y: np.ndarray = DOTS, loss: Any = BINARY, **options: Any) -> Program:
     return program(chain(*members, features=(16, 16, 1)), loss, data=(SHAPES, y), **options)
+
+
+def by_range(rows: np.ndarray) -> np.ndarray:
+    return (rows - rows.min(axis=1, keepdims=True)) / np.ptp(rows, axis=1, keepdims=True)
+
+
+def by_deviation(rows: np.ndarray) -> np.ndarray:
+    return (rows - rows.mean(axis=1, keepdims=True)) / rows.std(axis=1, keepdims=True)
+
+
+def by_length(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def same(filters: int, size: int = 3, **options: Any) -> Any:
@@ -294,6 +307,10 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
     ("inputs-cut-off", "warning",
      lambda: pictures_of(same(6), x=(np.quantile(XI, 0.99) < XI).astype("int32"))),
     ("inputs-cut-off", "warning", lambda: regression(XT.astype("int32"))),
+    *(
+        ("scaled-by-row", "warning", lambda scale=scale: regression(scale(XT * UNITS + 9 * UNITS)))
+        for scale in (by_range, by_deviation, by_length)
+    ),
     ("one-class", "severe", lambda: regression(y=np.zeros(len(XT), "float32"))),
     ("rows-mixed", "severe", lambda: ending(layers.Lambda(_less_batch_mean), Dense(3, "softmax"))),
     ("rows-mixed", "severe", lambda: ending(_across_rows(), Dense(3, "softmax"))),
@@ -360,6 +377,7 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
      lambda: own(lambda y, p: -ops.sum(y * ops.log(p), axis=-1), "sigmoid", ODD)),
     ("receptive-field", "severe", lambda: masks_of(same(4, 1), Conv(1, 1, activation="sigmoid"))),
     ("receptive-field", "warning", lambda: pictures_of(same(4, 1), same(4, 1))),
+    ("receptive-field", "warning", lambda: pictures_of(same(4, 1), layers.MaxPooling2D(), same(4, 1))),
     ("narrow-layer", "warning", lambda: ending(Dense(1, "relu"), Dense(8, "relu"), Dense(3, "softmax"))),
     ("rows-alike", "severe", lambda: ending(
         layers.Reshape((-1, 1)), layers.LayerNormalization(), layers.Flatten(), Dense(3, "softmax"))),
@@ -451,6 +469,12 @@ SOUND: dict[str, Callable[[], Program]] = {
     "an outlier": lambda: regression(_moved_row(XT)),
     "balanced weights": lambda: program(sample_weight=np.bincount(Y).max() / np.bincount(Y)[Y]),
     "bits": lambda: regression((XT > 0).astype("int8")),
+    "columns scaled": lambda: regression((XT - XT.min(axis=0)) / np.ptp(XT, axis=0)),
+    "rows of like columns scaled": lambda: regression(by_range(XT)),
+    "one-hot columns and a constant": lambda: regression(
+        np.concatenate([np.eye(3)[np.argmax(XT[:, :3], axis=1)], np.ones((len(XT), 1))], axis=1, dtype="float32")
+    ),
+    "colours of neighbours, pooled": lambda: pictures_of(same(4, 1), layers.MaxPooling2D(), same(4)),
     "drawings": lambda: pictures_of(same(6), x=(np.quantile(XI, 0.9) < XI).astype("int32")),
     "repeated rows": lambda: regression(np.repeat(XT[:40], 10, axis=0), np.repeat(YT[:40], 10, axis=0)),
     "a function of each row": lambda: ending(

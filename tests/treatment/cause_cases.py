@@ -284,6 +284,11 @@ CAUSES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
         lambda: variational(),
         lambda p: p.model._compile_config.config["loss_weights"][0] > 50,  # type: ignore[attr-defined]
     ),
+    "widen-kernels": (
+        lambda: masks(layers.Conv2D(4, 1, activation="relu"), layers.Conv2D(2, 1)),
+        lambda p: [one.kernel_size for one in p.model.layers if isinstance(one, layers.Conv2D)]
+        == [(3, 3), (3, 3), (3, 3), (1, 1)],
+    ),
     "group-normalization": (normed, lambda p: _kinds(p)[1] == "GroupNormalization"),
     "output-bias-prior": (
         masks,

@@ -163,6 +163,7 @@ class Thresholds:
     distinct_rows: float = sourced(0.05, "rows of 16 and more numbers hardly ever repeat; limit by kilter")
     bright_pixels: float = sourced(0.03, "drawings and masks have 5 % and more; limit by kilter")
     cut_to_zero: float = sourced(0.5, "68 % of normal values cut to whole numbers are 0; limit by kilter")
+    largest_column: float = sourced(0.9, "columns of like units take turns; limit by kilter")
     leakage: float = sourced(0.99, "Kaufman et al. 2012; limit by kilter")
     neighbour_rows: float = sourced(200, "fewer rows cannot tell chance from a weak relation")
     neighbour_score: float = sourced(2.0, "normal approximation: 2.3 % of shuffled labels exceed it")

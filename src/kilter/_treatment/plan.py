@@ -24,6 +24,7 @@ ORDER: Final = (
     "project-numbers",
     "embed-ids",
     "move-channels",
+    "widen-kernels",
     "mask-padding",
     "clip-sentinels",
     "refit-scaling",

@@ -1,4 +1,4 @@
-"""Whether the inputs tell rows apart: equal rows with other targets, and values cut to whole numbers."""
+"""Whether the inputs tell rows apart: equal rows, values cut to whole numbers, and rows scaled one by one."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -15,6 +15,7 @@ _SAMPLE: Final = 20_000
 _LEAST_ROWS: Final = 20
 _MANY_NUMBERS: Final = 16  # a row of so many numbers hardly ever repeats by chance
 _LEAST_COLUMNS: Final = 3
+_SAME: Final = 1e-3  # what rounding to float32 leaves of equal numbers around 1
 
 
 def check_alike(context: Context) -> list[Finding]:
@@ -118,4 +119,40 @@ def _rounded(context: Context, rows: np.ndarray) -> list[Finding]:
     return [finding("inputs-cut-off", "warning", ["data"], evidence, detail=detail)]
 
 
-CHECKS = (check_alike, check_whole)
+def check_scaled_rows(context: Context) -> Iterator[Finding]:
+    """Tables in which every row was scaled by itself, although the columns have different units."""
+    for index, array in enumerate(context.inputs):
+        if array.ndim != 2 or array.dtype.kind != "f" or min(array.shape) < _LEAST_COLUMNS:
+            continue
+        rows, limits = array[:_SAMPLE].astype(np.float64), context.thresholds
+        if len(rows) < _LEAST_ROWS or any(isinstance(one.layer, LOOKUPS) for one in context.readers(index)):
+            continue
+        alike = _alike_in_rows(rows)
+        largest = np.bincount(np.abs(rows).argmax(axis=1))
+        share = float(largest.max() / len(rows))
+        if alike and share >= limits.largest_column:
+            evidence = [context.seen("largest_column", "share of rows with the same largest column", share)]
+            words = {"alike": alike, "column": context.column(int(largest.argmax())), "share": share}
+            yield finding("scaled-by-row", "warning", ["data"], evidence, **words)
+
+
+def _alike_in_rows(rows: np.ndarray) -> str:
+    """What all rows have in common if each was scaled by itself; "" for others.
+
+    One-hot and constant columns also give all rows the same range, but not just one smallest and one largest
+    value each.
+    """
+    low, high = rows.min(axis=1), rows.max(axis=1)
+    if not np.isfinite(rows).all() or (low == high).any():
+        return ""
+    single = np.sum(rows == low[:, None], axis=1) + np.sum(rows == high[:, None], axis=1) == 2
+    ranged = np.ptp(low) + np.ptp(high) < _SAME and single.mean() > 0.9
+    mean, deviation = rows.mean(axis=1), rows.std(axis=1)
+    if ranged:
+        return "the same smallest and largest value"
+    if np.ptp(mean) + np.ptp(deviation) < _SAME:
+        return "the same mean and standard deviation"
+    return "the same length" if np.ptp(np.linalg.norm(rows, axis=1)) < _SAME else ""
+
+
+CHECKS = (check_alike, check_whole, check_scaled_rows)

@@ -79,14 +79,16 @@ def receptive_field(context: Context, output: OutputFacts) -> int | None:
     return None if end is None or len(output.shape) != 4 else _field_at(context, end)
 
 
-def _field_at(context: Context, end: LayerFacts) -> int | None:
+def _field_at(context: Context, end: LayerFacts, *, pooling: bool = True) -> int | None:
+    """``pooling``: whether poolings count, which merge pixels, but do not tell where each of them was."""
     known: dict[int, tuple[float, float]] = {}
     for one in context.layers[: end.index + 1]:
         before = [known[source] for source in one.sources]
         if not before and not one.takes_input:
             return None  # what comes before it is no layer
         field, step = max((pair[0] for pair in before), default=1.0), min((p[1] for p in before), default=1.0)
-        grown = _grown(one, field, step)
+        pools = isinstance(one.layer, POOLINGS)
+        grown = (field, step) if pools and not pooling else _grown(one, field, step)
         if grown is None:
             return None
         known[one.index] = grown
@@ -132,13 +134,15 @@ def check_field(context: Context) -> Iterator[Finding]:
     ]
     for source in (context.layers[place] for one in pooled for place in one.sources):
         sides = source.shape[1:3]
-        if len(source.shape) == 4 and min(sides) >= _LEAST_SIDE and _field_at(context, source) == 1:
+        seen = _field_at(context, source, pooling=False) if len(source.shape) == 4 else None
+        if seen == 1 and min(sides) >= _LEAST_SIDE // 2:
+            narrow = [one.path for one in context.weighted if isinstance(one.layer, CONVOLUTIONS)]
             evidence = [context.seen("field_share", "receptive field over the map", 1 / min(sides))]
             words = {
                 "seen": "1 pixel",
                 "detail": "the pooling after them discards positions, so shapes cannot be distinguished",
             }
-            yield finding("receptive-field", "warning", [source.path], evidence, **words)
+            yield finding("receptive-field", "warning", narrow or [source.path], evidence, **words)
 
 
 def _object_size(output: OutputFacts) -> float | None:

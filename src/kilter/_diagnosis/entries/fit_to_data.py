@@ -53,6 +53,11 @@ DATA: Final[dict[str, Text]] = {
         "them: with these inputs a skill of {most:.2f} is the most. Look at some rows just before training: "
         "an integer division (x // 255), a cast to int or a wrong index loses what differs.",
     ),
+    "scaled-by-row": (
+        "rows scaled one by one", (), _LECUN,
+        "All rows have {alike}, and column {column} is the largest in {share:.0%} of them: every row was scaled by "
+        "itself, which discards how large its values are. Scale each column over all rows (axis=0).",
+    ),
     "inputs-cut-off": (
         "inputs cut to whole numbers", (), f"{_BOOK}, section 5.2",
         "{detail}. An integer division or a cast to int loses everything between whole numbers. Scale as "

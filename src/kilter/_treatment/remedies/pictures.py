@@ -13,7 +13,7 @@ from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, SPARSE
 from kilter._diagnosis.targets import target_facts
 from kilter._diagnosis.thresholds import Thresholds
 from kilter._models.editing import Cut
-from kilter._models.layers import OutputFacts
+from kilter._models.layers import CONVOLUTIONS, OutputFacts
 from kilter._models.optimizers import compiled_like
 from kilter._models.reading import paired_targets
 from kilter._models.variables import assign
@@ -21,6 +21,7 @@ from kilter._records import Finding
 from kilter._treatment.remedies.base import (
     changed,
     chosen,
+    hidden_layers,
     operated,
     paths,
     remedies,
@@ -112,6 +113,24 @@ def _grouped(channels: int) -> Cut:
     return lambda config: [keras.layers.GroupNormalization(groups, name=config["name"])]
 
 
+def widen_kernels(subject: Subject, finding: Finding) -> Subject | None:
+    """Convolutions of one pixel read its neighbours too: kernels of 3 × 3, and maps of the same size.
+
+    A convolution to the output keeps its kernel, as it reads what the others found.
+    """
+    narrow = [
+        one
+        for one in hidden_layers(subject)
+        if isinstance(one.layer, CONVOLUTIONS) and len(one.shape) == 4 and max(one.layer.kernel_size) == 1
+    ]
+    if not narrow:
+        return None
+    layers = replaceable(subject, chosen(finding, narrow))
+    wider = {"kernel_size": (3, 3), "padding": "same"}
+    cuts: dict[Any, Cut] = {one.layer: lambda config: {**config, **wider} for one in layers}
+    return operated(subject, paths(layers), ("kernels of 1 pixel", "kernels of 3 × 3 pixels"), cuts)
+
+
 def output_bias_prior(subject: Subject, finding: Finding) -> Subject | None:
     """The last bias such that the untrained output is the share of each class, or the mean of amounts."""
     biases: dict[Any, np.ndarray] = {}
@@ -195,6 +214,6 @@ def swap_pair_labels(subject: Subject, finding: Finding) -> Subject | None:
     return with_targets(subject, words, lambda one: 1 - one, snippet)
 
 
-REMEDIES = remedies(group_normalization, needs_surgery=True) | remedies(
+REMEDIES = remedies(group_normalization, widen_kernels, needs_surgery=True) | remedies(
     focal_loss, dice_loss, output_bias_prior, realign_masks, swap_pair_labels
 )
