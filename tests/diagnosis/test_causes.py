@@ -245,10 +245,10 @@ NUMBERED = np.random.default_rng(3).integers(0, 12, size=(360, 5)).astype("float
 NUMBERED_Y = np.random.default_rng(4).normal(size=12)[NUMBERED[:, :2].astype(int)].sum(axis=1)
 
 
-def reversed_weights(*, squared: bool) -> Program:
-    """Weights by class: of a common class far above that of the rare one, or a little."""
+def reversed_weights(favoured: float) -> Program:
+    """Weights by class: that of the common class, in rows of which one in eight is rare, over the other."""
     rare = (np.arange(len(X)) % 8 == 0).astype("int32")
-    weights = np.where(rare, 1.0, 7.0 if squared else 1.2)
+    weights = np.where(rare, 1.0, favoured)
     return program(dense(outputs=1, output="sigmoid"), BINARY, data=(X, rare), sample_weight=weights)
 
 
@@ -299,7 +299,11 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
     ("output-not-trained", "severe", lambda: _weightless(regression())),
     ("row-weights", "severe", lambda: program(sample_weight=(Y > 0).astype("float32"))),
     ("row-weights", "warning", lambda: program(sample_weight=np.where(Y > 0, 1, 1000.0))),
-    ("row-weights", "severe", lambda: reversed_weights(squared=True)),
+    ("row-weights", "severe", lambda: reversed_weights(7.0)),
+    ("row-weights", "severe", lambda: reversed_weights(7.5)),
+    ("row-weights", "warning", lambda: reversed_weights(3.0)),  # costs
+    ("row-weights", "warning",
+     lambda: regression(sample_weight=np.geomspace(1, 1e30, len(XT)), validation_data=(XT[:50], YT[:50]))),
     ("row-weights", "warning", lambda: regression(sample_weight=np.geomspace(1, 1e30, len(XT)))),
     ("inputs-alike", "severe", lambda: regression(np.repeat(XT[:1], len(XT), axis=0))),
     ("inputs-alike", "severe", lambda: pictures_of(same(6), x=(np.abs(XI) % 1).astype("uint8") // 255)),
@@ -487,7 +491,7 @@ SOUND: dict[str, Callable[[], Program]] = {
     "adapted normalisation": lambda: scaled(X * 40 + 7, layers.Normalization(mean=7.0, variance=1600.0)),
     "padding masked": lambda: recurrent(PADDED, layers.Embedding(40, 4, mask_zero=True)),
     "padding masked, numbers": lambda: recurrent(PADDED_WAVES, layers.Masking()),
-    "weights of a common class": lambda: reversed_weights(squared=False),
+    "weights of a common class": lambda: reversed_weights(1.2),
     "a learnt threshold of a distance": lambda: siamese(BINARY, Dense(1, "sigmoid")),
     "a threshold of a distance": lambda: siamese(BINARY, layers.Lambda(lambda far: ops.sigmoid(1 - far))),
     "single pixels, then shapes": lambda: pictures_of(same(4, 1), same(4, 3)),
