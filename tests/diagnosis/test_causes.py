@@ -476,7 +476,9 @@ SOUND: dict[str, Callable[[], Program]] = {
     "columns scaled": lambda: regression((XT - XT.min(axis=0)) / np.ptp(XT, axis=0)),
     "rows of like columns scaled": lambda: regression(by_range(XT)),
     "one-hot columns and a constant": lambda: regression(
-        np.concatenate([np.eye(3)[np.argmax(XT[:, :3], axis=1)], np.ones((len(XT), 1))], axis=1, dtype="float32")
+        np.concatenate(
+            [np.eye(3)[np.argmax(XT[:, :3], axis=1)], np.ones((len(XT), 1))], axis=1, dtype="float32"
+        )
     ),
     "colours of neighbours, pooled": lambda: pictures_of(same(4, 1), layers.MaxPooling2D(), same(4)),
     "drawings": lambda: pictures_of(same(6), x=(np.quantile(XI, 0.9) < XI).astype("int32")),

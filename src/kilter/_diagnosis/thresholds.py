@@ -42,6 +42,7 @@ class Thresholds:
     # the outcome, in skill: 0 is a constant prediction, 1 is perfect
     short_margin: float = sourced(0.12, OWN)
     learnt_least: float = sourced(0.05, OWN)
+    little_predicted: float = sourced(0.35, "a third of the way from a constant answer; limit by kilter")
     rate_share: float = sourced(0.6, "of the gap to the sibling; limit by kilter")
     few_steps: float = sourced(
         200, "Adam at 1e-3 moves a weight by at most 0.2 in 200 steps; limit by kilter"

@@ -88,7 +88,7 @@ class FullRuns:
             again = self.train(other, self.tools)
             least = 0 if self.scoring.is_behind(done.score) else self.scoring.clear
             better, tried = self.scoring.better_by(again.score, done.score) > least, best.trials.tried
-            line = trial(again, f"{code} in another way" + ", chosen" * better)
+            line = trial(again, f"{code} in another way{', chosen' if better else ''}")
             trials = replace(best.trials, tried=moved(tried, line) if better else (*tried, line))
             best = Round(other, again, trials) if better else replace(best, trials=trials)
         return best

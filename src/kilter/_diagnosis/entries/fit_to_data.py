@@ -55,8 +55,8 @@ DATA: Final[dict[str, Text]] = {
     ),
     "scaled-by-row": (
         "rows scaled one by one", (), _LECUN,
-        "All rows have {alike}, and column {column} is the largest in {share:.0%} of them: every row was scaled by "
-        "itself, which discards how large its values are. Scale each column over all rows (axis=0).",
+        "All rows have {alike}, and column {column} is the largest in {share:.0%} of them: every row was "
+        "scaled by itself, which discards how large its values are. Scale columns instead (axis=0).",
     ),
     "inputs-cut-off": (
         "inputs cut to whole numbers", (), f"{_BOOK}, section 5.2",

@@ -46,7 +46,7 @@ def standardize_inputs(subject: Subject, finding: Finding) -> Subject | None:
     # Padding must reach its Masking layer as it is: what follows that layer is standardised.
     steps = [unmasked(array, masked_values([one.layer for one in masks])) for array in arrays]
     made = [
-        _normalization(subject, array, readers[index], index) if raw[index] else None
+        normalized(subject, array, readers[index], index) if raw[index] else None
         for index, array in enumerate(steps)
     ]
     front = made if not masks else [None]
@@ -64,8 +64,8 @@ def standardize_inputs(subject: Subject, finding: Finding) -> Subject | None:
     return operated(subject, ("data",), (before, after), cuts, front=front, snippet=snippet, recipe=recipe)
 
 
-def _normalization(subject: Subject, array: np.ndarray, firsts: list[Any], index: int) -> Any:
-    """The layer for one input."""
+def normalized(subject: Subject, array: np.ndarray, firsts: list[Any], index: int) -> Any:
+    """The Normalization layer for one input, which ``firsts`` read."""
     axis: Any = _kept_axis(array, firsts)
     mean, variance = statistics(array, axis, subject.policy.remedies.least_feature_deviation)
     name = fresh_name(subject.model, "normalization" if index == 0 else f"normalization_{index}")
@@ -95,8 +95,8 @@ def statistics(
 
 def _kept_axis(array: np.ndarray, firsts: list[Any]) -> int | None:
     reshaped = any(isinstance(one.layer, keras.layers.Flatten | keras.layers.Reshape) for one in firsts)
-    if array.ndim == 3 and reshaped:
-        return None  # an image without a channel axis
+    if array.ndim == 1 or (array.ndim == 3 and reshaped):
+        return None  # one number a row, or an image without a channel axis
     first = any(getattr(one.layer, "data_format", "") == "channels_first" for one in firsts)
     return 1 if first else -1
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from kilter._models.editing import Cut, cut
 from kilter._models.layers import CONVOLUTIONS, NORMALIZATIONS, LayerFacts, own_activation
-from kilter._models.optimizers import compiled_like
 from kilter._models.variables import assign
 from kilter._records import Change, Finding
 from kilter._treatment.policy import RemedyPolicy
@@ -126,7 +125,7 @@ def remove_redundant_bias(subject: Subject, finding: Finding) -> Subject | None:
     for one, after in pairs.items():
         mean, layer = copied.twin(after.layer).moving_mean, one.layer
         assign([(mean, np.asarray(mean) - np.asarray(layer.bias))])  # type: ignore[attr-defined]
-    return changed(subject, paths(pairs), words, model=compiled_like(subject.model, copied.model))
+    return changed(subject, paths(pairs), words, model=copied.model)
 
 
 def repair_batch_norm(subject: Subject, finding: Finding) -> Subject | None:

@@ -11,7 +11,6 @@ from kilter._diagnosis.targets import TargetFacts, target_facts
 from kilter._models.copying import fresh_name
 from kilter._models.editing import Cut, can_be_cut, cut
 from kilter._models.layers import LayerFacts, OutputFacts, following, own_activation
-from kilter._models.optimizers import compiled_like
 from kilter._records import Finding
 from kilter._treatment.policy import RemedyPolicy
 from kilter._treatment.remedies.base import changed, operated, remedies, replaceable, scaled_back
@@ -138,9 +137,8 @@ def repair_output(subject: Subject, finding: Finding) -> Subject | None:
     loss = given["loss"] if keeps_loss else wanted.loss
     same = output.units == wanted.units and output.loss is not None and output.loss.name in wanted.losses
     metrics = given["metrics"] if same else _metrics(given["metrics"], wanted)
-    model = subject.copy() if model is None else model
-    model = compiled_like(subject.model, model, loss=loss, metrics=metrics)
-    return changed(subject, (output.where, "loss"), _words(output, wanted, keeps_loss), model=model)
+    words, compiled = _words(output, wanted, keeps_loss), {"loss": loss, "metrics": metrics}
+    return changed(subject, (output.where, "loss"), words, model=model, compiled=compiled)
 
 
 def _words(output: OutputFacts, wanted: Wanted, keeps_loss: bool) -> tuple[str, str]:
@@ -226,7 +224,9 @@ def rescale_outputs(subject: Subject, finding: Finding) -> Subject | None:
     weight = 1 / whole if output.loss.name == "mean_squared_error" else 1 / whole**0.5
     before = f"targets with mean {np.mean(mean):.3g}, deviation {whole**0.5:.3g}"
     after = "outputs scaled to the targets' mean and deviation by a layer in the model"
-    return operated(subject, (output.where, "targets"), (before, after), cuts, loss_weights=[weight])
+    return operated(
+        subject, (output.where, "targets"), (before, after), cuts, compiled={"loss_weights": [weight]}
+    )
 
 
 def _statistics(output: OutputFacts) -> tuple[np.ndarray, np.ndarray, int | None] | None:

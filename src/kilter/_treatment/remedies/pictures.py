@@ -14,7 +14,6 @@ from kilter._diagnosis.targets import target_facts
 from kilter._diagnosis.thresholds import Thresholds
 from kilter._models.editing import Cut
 from kilter._models.layers import CONVOLUTIONS, OutputFacts
-from kilter._models.optimizers import compiled_like
 from kilter._models.reading import paired_targets
 from kilter._models.variables import assign
 from kilter._records import Finding
@@ -94,7 +93,7 @@ def _shares(subject: Subject) -> list[float]:
 
 def _with_loss(subject: Subject, loss: Any, before: str, after: str) -> Subject:
     words = before, after
-    return changed(subject, ("loss",), words, model=compiled_like(subject.model, subject.copy(), loss=loss))
+    return changed(subject, ("loss",), words, compiled={"loss": loss})
 
 
 def group_normalization(subject: Subject, finding: Finding) -> Subject | None:
@@ -152,7 +151,7 @@ def output_bias_prior(subject: Subject, finding: Finding) -> Subject | None:
         subject,
         tuple(layer.name for layer in biases),
         ("an output bias of 0", f"an output bias of {shown}: the answer that fits the shares of the classes"),
-        model=compiled_like(subject.model, copied.model),
+        model=copied.model,
     )
 
 

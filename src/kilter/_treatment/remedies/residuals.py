@@ -6,7 +6,6 @@ import keras
 
 from kilter._models.copying import input_like
 from kilter._models.editing import cut, linear_chain
-from kilter._models.optimizers import compiled_like
 from kilter._records import Finding
 from kilter._treatment.remedies.base import changed, hidden_layers, remedies, replaceable
 from kilter._treatment.subject import Subject
@@ -36,7 +35,7 @@ def add_residuals(subject: Subject, finding: Finding) -> Subject | None:
         subject,
         tuple(chain[start].name for start, _ in blocks),
         (before, after),
-        model=compiled_like(subject.model, model),
+        model=model,
     )
 
 

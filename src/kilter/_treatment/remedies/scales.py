@@ -31,7 +31,7 @@ from kilter._treatment.remedies.base import (
     scaled_back,
     with_targets,
 )
-from kilter._treatment.remedies.inputs import statistics
+from kilter._treatment.remedies.inputs import normalized
 from kilter._treatment.subject import Subject
 
 _RANGES: Final = {"sigmoid": (0.0, 1.0), "hard_sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
@@ -106,11 +106,9 @@ def refit_scaling(subject: Subject, finding: Finding) -> Subject | None:
     arrays = [np.asarray(one) for one in jax.tree.leaves(subject.x)]
     if not chain or len(arrays) != len(subject.model.inputs) or _fits(subject, arrays):
         return None
-    free = {id(layer) for layer in open_layers(subject.model)}
-    if any(id(one.layer) not in free for one in chain):
-        replaceable(subject, chain, every=True)
+    replaceable(subject, chain, every=True)
     scaled = {place for one in chain for place in one.enters}
-    front = [_normalization(subject, array, i) if i in scaled else None for i, array in enumerate(arrays)]
+    front = [normalized(subject, array, chain, i) if i in scaled else None for i, array in enumerate(arrays)]
     words = (
         ", then ".join(one.path for one in chain),
         "one layer that gives the training rows mean 0 and variance 1",
@@ -140,13 +138,6 @@ def _fits(subject: Subject, arrays: list[np.ndarray]) -> bool:
             if not (abs(float(made.mean())) < 0.5 and 0.3 < float(made.std()) < 2):
                 return False
     return True
-
-
-def _normalization(subject: Subject, array: np.ndarray, index: int) -> Any:
-    axis: Any = -1 if array.ndim > 1 else None
-    mean, variance = statistics(array, axis, subject.policy.remedies.least_feature_deviation)
-    name = fresh_name(subject.model, f"refitted_{index}")
-    return keras.layers.Normalization(axis=axis, mean=mean, variance=variance, dtype="float32", name=name)
 
 
 def move_channels(subject: Subject, finding: Finding) -> Subject | None:
@@ -196,7 +187,9 @@ def stretch_output(subject: Subject, finding: Finding) -> Subject | None:
     weight = 1 / factor**2 if name == "mean_squared_error" else 1 / factor
     before = f"{output.activation} for targets from {facts.low:g} to {facts.high:g}"
     after = "its range stretched to that of the targets, by a layer in the model"
-    return operated(subject, (output.where, "targets"), (before, after), cuts, loss_weights=[weight])
+    return operated(
+        subject, (output.where, "targets"), (before, after), cuts, compiled={"loss_weights": [weight]}
+    )
 
 
 def rescale_targets(subject: Subject, finding: Finding) -> Subject | None:
@@ -251,7 +244,7 @@ def rescale_each_output(subject: Subject, finding: Finding) -> Subject | None:
         ("targets", *(layer.name for layer in cuts)),
         (before, after),
         cuts,
-        loss_weights=like_losses(model, weights),
+        compiled={"loss_weights": like_losses(model, weights)},
     )
 
 

@@ -11,7 +11,6 @@ from kilter._diagnosis.targets import labels
 from kilter._diagnosis.thresholds import Thresholds
 from kilter._engine.training_spec import EarlyStopping
 from kilter._models.code import compile_code
-from kilter._models.optimizers import compiled_like
 from kilter._models.tracing import fixed_batch_size
 from kilter._records import Finding
 from kilter._treatment.remedies.base import changed, remedies
@@ -130,7 +129,7 @@ def unfreeze(subject: Subject, finding: Finding) -> Subject | None:
         subject,
         tuple(layer.name for layer in frozen),
         ("frozen", "trainable"),
-        model=compiled_like(subject.model, model),
+        model=model,
         snippet="model.trainable = True\n" + compile_code(subject.model),
     )
 
@@ -143,7 +142,7 @@ def recompile(subject: Subject, finding: Finding) -> Subject | None:
         return None
     words = "an optimiser built for other weights than the trainable ones", "compiled again"
     snippet = f"{compile_code(subject.model)}  # after each change of layer.trainable"
-    return changed(subject, ("optimizer",), words, model=subject.copy(), snippet=snippet)
+    return changed(subject, ("optimizer",), words, model=copy_of(subject.model), snippet=snippet)
 
 
 REMEDIES = remedies(change_batch_size, shuffle, stop_early, train_longer, class_weights) | remedies(
