@@ -403,6 +403,8 @@ OUTPUTS = [  # units, activation, loss, targets -> units, activation, loss; None
     (3, None, keras.losses.SparseCategoricalCrossentropy(from_logits=True), THREE, None),
     (1, None, "huber", NUMBERS, None),
     (1, "softplus", "poisson", np.abs(NUMBERS), None),
+    (1, "relu", "poisson", np.floor(np.abs(NUMBERS)), (1, "exponential", "poisson")),
+    (1, None, "poisson", np.abs(NUMBERS), (1, "exponential", "poisson")),
 ]  # fmt: skip
 
 

@@ -73,6 +73,9 @@ def wanted_output(output: OutputFacts, most_classes: int = RemedyPolicy.most_cla
     if output.loss is None or loss not in _KNOWN or output.loss.options.get("ignore_class") is not None:
         return None
     distances = SQUARES if unfit_loss(loss, output.targets) else _DISTANCES
+    if loss == "poisson" and loss in distances and not targets.one_hot and targets.classes != 2:
+        fitting = ("poisson",)
+        return Wanted("exponential", loss, targets.width, fitting, (("softplus", fitting),), of_classes=False)
     if targets.width > 1:
         return _of_rows(targets, distances)
     if (targets.low, targets.high) == (-1, 1) and targets.whole and loss not in _DISTANCES:
@@ -118,9 +121,9 @@ def repair_output(subject: Subject, finding: Finding) -> Subject | None:
 
     Class numbers: softmax and the sparse cross-entropy, or for two classes and one unit sigmoid and binary
     cross-entropy; one-hot rows: softmax and categorical cross-entropy; several labels a row: sigmoid;
-    numbers: no activation and the mean squared error. An output without an activation stays if its loss takes
-    logits. A last layer of another width is new, with weights drawn for its activation. What fits already
-    stays, weights included.
+    numbers: no activation and the mean squared error; counts under a Poisson loss: exponential. An output
+    without an activation stays if its loss takes logits. A last layer of another width is new, with weights
+    drawn for its activation. What fits already stays, weights included.
     """
     outputs = subject.facts[1]
     if len(outputs) != 1 or not subject.model.compiled:
