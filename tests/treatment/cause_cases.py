@@ -212,11 +212,6 @@ CAUSES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
         lambda: subject(dense(), SENTINEL),
         lambda p: np.abs(np.asarray(p.model.layers[0](p.x))).max() < 6,
     ),
-    "refit-scaling": (
-        lambda: subject(chain(layers.Rescaling(1 / 255), layers.Dense(1, "sigmoid"))),
-        lambda p: _kinds(p) == ["Normalization", "Dense"]
-        and np.allclose(np.std(np.asarray(p.model.layers[0](p.x)), axis=0), 1, atol=0.02),
-    ),
     "move-channels": (
         lambda: subject(
             chain(layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(1, "sigmoid"), features=(3, 8, 8)),

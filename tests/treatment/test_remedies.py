@@ -453,9 +453,13 @@ def test_a_rare_pixel_and_a_constant_one_are_standardised_to_bounded_numbers():
     assert np.abs(np.asarray(treated.model.layers[0](unseen))).max() <= 20.1
 
 
-def test_rescaling_gives_way_to_standardisation():
-    model = keras.Sequential([keras.Input((6,)), layers.Rescaling(1 / 255), layers.Dense(1, "sigmoid")])
-    treated = REMEDIES["standardize-inputs"].apply(subject(model, RAW), finding())
+@pytest.mark.parametrize("code", ["unscaled-inputs", "scaled-twice"])
+def test_scaling_that_does_not_fit_gives_way_to_standardisation(code: str):
+    twice = [layers.Normalization(mean=0.5, variance=9.0)] if code == "scaled-twice" else []
+    model = keras.Sequential(
+        [keras.Input((6,)), *twice, layers.Rescaling(1 / 255), layers.Dense(1, "sigmoid")]
+    )
+    treated = REMEDIES["standardize-inputs"].apply(subject(model, RAW), replace(finding(), code=code))
     assert treated is not None
     assert _kinds(treated.model) == ["Normalization", "Dense"]
     assert _standardized(treated)

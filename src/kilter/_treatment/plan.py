@@ -27,7 +27,6 @@ ORDER: Final = (
     "widen-kernels",
     "mask-padding",
     "clip-sentinels",
-    "refit-scaling",
     "standardize-inputs",
     "shuffle",
     "stateless",
@@ -92,7 +91,6 @@ _WRITTEN: Final = "it is a class with its own call()"
 # What the sound sibling replaces by parts of its own; it is made on top of every other remedy.
 _OF_SIBLING: Final = (
     *CODES,
-    "refit-scaling",
     "rescale-each-output",
     "self-normalize",
     "alpha-dropout",

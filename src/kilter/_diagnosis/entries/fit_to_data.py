@@ -79,7 +79,7 @@ DATA: Final[dict[str, Text]] = {
         "{detail}. Such a number dominates the mean and deviation, and the network reads it as a real value.",
     ),
     "scaled-twice": (
-        "scaling layer does not fit the inputs", ("refit-scaling",), _LECUN,
+        "scaling layer does not fit the inputs", ("standardize-inputs",), _LECUN,
         "{detail}. The first layer with weights sees inputs far from mean 0 and standard deviation 1.",
     ),
     "padding-unmasked": (

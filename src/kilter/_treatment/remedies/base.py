@@ -152,6 +152,11 @@ def with_targets(
     return changed(subject, ("targets",), words, y=made(subject.y), training=training, snippet=snippet)
 
 
+def updated(changes: Mapping[str, Any]) -> Cut:
+    """A layer with other values in its configuration."""
+    return lambda config: {**config, **changes}
+
+
 def rebuilt(kind: Any) -> Cut:
     """A layer for another input shape: made from its configuration, not duplicated."""
     return lambda config: [kind.from_config(config)]

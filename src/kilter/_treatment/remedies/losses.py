@@ -88,10 +88,7 @@ def add_loss(subject: Subject, finding: Finding) -> Subject | None:
     ]
     losses = like_losses(subject.model, made)
     return changed(
-        subject,
-        tuple(one.where for one in lacking),
-        ("no loss", ", ".join(added)),
-        compiled={"loss": losses},
+        subject, tuple(one.where for one in lacking), ("no loss", ", ".join(added)), compiled={"loss": losses}
     )
 
 

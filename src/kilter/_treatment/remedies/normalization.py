@@ -19,6 +19,7 @@ from kilter._treatment.remedies.base import (
     paths,
     remedies,
     replaceable,
+    updated,
 )
 from kilter._treatment.subject import Subject
 
@@ -144,13 +145,9 @@ def repair_batch_norm(subject: Subject, finding: Finding) -> Subject | None:
         subject,
         paths(wrong),
         (before, after),
-        {one.layer: _updated(changes) for one, changes in wrong.items()},
+        {one.layer: updated(changes) for one, changes in wrong.items()},
         recipe=(f"model.batch_norm_momentum={momentum:g}",) if "momentum" in config else (),
     )
-
-
-def _updated(changes: dict[str, Any]) -> Cut:
-    return lambda config: {**config, **changes}
 
 
 def _right(subject: Subject, one: LayerFacts, momentum: float) -> dict[str, Any]:

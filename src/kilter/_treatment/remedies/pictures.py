@@ -56,7 +56,7 @@ def focal_loss(subject: Subject, finding: Finding) -> Subject | None:
         made = SparseCategoricalFocalCrossentropy([round(1 - one, 2) for one in _shares(subject)])
     else:
         return None
-    return _with_loss(subject, made, loss, "focal cross-entropy")
+    return changed(subject, ("loss",), (loss, "focal cross-entropy"), compiled={"loss": made})
 
 
 def dice_loss(subject: Subject, finding: Finding) -> Subject | None:
@@ -70,7 +70,7 @@ def dice_loss(subject: Subject, finding: Finding) -> Subject | None:
         made = keras.losses.Dice()
     else:
         return None
-    return _with_loss(subject, made, loss, "1 - Dice")
+    return changed(subject, ("loss",), (loss, "1 - Dice"), compiled={"loss": made})
 
 
 def _loss_of(subject: Subject) -> str | None:
@@ -89,11 +89,6 @@ def _shares(subject: Subject) -> list[float]:
         counts = np.bincount(targets.ravel().astype(int), minlength=output.units)
         return [float(np.clip(one / max(targets.size, 1), 0.05, 0.95)) for one in counts]
     return [float(np.clip(targets.mean() if targets.size else 0.5, 0.05, 0.75))]
-
-
-def _with_loss(subject: Subject, loss: Any, before: str, after: str) -> Subject:
-    words = before, after
-    return changed(subject, ("loss",), words, compiled={"loss": loss})
 
 
 def group_normalization(subject: Subject, finding: Finding) -> Subject | None:

@@ -31,12 +31,7 @@ def add_residuals(subject: Subject, finding: Finding) -> Subject | None:
     model = _connected(subject.model, [copied.twin(layer) for layer in chain], blocks)
     before = f"{len(dense)} dense layers, one after the other"
     after = f"{len(blocks)} skip connections, each around {policy.residual_span} layers"
-    return changed(
-        subject,
-        tuple(chain[start].name for start, _ in blocks),
-        (before, after),
-        model=model,
-    )
+    return changed(subject, tuple(chain[start].name for start, _ in blocks), (before, after), model=model)
 
 
 def _blocks(chain: list[Any], dense: list[Any], span: int) -> list[tuple[int, int]]:

@@ -14,7 +14,6 @@ from kilter._models.copying import fresh_name
 from kilter._models.editing import Cut, open_layers
 from kilter._models.layers import (
     LOOKUPS,
-    SCALINGS,
     LayerFacts,
     OutputFacts,
     following,
@@ -23,7 +22,6 @@ from kilter._models.layers import (
 )
 from kilter._records import Finding
 from kilter._treatment.remedies.base import (
-    ADAPTED,
     operated,
     rebuilt,
     remedies,
@@ -31,7 +29,6 @@ from kilter._treatment.remedies.base import (
     scaled_back,
     with_targets,
 )
-from kilter._treatment.remedies.inputs import normalized
 from kilter._treatment.subject import Subject
 
 _RANGES: Final = {"sigmoid": (0.0, 1.0), "hard_sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
@@ -98,46 +95,6 @@ def _is_looked_up(subject: Subject, index: int) -> bool:
 
 def _has(subject: Subject, name: str) -> bool:
     return any(layer.name.startswith(f"{name}_") for layer in subject.model.layers)
-
-
-def refit_scaling(subject: Subject, finding: Finding) -> Subject | None:
-    """Scaling layers at the inputs give way to one that fits the training rows."""
-    chain = input_scalings(subject)
-    arrays = [np.asarray(one) for one in jax.tree.leaves(subject.x)]
-    if not chain or len(arrays) != len(subject.model.inputs) or _fits(subject, arrays):
-        return None
-    replaceable(subject, chain, every=True)
-    scaled = {place for one in chain for place in one.enters}
-    front = [normalized(subject, array, chain, i) if i in scaled else None for i, array in enumerate(arrays)]
-    words = (
-        ", then ".join(one.path for one in chain),
-        "one layer that gives the training rows mean 0 and variance 1",
-    )
-    cuts: dict[Any, Cut] = {one.layer: lambda config: None for one in chain}
-    where = tuple(dict.fromkeys(one.path for one in chain))
-    return operated(subject, where, words, cuts, front=front, snippet=ADAPTED)
-
-
-def input_scalings(subject: Subject) -> list[LayerFacts]:
-    """The scaling layers that read an input, and those that read their outputs."""
-    calls = subject.facts[0]
-    chain, waiting = [], [one for one in calls if one.takes_input and isinstance(one.layer, SCALINGS)]
-    while waiting:
-        one = waiting.pop()
-        chain.append(one)
-        waiting += [calls[i] for i in one.consumers if isinstance(calls[i].layer, SCALINGS)]
-    return chain
-
-
-def _fits(subject: Subject, arrays: list[np.ndarray]) -> bool:
-    """Whether the first layers are Normalization layers that fit the rows."""
-    firsts = [one for one in subject.layers if one.takes_input and isinstance(one.layer, SCALINGS)]
-    for one in firsts:
-        for place in one.enters:
-            made = np.asarray(one.layer(arrays[place][:2000].astype("float32")))
-            if not (abs(float(made.mean())) < 0.5 and 0.3 < float(made.std()) < 2):
-                return False
-    return True
 
 
 def move_channels(subject: Subject, finding: Finding) -> Subject | None:
@@ -267,10 +224,5 @@ def _moments(output: OutputFacts) -> tuple[float, float] | None:
 
 
 REMEDIES = remedies(
-    clip_sentinels,
-    refit_scaling,
-    move_channels,
-    stretch_output,
-    rescale_each_output,
-    needs_surgery=True,
+    clip_sentinels, move_channels, stretch_output, rescale_each_output, needs_surgery=True
 ) | remedies(rescale_targets)
