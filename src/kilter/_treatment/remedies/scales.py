@@ -12,14 +12,7 @@ from kilter._diagnosis.targets import target_facts
 from kilter._diagnosis.values import sentinels, without_sentinels
 from kilter._models.copying import fresh_name
 from kilter._models.editing import Cut, open_layers
-from kilter._models.layers import (
-    LOOKUPS,
-    LayerFacts,
-    OutputFacts,
-    following,
-    like_losses,
-    loss_weights,
-)
+from kilter._models.layers import LOOKUPS, LayerFacts, OutputFacts, following, like_losses, loss_weights
 from kilter._records import Finding
 from kilter._treatment.remedies.base import (
     operated,

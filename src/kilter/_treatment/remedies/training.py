@@ -30,8 +30,7 @@ def change_batch_size(subject: Subject, finding: Finding) -> Subject | None:
         epochs, least = subject.training.epochs, 2 * Thresholds().few_steps
         enough = [one for one in _SIZES if epochs * math.ceil(subject.rows / one) >= least]
         size = max(enough, default=_SIZES[0])
-        words = f"batches of {now}", f"batches of {size}"
-        return _fitted(subject, "training", "batch_size", size, *words)
+        return _fitted(subject, "training", "batch_size", size, f"batches of {now}", f"batches of {size}")
     wanted = policy.usual_batch if now < policy.usual_batch else min(2 * now, policy.largest_batch)
     size = min(wanted, max(1, subject.rows // policy.batch_steps))
     if size <= now:
@@ -43,16 +42,14 @@ def change_batch_size(subject: Subject, finding: Finding) -> Subject | None:
             received=f"one that is made for batches of {fixed} rows",
             remedy="build it with keras.Input(shape) without a batch size, and without stateful layers",
         )
-    words = f"batches of {now}", f"batches of {size}"
-    return _fitted(subject, "training", "batch_size", size, *words)
+    return _fitted(subject, "training", "batch_size", size, f"batches of {now}", f"batches of {size}")
 
 
 def shuffle(subject: Subject, finding: Finding) -> Subject | None:
     """Shuffle the rows in every epoch."""
     if subject.training.shuffle:
         return None
-    words = "rows in the given order", "a new order in every epoch"
-    return _fitted(subject, "data", "shuffle", True, *words)
+    return _fitted(subject, "data", "shuffle", True, "rows in the given order", "a new order in every epoch")
 
 
 def stop_early(subject: Subject, finding: Finding) -> Subject | None:
@@ -78,8 +75,7 @@ def stop_early(subject: Subject, finding: Finding) -> Subject | None:
 def train_longer(subject: Subject, finding: Finding) -> Subject | None:
     """Twice as many epochs."""
     now, wanted = subject.training.epochs, 2 * subject.training.epochs
-    words = f"{now} epochs", f"{wanted} epochs"
-    return _fitted(subject, "training", "epochs", wanted, *words)
+    return _fitted(subject, "training", "epochs", wanted, f"{now} epochs", f"{wanted} epochs")
 
 
 def _fitted(subject: Subject, where: str, key: str, value: int, before: str, after: str) -> Subject:
