@@ -300,7 +300,7 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
     ("row-weights", "severe", lambda: program(sample_weight=(Y > 0).astype("float32"))),
     ("row-weights", "warning", lambda: program(sample_weight=np.where(Y > 0, 1, 1000.0))),
     ("row-weights", "severe", lambda: reversed_weights(7.0)),
-    ("row-weights", "severe", lambda: reversed_weights(7.5)),
+    ("row-weights", "warning", lambda: reversed_weights(7.5)),
     ("row-weights", "warning", lambda: reversed_weights(3.0)),  # costs
     ("row-weights", "warning",
      lambda: regression(sample_weight=np.geomspace(1, 1e30, len(XT)), validation_data=(XT[:50], YT[:50]))),

@@ -453,6 +453,20 @@ def test_a_rare_pixel_and_a_constant_one_are_standardised_to_bounded_numbers():
     assert np.abs(np.asarray(treated.model.layers[0](unseen))).max() <= 20.1
 
 
+def test_of_several_outputs_those_that_cannot_learn_are_repaired():
+    inputs = keras.Input((6,))
+    value = layers.Dense(8, "relu")(inputs)
+    ends = [layers.Dense(1, "sigmoid", name="hours")(value), layers.Dense(1, "sigmoid", name="large")(value)]
+    came = subject(
+        keras.Model(inputs, ends), y=[NUMBERS + 5, LABELS], loss=["mse", "binary_crossentropy"], metrics=()
+    )
+    treated = REMEDIES["repair-output"].apply(came, finding())
+    assert treated is not None
+    assert [one.activation for one in treated.facts[1]] == ["linear", "sigmoid"]
+    assert [one.loss.name for one in treated.facts[1]] == ["mean_squared_error", "binary_crossentropy"]
+    assert REMEDIES["repair-output"].apply(treated, finding()) is None
+
+
 @pytest.mark.parametrize("code", ["unscaled-inputs", "scaled-twice"])
 def test_scaling_that_does_not_fit_gives_way_to_standardisation(code: str):
     twice = [layers.Normalization(mean=0.5, variance=9.0)] if code == "scaled-twice" else []

@@ -22,7 +22,7 @@ from kilter._records import Evidence, Finding, Severity
 _SAMPLE: Final = 5_000
 _LEAST_ROWS: Final = 20
 _FAVOURED: Final = 1.5  # above it one class, or its weight, is larger on purpose
-_AS_COMMON: Final = 0.15  # weights are rounded
+_AS_COMMON: Final = 0.02  # of rounding
 
 
 def check_sentinels(context: Context) -> Iterator[Finding]:

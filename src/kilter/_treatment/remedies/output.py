@@ -1,16 +1,32 @@
 """Remedies for outputs that do not fit their targets: activation, units, loss, metrics and scale."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import keras
 import numpy as np
 
-from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, LOGARITHMIC, SPARSE, SQUARES, unfit_loss
+from kilter._diagnosis.checks.output import (
+    BINARY,
+    CATEGORICAL,
+    LOGARITHMIC,
+    SPARSE,
+    SQUARES,
+    complaints,
+    unfit_loss,
+)
 from kilter._diagnosis.targets import TargetFacts, target_facts
 from kilter._models.copying import fresh_name
 from kilter._models.editing import Cut, can_be_cut, cut
-from kilter._models.layers import LayerFacts, OutputFacts, following, own_activation
+from kilter._models.layers import (
+    LayerFacts,
+    OutputFacts,
+    following,
+    given_losses,
+    like_losses,
+    own_activation,
+)
 from kilter._records import Finding
 from kilter._treatment.policy import RemedyPolicy
 from kilter._treatment.remedies.base import changed, operated, remedies, replaceable, scaled_back
@@ -125,23 +141,37 @@ def repair_output(subject: Subject, finding: Finding) -> Subject | None:
     without an activation stays if its loss takes logits. A last layer of another width is new, with weights
     drawn for its activation. What fits already stays, weights included.
     """
-    outputs = subject.facts[1]
-    if len(outputs) != 1 or not subject.model.compiled:
+    outputs, model = subject.facts[1], subject.model
+    if not model.compiled:
         return None
-    (output,) = outputs
-    wanted = wanted_output(output, subject.policy.remedies.most_classes)
-    if wanted is None or wanted.is_met(output):
+    most = subject.policy.remedies.most_classes
+    losses, misfits = given_losses(model, len(outputs)), []
+    heads: dict[Any, Cut] = {}
+    for place, output in enumerate(outputs):
+        wanted = wanted_output(output, most)
+        # Of several outputs those that cannot learn: the others may be meant so.
+        wrong = len(outputs) == 1 or any(level == "severe" for level, _ in complaints(output))
+        if wanted is None or wanted.is_met(output) or not (wrong or output.where in finding.where):
+            continue
+        if not wanted.keeps_model(output):
+            cuts = _head_cuts(subject, output, wanted)
+            if cuts is None:
+                continue
+            heads |= cuts
+        losses[place] = losses[place] if wanted.keeps_loss(output) else wanted.loss
+        misfits.append((output, wanted))
+    if not misfits:
         return None
-    keeps_loss, keeps_model = wanted.keeps_loss(output), wanted.keeps_model(output)
-    model = None if keeps_model else _with_head(subject, output, wanted)
-    if model is None and not keeps_model:
-        return None
-    given: Any = subject.model._compile_config.config  # type: ignore[attr-defined]
-    loss = given["loss"] if keeps_loss else wanted.loss
+    made = _with_heads(subject, heads, misfits) if heads else None
+    compiled: dict[str, Any] = {"loss": like_losses(model, losses)}
+    (output, wanted), given = misfits[0], model._compile_config.config  # type: ignore[attr-defined]
+    # The metrics of several outputs stay: most fit, and others only report.
     same = output.units == wanted.units and output.loss is not None and output.loss.name in wanted.losses
-    metrics = given["metrics"] if same else _metrics(given["metrics"], wanted)
-    words, compiled = _words(output, wanted, keeps_loss), {"loss": loss, "metrics": metrics}
-    return changed(subject, (output.where, "loss"), words, model=model, compiled=compiled)
+    if len(outputs) == 1 and not same:
+        compiled["metrics"] = _metrics(given["metrics"], wanted)
+    before, after = zip(*(_words(*one, one[1].keeps_loss(one[0])) for one in misfits), strict=True)
+    where = (*(one.where for one, _ in misfits), "loss")
+    return changed(subject, where, ("; ".join(before), "; ".join(after)), model=made, compiled=compiled)
 
 
 def _words(output: OutputFacts, wanted: Wanted, keeps_loss: bool) -> tuple[str, str]:
@@ -154,8 +184,8 @@ def _words(output: OutputFacts, wanted: Wanted, keeps_loss: bool) -> tuple[str, 
     return before, f"{wanted.units} × {wanted.activation}, {after}"
 
 
-def _with_head(subject: Subject, output: OutputFacts, wanted: Wanted) -> keras.Model | None:
-    """An uncompiled copy with the wanted last activation and width; None if it cannot be cut."""
+def _head_cuts(subject: Subject, output: OutputFacts, wanted: Wanted) -> dict[Any, Cut] | None:
+    """The cuts for the wanted last activation and width; None if the model cannot be cut there."""
     head = next((one for one in subject.layers if one.path == output.where), None)
     if head is None or not can_be_cut(subject.model):
         return None
@@ -174,9 +204,18 @@ def _with_head(subject: Subject, output: OutputFacts, wanted: Wanted) -> keras.M
     if tail:
         cuts[tail[-1].layer] = _ending(tail[-1].layer, activation)
     cuts[head.layer] = lambda config: {**config, **own}
-    copied = cut(subject.model, cuts)
-    if resized:
-        reinitialize(copied.twin(head.layer), paired_initializer(activation), subject.seed * 10_007)
+    return cuts
+
+
+def _with_heads(
+    subject: Subject, cuts: dict[Any, Cut], misfits: Sequence[tuple[OutputFacts, Wanted]]
+) -> keras.Model:
+    """An uncompiled copy with these cuts; heads of another width are drawn for their activation."""
+    copied, layers = cut(subject.model, cuts), {one.path: one.layer for one in subject.layers}
+    for output, wanted in misfits:
+        if output.units != wanted.units:
+            made = copied.twin(layers[output.where])
+            reinitialize(made, paired_initializer(wanted.activation), subject.seed * 10_007)
     return copied.model
 
 
