@@ -127,32 +127,26 @@ def check_scaled_rows(context: Context) -> Iterator[Finding]:
         rows, limits = array[:_SAMPLE].astype(np.float64), context.thresholds
         if len(rows) < _LEAST_ROWS or any(isinstance(one.layer, LOOKUPS) for one in context.readers(index)):
             continue
-        alike = _alike_in_rows(rows)
         largest = np.bincount(np.abs(rows).argmax(axis=1))
         share = float(largest.max() / len(rows))
-        if alike and share >= limits.largest_column:
+        if share >= limits.largest_column and _are_scaled_alike(rows):
             evidence = [context.seen("largest_column", "share of rows with the same largest column", share)]
-            words = {"alike": alike, "column": context.column(int(largest.argmax())), "share": share}
-            yield finding("scaled-by-row", "warning", ["data"], evidence, **words)
+            column = context.column(int(largest.argmax()))
+            yield finding("scaled-by-row", "warning", ["data"], evidence, column=column, share=share)
 
 
-def _alike_in_rows(rows: np.ndarray) -> str:
-    """What all rows have in common if each was scaled by itself; "" for others.
+def _are_scaled_alike(rows: np.ndarray) -> bool:
+    """Whether all rows have one range, one mean and deviation, or one length.
 
-    One-hot and constant columns also give all rows the same range, but not just one smallest and one largest
-    value each.
+    One-hot and constant columns also give all rows one range, but more than one smallest and largest value.
     """
-    low, high = rows.min(axis=1), rows.max(axis=1)
+    low, high = rows.min(axis=1, keepdims=True), rows.max(axis=1, keepdims=True)
     if not np.isfinite(rows).all() or (low == high).any():
-        return ""
-    single = np.sum(rows == low[:, None], axis=1) + np.sum(rows == high[:, None], axis=1) == 2
-    ranged = np.ptp(low) + np.ptp(high) < _SAME and single.mean() > 0.9
-    mean, deviation = rows.mean(axis=1), rows.std(axis=1)
-    if ranged:
-        return "the same smallest and largest value"
-    if np.ptp(mean) + np.ptp(deviation) < _SAME:
-        return "the same mean and standard deviation"
-    return "the same length" if np.ptp(np.linalg.norm(rows, axis=1)) < _SAME else ""
+        return False
+    ends = ((rows == low) | (rows == high)).sum(axis=1)
+    moments = np.ptp(rows.mean(axis=1)) + np.ptp(rows.std(axis=1))
+    ranged = np.mean(ends == 2) > 0.9 and np.ptp(low) + np.ptp(high) < _SAME
+    return bool(ranged or min(moments, np.ptp(np.linalg.norm(rows, axis=1))) < _SAME)
 
 
 CHECKS = (check_alike, check_whole, check_scaled_rows)

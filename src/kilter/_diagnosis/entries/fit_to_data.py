@@ -55,8 +55,8 @@ DATA: Final[dict[str, Text]] = {
     ),
     "scaled-by-row": (
         "rows scaled one by one", (), _LECUN,
-        "All rows have {alike}, and column {column} is the largest in {share:.0%} of them: every row was "
-        "scaled by itself, which discards how large its values are. Scale columns instead (axis=0).",
+        "Every row was scaled by itself, and column {column} is the largest in {share:.0%} of them, which "
+        "discards how large the values are. Scale columns over all rows instead (axis=0).",
     ),
     "inputs-cut-off": (
         "inputs cut to whole numbers", (), f"{_BOOK}, section 5.2",

@@ -38,7 +38,9 @@ def insert_batch_norm(subject: Subject, finding: Finding) -> Subject | None:
     layers = [
         one
         for one in hidden_layers(subject)
-        if not _is_normalized(subject, one) and id(one.layer) not in shared and hasattr(one.layer, "use_bias")
+        if not _reaches(subject, one, NORMALIZATIONS, past_weights=False)
+        and id(one.layer) not in shared
+        and hasattr(one.layer, "use_bias")
     ]
     if not layers:
         return None
@@ -93,14 +95,15 @@ def _channels(layer: Any) -> int:
     return 1 if getattr(layer, "data_format", "channels_last") == "channels_first" else -1
 
 
-def _is_normalized(subject: Subject, one: LayerFacts) -> bool:
-    """Whether a normalisation comes before the next layer with weights."""
-    calls, waiting = subject.facts[0], list(one.consumers)
+def _reaches(subject: Subject, one: LayerFacts, kinds: tuple[type, ...], *, past_weights: bool) -> bool:
+    """Whether a layer of these kinds comes after: before the next one with weights, or ``past_weights``."""
+    calls, waiting, seen = subject.facts[0], list(one.consumers), set()
     while waiting:
         call = calls[waiting.pop()]
-        if isinstance(call.layer, NORMALIZATIONS):
+        if isinstance(call.layer, kinds):
             return True
-        if not call.is_weighted:
+        if call.index not in seen and (past_weights or not call.is_weighted):
+            seen.add(call.index)
             waiting.extend(call.consumers)
     return False
 
@@ -168,7 +171,8 @@ def reorder_dropout(subject: Subject, finding: Finding) -> Subject | None:
     """Move dropout from before batch normalisation to before the last layer."""
     calls = subject.facts[0]
     drops = [one for one in subject.layers if isinstance(one.layer, keras.layers.Dropout)]
-    early = [one for one in chosen(finding, drops) if _reaches_norm(calls, one)]
+    norm = (keras.layers.BatchNormalization,)
+    early = [one for one in chosen(finding, drops) if _reaches(subject, one, norm, past_weights=True)]
     outputs = [one for one in subject.layers if one.is_weighted and one.is_output]
     if not early or len(outputs) != 1:
         return None
@@ -186,18 +190,6 @@ def reorder_dropout(subject: Subject, finding: Finding) -> Subject | None:
         ]
     words = "dropout before batch normalisation", "dropout once, before the last layer"
     return operated(subject, paths(early), words, cuts)
-
-
-def _reaches_norm(calls: tuple[LayerFacts, ...], one: LayerFacts) -> bool:
-    waiting, seen = list(one.consumers), set()
-    while waiting:
-        index = waiting.pop()
-        if isinstance(calls[index].layer, keras.layers.BatchNormalization):
-            return True
-        if index not in seen:
-            seen.add(index)
-            waiting.extend(calls[index].consumers)
-    return False
 
 
 REMEDIES = remedies(
