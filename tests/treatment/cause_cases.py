@@ -225,10 +225,6 @@ CAUSES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
         lambda p: _answers(p).max() > 50 and p.facts[1][0].activation is None,
     ),
     "rescale-targets": (lambda: masks(y=MASKS * 255), lambda p: set(np.unique(p.y)) == {0.0, 1.0}),
-    "rescale-each-output": (
-        lambda: two_outputs(900.0),
-        lambda p: _kinds(p).count("Normalization") == 1 and np.std(p.model.predict(X, verbose=0)[0]) > 50,
-    ),
     "balance-losses": (
         lambda: two_outputs(90.0),
         lambda p: p.model._compile_config.config["loss_weights"][0] < 1e-3,  # type: ignore[attr-defined]

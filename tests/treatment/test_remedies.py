@@ -15,7 +15,7 @@ from kilter import _backend  # noqa: F401
 # isort: split
 import keras
 from keras import layers
-from tests.treatment.cause_cases import CAUSES, MASKS, PICTURES, numbered
+from tests.treatment.cause_cases import CAUSES, MASKS, PICTURES, numbered, two_outputs
 from tests.treatment.sequence_remedies import SEQUENCES
 from tests.treatment.subjects import (
     IMAGES,
@@ -463,8 +463,22 @@ def test_of_several_outputs_those_that_cannot_learn_are_repaired():
     treated = REMEDIES["repair-output"].apply(came, finding())
     assert treated is not None
     assert [one.activation for one in treated.facts[1]] == ["linear", "sigmoid"]
+    weights = treated.model._compile_config.config["loss_weights"]  # type: ignore[attr-defined]
+    assert weights[0] != 1 == weights[1]
     assert [one.loss.name for one in treated.facts[1]] == ["mean_squared_error", "binary_crossentropy"]
     assert REMEDIES["repair-output"].apply(treated, finding()) is None
+
+
+def test_of_several_outputs_those_of_amounts_are_scaled():
+    came = two_outputs(900.0)
+    treated = REMEDIES["rescale-outputs"].apply(came, finding())
+    assert treated is not None
+    assert _kinds(treated.model).count("Normalization") == 1
+    assert np.std(treated.model.predict(X, verbose=0)[0]) > 50
+    amount, large = treated.model._compile_config.config["loss_weights"]  # type: ignore[attr-defined]
+    assert amount < 1e-3
+    assert large == 1
+    assert REMEDIES["rescale-outputs"].apply(treated, finding()) is None
 
 
 @pytest.mark.parametrize("code", ["unscaled-inputs", "scaled-twice"])

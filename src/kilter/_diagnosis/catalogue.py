@@ -170,7 +170,7 @@ _DATA: Final = {
         "weights.",
     ),
     "unscaled-targets": (
-        "targets not standardised", ("rescale-outputs", "rescale-each-output"),
+        "targets not standardised", ("rescale-outputs",),
         "Bishop 1995, Neural networks for pattern recognition, section 8.2",
         "{detail}. Outputs start near 0, so the first errors are very large, and so are their gradients: no "
         "usual learning rate works.",

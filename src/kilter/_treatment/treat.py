@@ -4,6 +4,7 @@ The steps, from top to bottom: diagnosis → candidates and short trials (:mod:`
 (:mod:`full_training`) → proof (:mod:`proof`) → result. Each step is a function of the records before it.
 """
 
+import contextlib
 import functools
 import math
 import time
@@ -132,11 +133,7 @@ def treat(
     asked = replace(subject_of(model, x, y, spec, policy), features=tuple(features))
     remedy_set = RemedySet(remedies, kept(model, keep, remedies))
     check_metric(asked, metric)
-    # All programs are compiled as suits the steps of a full training.
-    compiled = compiled_for(
-        model, asked.training.epochs * asked.steps_per_epoch, policy.search.quick_parameters
-    )
-    with shown(verbose) as progress, shared_programs(), compiled:
+    with shown(verbose) as progress, shared_programs(), _compiled(asked):
         begun = functools.cache(lambda: _begun(asked, metric, remedy_set, budget, progress, deadline))
         # The diagnosis uses the training as it was given, unless callbacks or the time may cut it short.
         whole = not spec.callbacks and max_seconds is None
@@ -169,6 +166,12 @@ def _begun(
 
 def _trained(given: AsGiven) -> keras.Model | None:
     return None if given.last.failed else given.last.restored()
+
+
+def _compiled(subject: Subject) -> contextlib.AbstractContextManager[None]:
+    """How all programs of the treatment are compiled: as suits the steps of a full training."""
+    policy, steps = subject.policy.search, subject.training.epochs * subject.steps_per_epoch
+    return compiled_for(subject.model, steps, policy.quick_parameters)
 
 
 def _best(

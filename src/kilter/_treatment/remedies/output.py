@@ -25,6 +25,7 @@ from kilter._models.layers import (
     following,
     given_losses,
     like_losses,
+    loss_weights,
     own_activation,
 )
 from kilter._records import Finding
@@ -36,6 +37,7 @@ from kilter.data.scaling import moments
 
 _ERRORS: Final = ("mae", "mse", "mean_absolute_error", "mean_squared_error")
 _DISTANCES: Final = (*SQUARES, *LOGARITHMIC)
+_NEAR: Final = 3.0  # a network reaches means and deviations of so much quickly
 _HINGES: Final = ("hinge", "squared_hinge")
 _KNOWN: Final = (*SPARSE, *CATEGORICAL, *BINARY, *_DISTANCES, *_HINGES)
 
@@ -146,11 +148,12 @@ def repair_output(subject: Subject, finding: Finding) -> Subject | None:
         return None
     most = subject.policy.remedies.most_classes
     losses, misfits = given_losses(model, len(outputs)), []
+    several, weights = len(outputs) > 1, loss_weights(model, len(outputs))
     heads: dict[Any, Cut] = {}
     for place, output in enumerate(outputs):
         wanted = wanted_output(output, most)
         # Of several outputs those that cannot learn: the others may be meant so.
-        wrong = len(outputs) == 1 or any(level == "severe" for level, _ in complaints(output))
+        wrong = not several or any(level == "severe" for level, _ in complaints(output))
         if wanted is None or wanted.is_met(output) or not (wrong or output.where in finding.where):
             continue
         if not wanted.keeps_model(output):
@@ -158,16 +161,24 @@ def repair_output(subject: Subject, finding: Finding) -> Subject | None:
             if cuts is None:
                 continue
             heads |= cuts
-        losses[place] = losses[place] if wanted.keeps_loss(output) else wanted.loss
+        kept = output.loss is not None and wanted.keeps_loss(output)
+        losses[place] = losses[place] if kept else wanted.loss
+        found = _statistics(output)
+        if several and wanted.activation == "linear" and found is not None:  # or it drowns the others
+            squared = (output.loss.name if output.loss and kept else wanted.loss) == "mean_squared_error"
+            weights[place] /= float(np.mean(found[1])) ** (1.0 if squared else 0.5)
         misfits.append((output, wanted))
     if not misfits:
         return None
     made = _with_heads(subject, heads, misfits) if heads else None
-    compiled: dict[str, Any] = {"loss": like_losses(model, losses)}
+    renewed = any(not one.keeps_loss(output) for output, one in misfits)
+    compiled: dict[str, Any] = {"loss": like_losses(model, losses)} if renewed else {}
     (output, wanted), given = misfits[0], model._compile_config.config  # type: ignore[attr-defined]
     # The metrics of several outputs stay: most fit, and others only report.
     same = output.units == wanted.units and output.loss is not None and output.loss.name in wanted.losses
-    if len(outputs) == 1 and not same:
+    if several:
+        compiled["loss_weights"] = like_losses(model, weights)
+    elif not same:
         compiled["metrics"] = _metrics(given["metrics"], wanted)
     before, after = zip(*(_words(*one, one[1].keeps_loss(one[0])) for one in misfits), strict=True)
     where = (*(one.where for one, _ in misfits), "loss")
@@ -240,35 +251,47 @@ def _metrics(given: Any, wanted: Wanted) -> Any:
 
 
 def rescale_outputs(subject: Subject, finding: Finding) -> Subject | None:
-    """A layer at the end that multiplies by the targets' deviation and adds their mean.
+    """A layer at the end of each output that multiplies by its targets' deviation and adds their mean.
 
     The network before it learns numbers of mean 0 and deviation 1, and the model still predicts in the
     targets' units. The loss is weighted by 1 / variance (1 / deviation if it is not squared), so that its
-    gradient is that of scaled targets and usual learning rates fit. None for several outputs, for an output
-    with an activation, and if no target is finite.
+    gradient is that of scaled targets and usual learning rates fit. Of several outputs only amounts far from
+    0 and 1 are scaled. None for outputs with an activation, and if no target is finite.
     """
-    outputs = subject.facts[1]
-    if len(outputs) != 1 or outputs[0].activation != "linear":
+    outputs, model = subject.facts[1], subject.model
+    several, weights = len(outputs) > 1, loss_weights(model, len(outputs))
+    cuts: dict[Any, Cut] = {}
+    words, where = [], []
+    for place, output in enumerate(outputs):
+        head = next((one for one in subject.layers if one.path == output.where), None)
+        tail = None if head is None else _tail_of(subject, head)
+        found = _statistics(output)
+        if head is None or tail is None or found is None or output.loss is None:
+            continue
+        mean, variance, axis = found
+        whole = float(np.mean(variance))
+        scaled = any(isinstance(one.layer, keras.layers.Normalization) for one in tail)
+        near = several and not (_are_amounts(output) and max(abs(float(np.mean(mean))), whole**0.5) > _NEAR)
+        if scaled or near or output.activation != "linear":
+            continue
+        last = replaceable(subject, tail[-1:] or [head])[0].layer
+        name = fresh_name(model, f"target_scale_{place}" if several else "target_scale")
+        cuts[last] = scaled_back(mean, variance, name, axis)
+        weights[place] /= whole if output.loss.name == "mean_squared_error" else whole**0.5
+        named = output.where if several else "targets"
+        words.append(f"{named} with mean {np.mean(mean):.3g}, deviation {whole**0.5:.3g}")
+        where.append(output.where)
+    if not cuts:
         return None
-    (output,) = outputs
-    head = next((one for one in subject.layers if one.path == output.where), None)
-    tail = None if head is None else _tail_of(subject, head)
-    found = _statistics(output)
-    if head is None or tail is None or found is None or output.loss is None:
-        return None
-    if any(isinstance(one.layer, keras.layers.Normalization) for one in tail):
-        return None  # scaled already
-    mean, variance, axis = found
-    last = replaceable(subject, tail[-1:] or [head])[0].layer
-    name = fresh_name(subject.model, "target_scale")
-    cuts = {last: scaled_back(mean, variance, name, axis)}
-    whole = float(np.mean(variance))
-    weight = 1 / whole if output.loss.name == "mean_squared_error" else 1 / whole**0.5
-    before = f"targets with mean {np.mean(mean):.3g}, deviation {whole**0.5:.3g}"
     after = "outputs scaled to the targets' mean and deviation by a layer in the model"
-    return operated(
-        subject, (output.where, "targets"), (before, after), cuts, compiled={"loss_weights": [weight]}
-    )
+    compiled = {"loss_weights": like_losses(model, weights) if several else weights}
+    return operated(subject, (*where, "targets"), ("; ".join(words), after), cuts, compiled=compiled)
+
+
+def _are_amounts(output: OutputFacts) -> bool:
+    """Whether numbers are learnt, and not classes or shares, by a distance."""
+    facts, name = target_facts(output.targets), None if output.loss is None else output.loss.name
+    return facts is not None and not facts.classes and not facts.shares and name in SQUARES
 
 
 def _statistics(output: OutputFacts) -> tuple[np.ndarray, np.ndarray, int | None] | None:

@@ -12,14 +12,12 @@ from kilter._diagnosis.targets import target_facts
 from kilter._diagnosis.values import sentinels, without_sentinels
 from kilter._models.copying import fresh_name
 from kilter._models.editing import Cut, open_layers
-from kilter._models.layers import LOOKUPS, LayerFacts, OutputFacts, following, like_losses, loss_weights
+from kilter._models.layers import LOOKUPS
 from kilter._records import Finding
 from kilter._treatment.remedies.base import (
     operated,
     rebuilt,
     remedies,
-    replaceable,
-    scaled_back,
     with_targets,
 )
 from kilter._treatment.subject import Subject
@@ -162,60 +160,6 @@ def rescale_targets(subject: Subject, finding: Finding) -> Subject | None:
     return with_targets(subject, words, lambda one: (one == values[1]).astype("float32"), snippet)
 
 
-def rescale_each_output(subject: Subject, finding: Finding) -> Subject | None:
-    """Each output of amounts far from 0 and 1 gets a layer that scales it to its targets, and a loss weight.
-
-    The network before it learns numbers of mean 0 and deviation 1; the model predicts in the targets' units.
-    """
-    outputs, model = subject.facts[1], subject.model
-    if len(outputs) < 2 or isinstance(model, keras.Sequential):
-        return None
-    weights = loss_weights(model, len(outputs))
-    cuts: dict[Any, Cut] = {}
-    words = []
-    for place, output in enumerate(outputs):
-        head = next((one for one in subject.layers if one.path == output.where), None)
-        moments = _moments(output)
-        end = None if head is None else _end_of(subject, head)
-        if end is None or moments is None or output.activation != "linear":
-            continue
-        replaceable(subject, [end])
-        mean, deviation = moments
-        cuts[end.layer] = scaled_back(mean, deviation**2, fresh_name(model, f"target_scale_{place}"))
-        squared = output.loss is not None and output.loss.name == "mean_squared_error"
-        weights[place] /= deviation**2 if squared else deviation
-        words.append(f"{output.where}: mean {mean:.3g}, deviation {deviation:.3g}")
-    if not cuts:
-        return None
-    before = "; ".join(words)
-    after = "outputs scaled to their targets by layers in the model, and losses weighted alike"
-    return operated(
-        subject,
-        ("targets", *(layer.name for layer in cuts)),
-        (before, after),
-        cuts,
-        compiled={"loss_weights": like_losses(model, weights)},
-    )
-
-
-def _end_of(subject: Subject, head: LayerFacts) -> LayerFacts | None:
-    """The last of the layers after an output's kernel that only name or shape it; None if others follow."""
-    chain = [head, *following(subject.facts[0], head)]
-    shaping = (keras.layers.Identity, keras.layers.Reshape, keras.layers.Flatten)
-    shaped = all(isinstance(one.layer, shaping) for one in chain[1:])
-    return chain[-1] if shaped and not chain[-1].consumers else None
-
-
-def _moments(output: OutputFacts) -> tuple[float, float] | None:
-    """Mean and deviation of amounts that are far from 0 and 1; None for others."""
-    facts, name = target_facts(output.targets), None if output.loss is None else output.loss.name
-    if facts is None or output.targets is None or facts.classes or facts.shares or name not in SQUARES:
-        return None
-    values = np.asarray(output.targets, dtype=np.float64)
-    mean, deviation = float(values.mean()), float(values.std())
-    return (mean, deviation) if deviation > 0 and max(abs(mean), deviation) > 3 else None
-
-
-REMEDIES = remedies(
-    clip_sentinels, move_channels, stretch_output, rescale_each_output, needs_surgery=True
-) | remedies(rescale_targets)
+REMEDIES = remedies(clip_sentinels, move_channels, stretch_output, needs_surgery=True) | remedies(
+    rescale_targets
+)
