@@ -147,6 +147,3 @@ def _are_scaled_alike(rows: np.ndarray) -> bool:
     moments = np.ptp(rows.mean(axis=1)) + np.ptp(rows.std(axis=1))
     ranged = np.mean(ends == 2) > 0.9 and np.ptp(low) + np.ptp(high) < _SAME
     return bool(ranged or min(moments, np.ptp(np.linalg.norm(rows, axis=1))) < _SAME)
-
-
-CHECKS = (check_alike, check_whole, check_scaled_rows)

@@ -42,7 +42,9 @@ def check_sentinels(context: Context) -> Iterator[Finding]:
             )
             severity: Severity = "severe" if far > limits.input_scale else "warning"
             evidence = [
-                seen(limits, "input_scale", "distance from the other values, in their deviations", far),
+                seen(
+                    limits, "input_scale", "distance from the other values, in their standard deviations", far
+                ),
                 Evidence("columns with an isolated, repeated value", len(columns), 0),
                 Evidence("largest share of rows with it", max(shares.values())),
             ]
@@ -165,7 +167,7 @@ def check_row_weights(context: Context) -> list[Finding]:
         return []
     total = float(flat.sum())
     effective = total**2 / float(np.square(flat).sum()) / len(flat) if total > 0 else 0.0
-    evidence = [context.seen("effective_rows", "rows that the weights leave, as a share", effective)]
+    evidence = [context.seen("effective_rows", "effective share of the rows", effective)]
     named = [labels(one.targets) for one in context.outputs]
     for classes in (one for one in named if one is not None):
         counts = np.bincount(classes)
@@ -181,7 +183,7 @@ def check_row_weights(context: Context) -> list[Finding]:
         favoured = float(each[counts.argmax()] / each[counts.argmin()]) if total > 0 else 1.0
         reversed_ = min(favoured, ratio) > _FAVOURED
         if made > limits.class_ratio and (reversed_ or made > 3 * ratio):
-            detail = f"With its weights one class counts {made:.3g} times as much as another, without them "
+            detail = f"With the weights one class counts {made:.3g} times as much as another, without them "
             detail += f"at most {ratio:.3g} times as much"
             detail += ": the common class has the larger weight, not the rare one" if reversed_ else ""
             evidence = [context.seen("class_ratio", "most over least weight of a class", made)]
@@ -192,7 +194,7 @@ def check_row_weights(context: Context) -> list[Finding]:
             return [finding("row-weights", level, ["targets"], evidence, remedies, detail=detail)]
     if effective >= limits.effective_rows:
         return []
-    detail = f"The weights of the rows leave as much as {effective:.1%} of them"
+    detail = f"With these weights the rows are worth only {effective:.1%} of their number"
     # They may be meant so, as of unlabelled rows or of noisy ones: the outcome on validation rows tells.
     severity: Severity = "severe" if total == 0 else "warning"
     return [finding("row-weights", severity, ["targets"], evidence, detail=detail)]
@@ -217,6 +219,3 @@ def untrained_loss(output: OutputFacts) -> float | None:
     if name in BINARY:
         return math.log(2)
     return math.log(max(output.units, 2)) if name in (*SPARSE, *CATEGORICAL) else None
-
-
-CHECKS = (check_sentinels, check_scaling_layers, check_drowned, check_untrained, check_row_weights)

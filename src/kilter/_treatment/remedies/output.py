@@ -30,7 +30,14 @@ from kilter._models.layers import (
 )
 from kilter._records import Finding
 from kilter._treatment.policy import RemedyPolicy
-from kilter._treatment.remedies.base import changed, operated, remedies, replaceable, scaled_back
+from kilter._treatment.remedies.base import (
+    changed,
+    operated,
+    remedies,
+    replaceable,
+    scaled_back,
+    why_weighted,
+)
 from kilter._treatment.remedies.initialization import paired_initializer, reinitialize
 from kilter._treatment.subject import Subject
 from kilter.data.scaling import moments
@@ -259,9 +266,9 @@ def rescale_outputs(subject: Subject, finding: Finding) -> Subject | None:
     0 and 1 are scaled. None for outputs with an activation, and if no target is finite.
     """
     outputs, model = subject.facts[1], subject.model
-    several, weights = len(outputs) > 1, loss_weights(model, len(outputs))
+    several, given = len(outputs) > 1, loss_weights(model, len(outputs))
     cuts: dict[Any, Cut] = {}
-    words, where = [], []
+    weights, words, where = list(given), [], []
     for place, output in enumerate(outputs):
         head = next((one for one in subject.layers if one.path == output.where), None)
         tail = None if head is None else _tail_of(subject, head)
@@ -283,7 +290,9 @@ def rescale_outputs(subject: Subject, finding: Finding) -> Subject | None:
         where.append(output.where)
     if not cuts:
         return None
-    after = "outputs scaled to the targets' mean and deviation by a layer in the model"
+    scaled = zip(given, weights, strict=True)
+    why = "; ".join(why_weighted(new) for old, new in scaled if new != old)
+    after = f"outputs scaled to the targets' mean and deviation by a layer in the model; {why}"
     compiled = {"loss_weights": like_losses(model, weights) if several else weights}
     return operated(subject, (*where, "targets"), ("; ".join(words), after), cuts, compiled=compiled)
 

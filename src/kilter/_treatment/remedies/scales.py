@@ -14,10 +14,12 @@ from kilter._models.copying import fresh_name
 from kilter._models.editing import Cut, open_layers
 from kilter._models.layers import LOOKUPS
 from kilter._records import Finding
+from kilter._text import counted
 from kilter._treatment.remedies.base import (
     operated,
     rebuilt,
     remedies,
+    why_weighted,
     with_targets,
 )
 from kilter._treatment.subject import Subject
@@ -45,7 +47,10 @@ def clip_sentinels(subject: Subject, finding: Finding) -> Subject | None:
     count = sum(map(len, found))
     marked = subject.policy.remedies.mark_missing
     meant = "clipped just outside of the other values" if marked else "taken as the mean of the other values"
-    words = f'{count} columns with values that mean "missing"', f"these {meant}; columns standardised"
+    words = (
+        f'{counted(count, "column")} with values that mean "missing"',
+        f"these {meant}; columns standardised",
+    )
     return operated(subject, ("data",), words, {}, front=front)
 
 
@@ -134,10 +139,9 @@ def stretch_output(subject: Subject, finding: Finding) -> Subject | None:
     cuts: dict[Any, Cut] = {last: lambda config: [config, keras.layers.Rescaling(factor, offset, name=named)]}
     weight = 1 / factor**2 if name == "mean_squared_error" else 1 / factor
     before = f"{output.activation} for targets from {facts.low:g} to {facts.high:g}"
-    after = "its range stretched to that of the targets, by a layer in the model"
-    return operated(
-        subject, (output.where, "targets"), (before, after), cuts, compiled={"loss_weights": [weight]}
-    )
+    after = f"its range stretched to that of the targets, by a layer in the model; {why_weighted(weight)}"
+    compiled = {"loss_weights": [weight]}
+    return operated(subject, (output.where, "targets"), (before, after), cuts, compiled=compiled)
 
 
 def rescale_targets(subject: Subject, finding: Finding) -> Subject | None:
