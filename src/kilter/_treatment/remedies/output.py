@@ -187,17 +187,17 @@ def repair_output(subject: Subject, finding: Finding) -> Subject | None:
         compiled["loss_weights"] = like_losses(model, weights)
     elif not same:
         compiled["metrics"] = _metrics(given["metrics"], wanted)
-    before, after = zip(*(_words(*one, one[1].keeps_loss(one[0])) for one in misfits), strict=True)
+    before, after = zip(*(_words(*one) for one in misfits), strict=True)
     where = (*(one.where for one, _ in misfits), "loss")
     return changed(subject, where, ("; ".join(before), "; ".join(after)), model=made, compiled=compiled)
 
 
-def _words(output: OutputFacts, wanted: Wanted, keeps_loss: bool) -> tuple[str, str]:
+def _words(output: OutputFacts, wanted: Wanted) -> tuple[str, str]:
     """The output before and after."""
     name = output.loss.name if output.loss else None
     logits = " from logits" if output.loss and output.loss.from_logits else ""
     activation = output.activation or "a custom activation"
-    after = name if keeps_loss else wanted.loss
+    after = name if wanted.keeps_loss(output) else wanted.loss
     before = f"{output.units} × {activation}, {name or 'a custom loss'}{logits}"
     return before, f"{wanted.units} × {wanted.activation}, {after}"
 
