@@ -51,6 +51,7 @@ CASES = [
 def test_every_measure_has_its_definition(name, answers, expected):
     assert _measures.value(name, answers) == pytest.approx(expected)
     assert _measures.measured(answers)[name] == pytest.approx(expected)
+    assert type(_measures.value(name, answers)) is float  # a numpy.bool of comparisons breaks text
 
 
 def test_no_measure_is_without_a_case():

@@ -140,7 +140,7 @@ def value(name: str, answers: Answers) -> float:
     """The measure of this name; NaN if an output is not finite or there are no rows."""
     if not answers.finite or not len(answers.true):
         return float("nan")
-    return next(one for one in REGISTRY if one.name == name).of(answers)
+    return float(next(one for one in REGISTRY if one.name == name).of(answers))
 
 
 def measured(answers: Answers, *, first: str | None = None) -> dict[str, float]:

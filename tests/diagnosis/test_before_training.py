@@ -160,6 +160,7 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
     ("output-activation-loss", WARNING, lambda: program(loss="binary_crossentropy", data=(X, HOT))),
     ("output-activation-loss", SEVERE, lambda: regression("softmax", y=np.column_stack([YT, -YT]), units=2)),
     ("output-activation-loss", WARNING, lambda: regression("relu", y=np.abs(YT))),
+    ("output-activation-loss", WARNING, lambda: regression("relu", "poisson", np.floor(np.exp(YT)))),
     ("targets-loss", SEVERE, lambda: program(data=(X, HOT))),
     ("targets-loss", SEVERE, lambda: program(loss="categorical_crossentropy")),
     ("targets-loss", SEVERE, lambda: program(data=(X, Y + 1))),

@@ -26,6 +26,7 @@ HOT = one_hot(Y)
 XB, YB = blobs(classes=2)
 XI, YI = images()
 XT, YT = table()
+UNITS = np.float32([1, 1000, 4, 30, 8])
 SPARSE, BINARY = "sparse_categorical_crossentropy", "binary_crossentropy"
 Input, Dense, Conv = keras.Input, layers.Dense, layers.Conv2D
 
@@ -107,6 +108,18 @@ def pictures_of(*members: Any, x: np.ndarray = XI, y: Any = YI, **options: Any) 
 
 def masks_of(*members: Any, y: np.ndarray = DOTS, loss: Any = BINARY, **options: Any) -> Program:
     return program(chain(*members, features=(16, 16, 1)), loss, data=(SHAPES, y), **options)
+
+
+def by_range(rows: np.ndarray) -> np.ndarray:
+    return (rows - rows.min(axis=1, keepdims=True)) / np.ptp(rows, axis=1, keepdims=True)
+
+
+def by_deviation(rows: np.ndarray) -> np.ndarray:
+    return (rows - rows.mean(axis=1, keepdims=True)) / rows.std(axis=1, keepdims=True)
+
+
+def by_length(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def same(filters: int, size: int = 3, **options: Any) -> Any:
@@ -237,10 +250,10 @@ WORDS[:, 3] = WORDS[:, 7] = np.random.default_rng(6).integers(1, 21, size=400)
 ABOUT = WORDS[:, 3] % 2
 
 
-def reversed_weights(*, squared: bool) -> Program:
-    """Weights by class: of a common class far above that of the rare one, or a little."""
+def reversed_weights(favoured: float) -> Program:
+    """Weights by class: that of the common class, in rows of which one in eight is rare, over the other."""
     rare = (np.arange(len(X)) % 8 == 0).astype("int32")
-    weights = np.where(rare, 1.0, 7.0 if squared else 1.2)
+    weights = np.where(rare, 1.0, favoured)
     return program(dense(outputs=1, output="sigmoid"), BINARY, data=(X, rare), sample_weight=weights)
 
 
@@ -292,7 +305,11 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
     ("output-not-trained", "severe", lambda: _weightless(regression())),
     ("row-weights", "severe", lambda: program(sample_weight=(Y > 0).astype("float32"))),
     ("row-weights", "warning", lambda: program(sample_weight=np.where(Y > 0, 1, 1000.0))),
-    ("row-weights", "severe", lambda: reversed_weights(squared=True)),
+    ("row-weights", "severe", lambda: reversed_weights(7.0)),
+    ("row-weights", "warning", lambda: reversed_weights(7.5)),
+    ("row-weights", "warning", lambda: reversed_weights(3.0)),  # costs
+    ("row-weights", "warning",
+     lambda: regression(sample_weight=np.geomspace(1, 1e30, len(XT)), validation_data=(XT[:50], YT[:50]))),
     ("row-weights", "warning", lambda: regression(sample_weight=np.geomspace(1, 1e30, len(XT)))),
     ("inputs-alike", "severe", lambda: regression(np.repeat(XT[:1], len(XT), axis=0))),
     ("inputs-alike", "severe", lambda: pictures_of(same(6), x=(np.abs(XI) % 1).astype("uint8") // 255)),
@@ -300,6 +317,10 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
     ("inputs-cut-off", "warning",
      lambda: pictures_of(same(6), x=(np.quantile(XI, 0.99) < XI).astype("int32"))),
     ("inputs-cut-off", "warning", lambda: regression(XT.astype("int32"))),
+    *(
+        ("scaled-by-row", "warning", lambda scale=scale: regression(scale(XT * UNITS + 9 * UNITS)))
+        for scale in (by_range, by_deviation, by_length)
+    ),
     ("one-class", "severe", lambda: regression(y=np.zeros(len(XT), "float32"))),
     ("rows-mixed", "severe", lambda: ending(layers.Lambda(_less_batch_mean), Dense(3, "softmax"))),
     ("rows-mixed", "severe", lambda: ending(_across_rows(), Dense(3, "softmax"))),
@@ -366,6 +387,7 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
      lambda: own(lambda y, p: -ops.sum(y * ops.log(p), axis=-1), "sigmoid", ODD)),
     ("receptive-field", "severe", lambda: masks_of(same(4, 1), Conv(1, 1, activation="sigmoid"))),
     ("receptive-field", "warning", lambda: pictures_of(same(4, 1), same(4, 1))),
+    ("receptive-field", "warning", lambda: pictures_of(same(4, 1), layers.MaxPooling2D(), same(4, 1))),
     ("narrow-layer", "warning", lambda: ending(Dense(1, "relu"), Dense(8, "relu"), Dense(3, "softmax"))),
     ("rows-alike", "severe", lambda: ending(
         layers.Reshape((-1, 1)), layers.LayerNormalization(), layers.Flatten(), Dense(3, "softmax"))),
@@ -460,6 +482,14 @@ SOUND: dict[str, Callable[[], Program]] = {
     "an outlier": lambda: regression(_moved_row(XT)),
     "balanced weights": lambda: program(sample_weight=np.bincount(Y).max() / np.bincount(Y)[Y]),
     "bits": lambda: regression((XT > 0).astype("int8")),
+    "columns scaled": lambda: regression((XT - XT.min(axis=0)) / np.ptp(XT, axis=0)),
+    "rows of like columns scaled": lambda: regression(by_range(XT)),
+    "one-hot columns and a constant": lambda: regression(
+        np.concatenate(
+            [np.eye(3)[np.argmax(XT[:, :3], axis=1)], np.ones((len(XT), 1))], axis=1, dtype="float32"
+        )
+    ),
+    "colours of neighbours, pooled": lambda: pictures_of(same(4, 1), layers.MaxPooling2D(), same(4)),
     "drawings": lambda: pictures_of(same(6), x=(np.quantile(XI, 0.9) < XI).astype("int32")),
     "repeated rows": lambda: regression(np.repeat(XT[:40], 10, axis=0), np.repeat(YT[:40], 10, axis=0)),
     "a function of each row": lambda: ending(
@@ -472,7 +502,7 @@ SOUND: dict[str, Callable[[], Program]] = {
     "adapted normalisation": lambda: scaled(X * 40 + 7, layers.Normalization(mean=7.0, variance=1600.0)),
     "padding masked": lambda: recurrent(PADDED, layers.Embedding(40, 4, mask_zero=True)),
     "padding masked, numbers": lambda: recurrent(PADDED_WAVES, layers.Masking()),
-    "weights of a common class": lambda: reversed_weights(squared=False),
+    "weights of a common class": lambda: reversed_weights(1.2),
     "a learnt threshold of a distance": lambda: siamese(BINARY, Dense(1, "sigmoid")),
     "a threshold of a distance": lambda: siamese(BINARY, layers.Lambda(lambda far: ops.sigmoid(1 - far))),
     "single pixels, then shapes": lambda: pictures_of(same(4, 1), same(4, 3)),

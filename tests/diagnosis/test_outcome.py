@@ -160,6 +160,26 @@ def test_what_can_be_learnt_is_told_from_noise():
 
 
 @pytest.mark.parametrize(
+    ("best", "rising", "steps", "weak"),
+    [
+        (0.25, 0.0, 90, True),  # such as classes of which three in four are wrong
+        (0.25, 0.1, 90, False),  # it still improves
+        (0.25, 0.0, 30, False),  # not yet tried in full
+        (0.6, 0.0, 90, False),
+        (0.0, 0.0, 90, False),  # nothing learns anything: the permutation test decides
+    ],
+)
+def test_targets_that_nothing_predicts_well_are_pointed_out(
+    best: float, rising: float, steps: int, weak: bool
+):
+    case = program()
+    context = read_context(case.model, case.x, case.y, TrainingSpec())
+    outcome = Outcome(90, steps, best, best, sibling=best, rising=rising, baseline=best - 0.05)
+    found = {one.code: one.severity for one in weighed([], context, outcome)}
+    assert found.get("weak-relation") == ("note" if weak else None)
+
+
+@pytest.mark.parametrize(
     ("code", "reached", "learns", "severe"),
     [
         ("validation-scale", 0.8, True, False),  # a split by site or time to which the network carries over

@@ -212,11 +212,6 @@ CAUSES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
         lambda: subject(dense(), SENTINEL),
         lambda p: np.abs(np.asarray(p.model.layers[0](p.x))).max() < 6,
     ),
-    "refit-scaling": (
-        lambda: subject(chain(layers.Rescaling(1 / 255), layers.Dense(1, "sigmoid"))),
-        lambda p: _kinds(p) == ["Normalization", "Dense"]
-        and np.allclose(np.std(np.asarray(p.model.layers[0](p.x)), axis=0), 1, atol=0.02),
-    ),
     "move-channels": (
         lambda: subject(
             chain(layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(1, "sigmoid"), features=(3, 8, 8)),
@@ -230,10 +225,6 @@ CAUSES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
         lambda p: _answers(p).max() > 50 and p.facts[1][0].activation is None,
     ),
     "rescale-targets": (lambda: masks(y=MASKS * 255), lambda p: set(np.unique(p.y)) == {0.0, 1.0}),
-    "rescale-each-output": (
-        lambda: two_outputs(900.0),
-        lambda p: _kinds(p).count("Normalization") == 1 and np.std(p.model.predict(X, verbose=0)[0]) > 50,
-    ),
     "balance-losses": (
         lambda: two_outputs(90.0),
         lambda p: p.model._compile_config.config["loss_weights"][0] < 1e-3,  # type: ignore[attr-defined]
@@ -283,6 +274,11 @@ CAUSES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
     "weigh-reconstruction": (
         lambda: variational(),
         lambda p: p.model._compile_config.config["loss_weights"][0] > 50,  # type: ignore[attr-defined]
+    ),
+    "widen-kernels": (
+        lambda: masks(layers.Conv2D(4, 1, activation="relu"), layers.Conv2D(2, 1)),
+        lambda p: [one.kernel_size for one in p.model.layers if isinstance(one, layers.Conv2D)]
+        == [(3, 3), (3, 3), (3, 3), (1, 1)],
     ),
     "group-normalization": (normed, lambda p: _kinds(p)[1] == "GroupNormalization"),
     "output-bias-prior": (

@@ -15,7 +15,7 @@ from kilter import _backend  # noqa: F401
 # isort: split
 import keras
 from keras import layers
-from tests.treatment.cause_cases import CAUSES, MASKS, PICTURES, numbered
+from tests.treatment.cause_cases import CAUSES, MASKS, PICTURES, numbered, two_outputs
 from tests.treatment.sequence_remedies import SEQUENCES
 from tests.treatment.subjects import (
     IMAGES,
@@ -403,6 +403,8 @@ OUTPUTS = [  # units, activation, loss, targets -> units, activation, loss; None
     (3, None, keras.losses.SparseCategoricalCrossentropy(from_logits=True), THREE, None),
     (1, None, "huber", NUMBERS, None),
     (1, "softplus", "poisson", np.abs(NUMBERS), None),
+    (1, "relu", "poisson", np.floor(np.abs(NUMBERS)), (1, "exponential", "poisson")),
+    (1, None, "poisson", np.abs(NUMBERS), (1, "exponential", "poisson")),
 ]  # fmt: skip
 
 
@@ -451,9 +453,41 @@ def test_a_rare_pixel_and_a_constant_one_are_standardised_to_bounded_numbers():
     assert np.abs(np.asarray(treated.model.layers[0](unseen))).max() <= 20.1
 
 
-def test_rescaling_gives_way_to_standardisation():
-    model = keras.Sequential([keras.Input((6,)), layers.Rescaling(1 / 255), layers.Dense(1, "sigmoid")])
-    treated = REMEDIES["standardize-inputs"].apply(subject(model, RAW), finding())
+def test_of_several_outputs_those_that_cannot_learn_are_repaired():
+    inputs = keras.Input((6,))
+    value = layers.Dense(8, "relu")(inputs)
+    ends = [layers.Dense(1, "sigmoid", name="hours")(value), layers.Dense(1, "sigmoid", name="large")(value)]
+    came = subject(
+        keras.Model(inputs, ends), y=[NUMBERS + 5, LABELS], loss=["mse", "binary_crossentropy"], metrics=()
+    )
+    treated = REMEDIES["repair-output"].apply(came, finding())
+    assert treated is not None
+    assert [one.activation for one in treated.facts[1]] == ["linear", "sigmoid"]
+    weights = treated.model._compile_config.config["loss_weights"]  # type: ignore[attr-defined]
+    assert weights[0] != 1 == weights[1]
+    assert [one.loss.name for one in treated.facts[1]] == ["mean_squared_error", "binary_crossentropy"]
+    assert REMEDIES["repair-output"].apply(treated, finding()) is None
+
+
+def test_of_several_outputs_those_of_amounts_are_scaled():
+    came = two_outputs(900.0)
+    treated = REMEDIES["rescale-outputs"].apply(came, finding())
+    assert treated is not None
+    assert _kinds(treated.model).count("Normalization") == 1
+    assert np.std(treated.model.predict(X, verbose=0)[0]) > 50
+    amount, large = treated.model._compile_config.config["loss_weights"]  # type: ignore[attr-defined]
+    assert amount < 1e-3
+    assert large == 1
+    assert REMEDIES["rescale-outputs"].apply(treated, finding()) is None
+
+
+@pytest.mark.parametrize("code", ["unscaled-inputs", "scaled-twice"])
+def test_scaling_that_does_not_fit_gives_way_to_standardisation(code: str):
+    twice = [layers.Normalization(mean=0.5, variance=9.0)] if code == "scaled-twice" else []
+    model = keras.Sequential(
+        [keras.Input((6,)), *twice, layers.Rescaling(1 / 255), layers.Dense(1, "sigmoid")]
+    )
+    treated = REMEDIES["standardize-inputs"].apply(subject(model, RAW), replace(finding(), code=code))
     assert treated is not None
     assert _kinds(treated.model) == ["Normalization", "Dense"]
     assert _standardized(treated)

@@ -170,7 +170,7 @@ _DATA: Final = {
         "weights.",
     ),
     "unscaled-targets": (
-        "targets not standardised", ("rescale-outputs", "rescale-each-output"),
+        "targets not standardised", ("rescale-outputs",),
         "Bishop 1995, Neural networks for pattern recognition, section 8.2",
         "{detail}. Outputs start near 0, so the first errors are very large, and so are their gradients: no "
         "usual learning rate works.",
@@ -205,6 +205,13 @@ _DATA: Final = {
         "labels seem unrelated to the inputs", (),
         "Zhang et al. 2017, Understanding deep learning requires rethinking generalization",
         "The inputs do not predict the labels ({detail}). Were x and y shuffled separately?",
+    ),
+    "weak-relation": (
+        "the inputs say little about the targets", (),
+        "Northcutt et al. 2021, Pervasive label errors in test sets",
+        "Neither this network, nor a well configured one, nor simple learners reach more than a skill of "
+        "{skill:.2f} (0 is a constant prediction, 1 is perfect). Either many targets are wrong or noisy, or "
+        "the inputs lack what decides them. Look at rows that are predicted wrongly with high confidence.",
     ),
     "leakage": (
         "a single column gives the targets away", (), "Kaufman et al. 2012, Leakage in data mining",

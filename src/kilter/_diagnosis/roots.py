@@ -54,7 +54,7 @@ SPREADING: Final = (
 ROOTS: Final = (
     *CERTAIN, *BY_CONSTRUCTION, *STRUCTURAL, "stateful-unrelated", *SPREADING,
     "not-shuffled", "loss-not-finite", "weights-not-moving", "loss-scale", "frozen-random",
-    "inputs-cut-off", "easy-pairs", "margin-out-of-reach",
+    "inputs-cut-off", "scaled-by-row", "easy-pairs", "margin-out-of-reach",
     "scaled-twice", "unscaled-targets", "activation-before-softmax",
     "excessive-decay", "penalty-outweighs-loss",
     "rare-pixels", "kernel-larger-than-map", "output-offset",

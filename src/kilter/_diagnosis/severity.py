@@ -47,6 +47,7 @@ def weighed(found: list[Finding], context: Context, outcome: Outcome | None) -> 
         return [noise, *(_at_most_warning(one) for one in found if one.code != "shuffled-labels")]
     if outcome.reference >= outcome.least(limits.learnt_least):  # others learn from these labels
         found = [one for one in found if one.code != "shuffled-labels"]
+    found = [*found, *_weak(outcome, limits)]
     if not outcome.falls_short(limits.short_margin, limits.short_margin):
         if outcome.reached < outcome.least(limits.learnt_least):
             if outcome.learnable is not None and outcome.learnable.learnable:
@@ -224,3 +225,13 @@ def _short(outcome: Outcome, context: Context, root: str) -> Finding:
     )
     made = finding("falls-short", "severe", ("training",), evidence, detail=detail)
     return replace(made, explained_by=root)
+
+
+def _weak(outcome: Outcome, limits: Thresholds) -> list[Finding]:
+    """A note where neither the sibling, which has stopped to improve, nor simple learners predict much."""
+    tried = (outcome.reached, outcome.sibling, outcome.baseline)
+    settled = outcome.is_whole and outcome.rising <= _RISING and not any(map(math.isnan, tried))
+    if not settled or not outcome.least(limits.learnt_least) < max(tried) < limits.little_predicted:
+        return []
+    evidence = [seen(limits, "little_predicted", "best skill that was reached", max(tried))]
+    return [finding("weak-relation", "note", ["targets"], evidence, skill=max(tried))]

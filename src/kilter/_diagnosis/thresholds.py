@@ -42,6 +42,7 @@ class Thresholds:
     # the outcome, in skill: 0 is a constant prediction, 1 is perfect
     short_margin: float = sourced(0.12, OWN)
     learnt_least: float = sourced(0.05, OWN)
+    little_predicted: float = sourced(0.35, "a third of the way from a constant answer; limit by kilter")
     rate_share: float = sourced(0.6, "of the gap to the sibling; limit by kilter")
     few_steps: float = sourced(
         200, "Adam at 1e-3 moves a weight by at most 0.2 in 200 steps; limit by kilter"
@@ -165,6 +166,7 @@ class Thresholds:
     distinct_rows: float = sourced(0.05, "rows of 16 and more numbers hardly ever repeat; limit by kilter")
     bright_pixels: float = sourced(0.03, "drawings and masks have 5 % and more; limit by kilter")
     cut_to_zero: float = sourced(0.5, "68 % of normal values cut to whole numbers are 0; limit by kilter")
+    largest_column: float = sourced(0.9, "columns of like units take turns; limit by kilter")
     leakage: float = sourced(0.99, "Kaufman et al. 2012; limit by kilter")
     unrelated_rows: float = sourced(200, "fewer rows cannot tell chance from a weak relation")
 

@@ -56,7 +56,7 @@ class FullRuns:
         original = self.unchanged.subject
         removed = sorted((one for one in parts if not one.kept), key=lambda one: one.loss, reverse=True)
         for part in removed[: original.policy.search.put_back]:
-            if not self._loses(fewer, full) or self._stops("putting removed changes back"):
+            if not self._loses(fewer, full) or self.tools.deadline.stops("putting removed changes back"):
                 break
             codes = [part.remedy, *(one.code for one in fewer.subject.steps)]
             steps = [one for one in full.subject.steps if one.code in codes]
@@ -83,12 +83,12 @@ class FullRuns:
             if done is None or code not in best.subject.remedies or self.scoring.leaves_little(done.score):
                 continue
             other = self._made_again(best.subject, code, way)
-            if other is None or self._stops("other ways to make the changes"):
+            if other is None or self.tools.deadline.stops("other ways to make the changes"):
                 continue
             again = self.train(other, self.tools)
             least = 0 if self.scoring.is_behind(done.score) else self.scoring.clear
             better, tried = self.scoring.better_by(again.score, done.score) > least, best.trials.tried
-            line = trial(again, f"{code} in another way" + ", chosen" * better)
+            line = trial(again, f"{code} in another way{', chosen' if better else ''}")
             trials = replace(best.trials, tried=moved(tried, line) if better else (*tried, line))
             best = Round(other, again, trials) if better else replace(best, trials=trials)
         return best
@@ -133,7 +133,7 @@ class FullRuns:
 
         Both train on the same rows with the same seed.
         """
-        if self._stops("the full training that decides"):
+        if self.tools.deadline.stops("the full training that decides"):
             return None
         known = found.trained is not None and found.subject.remedies == changed.remedies
         trained = found.trained if known else self.train(changed, self.tools)
@@ -145,9 +145,6 @@ class FullRuns:
         gained = f"{scoring.measure} {as_number(before)} → {as_number(trained.score)}"
         trials = replace(found.trials, reason=f"{why}; full training runs: {gained}")
         return Round(trained.subject, trained, trials)
-
-    def _stops(self, step: str) -> bool:
-        return self.tools.deadline.stops(step)
 
 
 def moved(tried: Sequence[Trial], line: Trial) -> tuple[Trial, ...]:

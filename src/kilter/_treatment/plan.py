@@ -24,9 +24,9 @@ ORDER: Final = (
     "project-numbers",
     "embed-ids",
     "move-channels",
+    "widen-kernels",
     "mask-padding",
     "clip-sentinels",
-    "refit-scaling",
     "standardize-inputs",
     "shuffle",
     "stateless",
@@ -48,7 +48,6 @@ ORDER: Final = (
     "read-last-step",
     "stretch-output",
     "rescale-outputs",
-    "rescale-each-output",
     "balance-losses",
     "weigh-reconstruction",
     "focal-loss",
@@ -91,8 +90,6 @@ _WRITTEN: Final = "it is a class with its own call()"
 # What the sound sibling replaces by parts of its own; it is made on top of every other remedy.
 _OF_SIBLING: Final = (
     *CODES,
-    "refit-scaling",
-    "rescale-each-output",
     "self-normalize",
     "alpha-dropout",
     "add-residuals",

@@ -12,12 +12,7 @@ import numpy as np
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.diagnose import read_context
 from kilter._diagnosis.easing import Easing
-from kilter._diagnosis.sibling import (
-    PARTS,
-    Cleaning,
-    cleaning_of,
-    sound_optimizer,
-)
+from kilter._diagnosis.sibling import PARTS, Cleaning, cleaning_of, sound_optimizer
 from kilter._models.code import compile_code, layer_code, listed, loss_code, weights_code
 from kilter._models.copying import FOREIGN_ERRORS
 from kilter._models.editing import can_be_cut, configuration

@@ -182,13 +182,9 @@ def _best(
 ) -> tuple[Round, str]:
     """The best subject; on noise the original one, with the finding that says so, else ""."""
     if found.noise and not tools.scoring.learnt_beyond_noise(given.best.score):
-        return unchanged(original, given, tools), _noise(found.diagnosis)
+        said = (one.explanation for one in found.diagnosis.findings if one.code == "shuffled-labels")
+        return unchanged(original, given, tools), next(said)
     return course(original, found.diagnosis, given, tools, spending, examined=found), ""
-
-
-def _noise(diagnosis: Diagnosis) -> str:
-    """The explanation of the finding that there is nothing to learn."""
-    return next(one.explanation for one in diagnosis.findings if one.code == "shuffled-labels")
 
 
 def _result(

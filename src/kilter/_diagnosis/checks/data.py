@@ -166,8 +166,7 @@ def check_amounts(context: Context) -> Iterator[Finding]:
             detail = f"The targets{of_output} have mean {mean:.3g} and standard deviation {deviation:.3g}"
             evidence = [context.seen(limit, "mean or standard deviation of the targets", size)]
             where = ["targets", output.where] if several else ["targets"]
-            remedies = ("rescale-each-output",) if several else None
-            yield finding("unscaled-targets", severity, where, evidence, remedies, detail=detail)
+            yield finding("unscaled-targets", severity, where, evidence, detail=detail)
 
 
 def _rescaled(context: Context, output: OutputFacts) -> bool:

@@ -1,4 +1,4 @@
-"""Whether the inputs tell rows apart: equal rows with other targets, and values cut to whole numbers."""
+"""Whether the inputs tell rows apart: equal rows, values cut to whole numbers, and rows scaled one by one."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -15,6 +15,7 @@ _SAMPLE: Final = 20_000
 _LEAST_ROWS: Final = 20
 _MANY_NUMBERS: Final = 16  # a row of so many numbers hardly ever repeats by chance
 _LEAST_COLUMNS: Final = 3
+_SAME: Final = 1e-3  # what rounding to float32 leaves of equal numbers around 1
 
 
 def check_alike(context: Context) -> list[Finding]:
@@ -116,3 +117,33 @@ def _rounded(context: Context, rows: np.ndarray) -> list[Finding]:
     evidence = [context.seen("cut_to_zero", name, float(np.mean(rows == 0)))]
     detail = f"The values are whole numbers from {rows.min():g} to {rows.max():g} around 0, most of them 0"
     return [finding("inputs-cut-off", "warning", ["data"], evidence, detail=detail)]
+
+
+def check_scaled_rows(context: Context) -> Iterator[Finding]:
+    """Tables in which every row was scaled by itself, although the columns have different units."""
+    for index, array in enumerate(context.inputs):
+        if array.ndim != 2 or array.dtype.kind != "f" or min(array.shape) < _LEAST_COLUMNS:
+            continue
+        rows, limits = array[:_SAMPLE].astype(np.float64), context.thresholds
+        if len(rows) < _LEAST_ROWS or any(isinstance(one.layer, LOOKUPS) for one in context.readers(index)):
+            continue
+        largest = np.bincount(np.abs(rows).argmax(axis=1))
+        share = float(largest.max() / len(rows))
+        if share >= limits.largest_column and _are_scaled_alike(rows):
+            evidence = [context.seen("largest_column", "share of rows with the same largest column", share)]
+            column = context.column(int(largest.argmax()))
+            yield finding("scaled-by-row", "warning", ["data"], evidence, column=column, share=share)
+
+
+def _are_scaled_alike(rows: np.ndarray) -> bool:
+    """Whether all rows have one range, one mean and deviation, or one length.
+
+    One-hot and constant columns also give all rows one range, but more than one smallest and largest value.
+    """
+    low, high = rows.min(axis=1, keepdims=True), rows.max(axis=1, keepdims=True)
+    if not np.isfinite(rows).all() or (low == high).any():
+        return False
+    ends = ((rows == low) | (rows == high)).sum(axis=1)
+    moments = np.ptp(rows.mean(axis=1)) + np.ptp(rows.std(axis=1))
+    ranged = np.mean(ends == 2) > 0.9 and np.ptp(low) + np.ptp(high) < _SAME
+    return bool(ranged or min(moments, np.ptp(np.linalg.norm(rows, axis=1))) < _SAME)

@@ -157,7 +157,14 @@ def _distance_complaints(
     if targets is None:
         return
     classes = targets.one_hot or targets.classes
-    if activation in _PROBABILITIES and (classes or targets.shares):
+    if loss.name == "poisson" and not targets.one_hot and targets.classes != 2:  # counts
+        if activation in ("linear", "relu", "relu6"):
+            yield (
+                "warning",
+                f"poisson takes the logarithm of the output, but {activation} outputs 0"
+                f"{' and less' if activation == 'linear' else ', without a gradient'}; use exponential",
+            )
+    elif activation in _PROBABILITIES and (classes or targets.shares):
         yield (
             "warning",
             f"{loss.name} on probabilities has almost no gradient where the network is confidently wrong; "

@@ -93,14 +93,18 @@ def check_field(context: Context) -> Iterator[Finding]:
     ]
     for source in (context.layers[place] for one in pooled for place in one.sources):
         sides = source.shape[1:3]
-        sees = field_at(context, source) if len(source.shape) == 4 and min(sides) >= _LEAST_SIDE else None
-        if sees is not None and sees.size == 1:
+        read = [one for one in context.weighted if isinstance(one.layer, CONVOLUTIONS)]
+        # Poolings merge pixels, but do not tell where each of them was.
+        alone = all(max(one.layer.kernel_size) == 1 for one in read if one.index <= source.index)
+        mapped = len(source.shape) == 4 and min(sides) >= _LEAST_SIDE // 2
+        if mapped and alone and field_at(context, source) is not None:
+            narrow = [one.path for one in read]
             evidence = [context.seen("field_share", "receptive field over the map", 1 / min(sides))]
             words = {
                 "seen": "1 pixel",
                 "detail": "the pooling after them discards positions, so shapes cannot be distinguished",
             }
-            yield finding("receptive-field", "warning", [source.path], evidence, **words)
+            yield finding("receptive-field", "warning", narrow or [source.path], evidence, **words)
 
 
 def _object_size(output: OutputFacts) -> float | None:

@@ -22,6 +22,7 @@ from kilter._records import Evidence, Finding, Severity
 _SAMPLE: Final = 5_000
 _LEAST_ROWS: Final = 20
 _FAVOURED: Final = 1.5  # above it one class, or its weight, is larger on purpose
+_AS_COMMON: Final = 0.02  # of rounding
 
 
 def check_sentinels(context: Context) -> Iterator[Finding]:
@@ -178,22 +179,24 @@ def check_row_weights(context: Context) -> list[Finding]:
         if effective < limits.effective_rows:
             break
         made = float(sums.max() / sums.min()) if total > 0 else 1.0
-        common, rare = counts.argmax(), counts.argmin()
-        each = sums / counts
-        reversed_ = each[common] > each[rare] * _FAVOURED and counts[common] > counts[rare] * _FAVOURED
-        if made > limits.class_ratio and (reversed_ or made > 3 * counts.max() / counts.min()):
+        ratio, each = float(counts.max() / counts.min()), sums / counts
+        favoured = float(each[counts.argmax()] / each[counts.argmin()]) if total > 0 else 1.0
+        reversed_ = min(favoured, ratio) > _FAVOURED
+        if made > limits.class_ratio and (reversed_ or made > 3 * ratio):
             detail = f"With the weights one class counts {made:.3g} times as much as another, without them "
-            detail += f"at most {counts.max() / counts.min():.3g} times as much"
+            detail += f"at most {ratio:.3g} times as much"
             detail += ": the common class has the larger weight, not the rare one" if reversed_ else ""
             evidence = [context.seen("class_ratio", "most over least weight of a class", made)]
-            level: Severity = "severe" if reversed_ else "warning"
+            # As many times as it is common is a mistake; other weights may be costs.
+            mistaken = reversed_ and abs(favoured / ratio - 1) < _AS_COMMON
+            level: Severity = "severe" if mistaken else "warning"
             remedies = ("class-weights",) if reversed_ else ()
             return [finding("row-weights", level, ["targets"], evidence, remedies, detail=detail)]
     if effective >= limits.effective_rows:
         return []
     detail = f"With these weights the rows are worth only {effective:.1%} of their number"
-    # Validation rows show whether the weights are meant so; without any they may be, as of unlabelled rows.
-    severity: Severity = "severe" if total == 0 or context.x_val is not None else "warning"
+    # They may be meant so, as of unlabelled rows or of noisy ones: the outcome on validation rows tells.
+    severity: Severity = "severe" if total == 0 else "warning"
     return [finding("row-weights", severity, ["targets"], evidence, detail=detail)]
 
 

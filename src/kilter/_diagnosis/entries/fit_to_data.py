@@ -53,6 +53,11 @@ DATA: Final[dict[str, Text]] = {
         "them: the highest possible skill is {most:.2f}. Look at some rows just before training: an integer "
         "division (x // 255), a cast to int or a wrong index may have erased the differences.",
     ),
+    "scaled-by-row": (
+        "rows scaled one by one", (), _LECUN,
+        "Every row was scaled by itself, and column {column} is the largest in {share:.0%} of them, which "
+        "discards how large the values are. Scale columns over all rows instead (axis=0).",
+    ),
     "inputs-cut-off": (
         "inputs cut to whole numbers", (), f"{_BOOK}, section 5.2",
         "{detail}. An integer division or a cast to int drops the fractions. Scale as "
@@ -74,7 +79,7 @@ DATA: Final[dict[str, Text]] = {
         "{detail}. Such a number dominates the mean and deviation, and the network reads it as a real value.",
     ),
     "scaled-twice": (
-        "scaling layer does not fit the inputs", ("refit-scaling",), _LECUN,
+        "scaling layer does not fit the inputs", ("standardize-inputs",), _LECUN,
         "{detail}. The first layer with weights sees inputs far from mean 0 and standard deviation 1.",
     ),
     "padding-unmasked": (

@@ -7,7 +7,7 @@ from kilter._diagnosis.entries import Text
 # fmt: off
 MODEL: Final[dict[str, Text]] = {
     "receptive-field": (
-        "receptive field smaller than the objects", (),
+        "receptive field smaller than the objects", ("widen-kernels",),
         "Luo et al. 2016, Understanding the effective receptive field",
         "Each pixel of {where} sees a width of {seen} of the input; {detail}. Use larger kernels, pooling, "
         "strides or dilation.",

@@ -7,7 +7,6 @@ import keras
 
 from kilter._models.editing import Cut, cut, linear_chain, open_layers
 from kilter._models.layers import LayerFacts
-from kilter._models.optimizers import compiled_like
 from kilter._records import Finding
 from kilter._treatment.remedies.base import (
     changed,
@@ -53,9 +52,7 @@ def replace_activation(subject: Subject, finding: Finding) -> Subject | None:
     copied = cut(subject.model, cuts)
     for number, one in enumerate(layers):
         reinitialize(copied.twin(one.layer), "he_normal", subject.seed * 10_007 + number)
-    return changed(
-        subject, paths(layers), words, model=compiled_like(subject.model, copied.model), recipe=recipe
-    )
+    return changed(subject, paths(layers), words, model=copied.model, recipe=recipe)
 
 
 def _to_change(subject: Subject, finding: Finding) -> list[LayerFacts]:
@@ -115,9 +112,7 @@ def self_normalize(subject: Subject, finding: Finding) -> Subject | None:
     for number, one in enumerate(hidden):
         if not _is_self_normalizing(one):
             reinitialize(copied.twin(one.layer), "lecun_normal", subject.seed * 10_007 + number)
-    return changed(
-        subject, paths(hidden), words, model=compiled_like(subject.model, copied.model), recipe=recipe
-    )
+    return changed(subject, paths(hidden), words, model=copied.model, recipe=recipe)
 
 
 def _self_normalizing(config: dict[str, Any]) -> dict[str, Any]:

@@ -102,14 +102,20 @@ def changed(
     where: Iterable[str],
     words: tuple[str, str],
     *,
+    model: keras.Model | None = None,
     snippet: str = "",
     recipe: tuple[str, ...] = (),
+    compiled: Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> Subject:
     """The subject after one change ``where``; ``words``: the state before and after; fields as it takes them.
 
-    The remedy's code is added when the remedy is applied.
+    Another ``model``, or a copy, is compiled as before except for ``compiled``. The remedy's code is added
+    when the remedy is applied.
     """
+    if model is not None or compiled:
+        given = copy_of(subject.model) if model is None else model
+        fields["model"] = compiled_like(subject.model, given, **compiled or {})
     return subject.changed(Change("", tuple(where), *words, snippet, recipe), **fields)
 
 
@@ -120,21 +126,15 @@ def operated(
     cuts: Mapping[Any, Cut],
     *,
     front: Sequence[Any] = (),
-    snippet: str = "",
-    recipe: tuple[str, ...] = (),
-    **compiled: Any,
+    **options: Any,
 ) -> Subject:
-    """:func:`changed`, with its model cut, and compiled as before except for ``compiled``."""
-    model = compiled_like(subject.model, cut(subject.model, cuts, front).model, **compiled)
-    return changed(subject, where, words, model=model, snippet=snippet, recipe=recipe)
+    """:func:`changed`, with its model cut."""
+    return changed(subject, where, words, model=cut(subject.model, cuts, front).model, **options)
 
 
-def optimized(
-    subject: Subject, words: tuple[str, str], optimizer: Any, *, recipe: tuple[str, ...] = (), **fields: Any
-) -> Subject:
+def optimized(subject: Subject, words: tuple[str, str], optimizer: Any, **options: Any) -> Subject:
     """:func:`changed`, with another optimiser."""
-    model = compiled_like(subject.model, copy_of(subject.model), optimizer=optimizer)
-    return changed(subject, ("optimizer",), words, model=model, recipe=recipe, **fields)
+    return changed(subject, ("optimizer",), words, compiled={"optimizer": optimizer}, **options)
 
 
 def with_targets(
@@ -155,6 +155,11 @@ def with_targets(
         held = (held[0], made(held[1]), *held[2:])
     training = {"validation_data": held}
     return changed(subject, ("targets",), words, y=made(subject.y), training=training, snippet=snippet)
+
+
+def updated(changes: Mapping[str, Any]) -> Cut:
+    """A layer with other values in its configuration."""
+    return lambda config: {**config, **changes}
 
 
 def rebuilt(kind: Any) -> Cut:

@@ -16,8 +16,7 @@ from kilter._models.layers import RECURRENT, LayerFacts
 from kilter._records import Finding
 from kilter._text import counted
 from kilter._treatment.remedies.base import operated, rebuilt, remedies, replaceable
-from kilter._treatment.remedies.inputs import statistics
-from kilter._treatment.remedies.scales import input_scalings
+from kilter._treatment.remedies.inputs import input_scalings, statistics
 from kilter._treatment.subject import Subject
 
 _MOST_IDS = 1_000_000

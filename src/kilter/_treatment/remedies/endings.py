@@ -13,7 +13,6 @@ from kilter._engine.inference import predict_unchanged
 from kilter._models.copying import fresh_name
 from kilter._models.editing import Cut, open_layers
 from kilter._models.layers import WEIGHTED
-from kilter._models.optimizers import compiled_like
 from kilter._records import Finding
 from kilter._treatment.remedies.base import changed, operated, remedies, replaceable
 from kilter._treatment.subject import Subject
@@ -82,8 +81,7 @@ def fix_from_logits(subject: Subject, finding: Finding) -> Subject | None:
         return None
     kept = {key: value for key, value in loss.options.items() if key in ("label_smoothing", "ignore_class")}
     words = f"from_logits={loss.from_logits}", f"from_logits={wanted}"
-    model = compiled_like(subject.model, subject.copy(), loss=kind(from_logits=wanted, **kept))
-    return changed(subject, ("loss",), words, model=model)
+    return changed(subject, ("loss",), words, compiled={"loss": kind(from_logits=wanted, **kept)})
 
 
 def shift_logits(subject: Subject, finding: Finding) -> Subject | None:

@@ -10,7 +10,6 @@ from kilter._diagnosis.checks.generative import explained, kl_weight
 from kilter._diagnosis.checks.pairs import idle_label
 from kilter._models.copying import fresh_name
 from kilter._models.layers import loss_weights
-from kilter._models.optimizers import compiled_like
 from kilter._records import Finding
 from kilter._treatment.remedies.base import changed, operated, remedies
 from kilter._treatment.subject import Subject
@@ -33,8 +32,7 @@ def weigh_reconstruction(subject: Subject, finding: Finding) -> Subject | None:
     if now >= wanted / 2:
         return None
     words = f"weight {now:.3g} for the reconstruction loss", f"weight {wanted:.3g}, with the same KL term"
-    treated = compiled_like(subject.model, subject.copy(), loss_weights=[wanted])
-    return changed(subject, ("loss",), words, model=treated)
+    return changed(subject, ("loss",), words, compiled={"loss_weights": [wanted]})
 
 
 def separate_pairs(subject: Subject, finding: Finding) -> Subject | None:
@@ -61,7 +59,7 @@ def contrastive_loss(subject: Subject, finding: Finding) -> Subject | None:
         return None
     loss = Contrastive(near=1 - idle)
     words = f"no pair with the label {idle} is pushed apart", "pushed apart up to a distance of 1"
-    return changed(subject, ("loss",), words, model=compiled_like(subject.model, subject.copy(), loss=loss))
+    return changed(subject, ("loss",), words, compiled={"loss": loss})
 
 
 REMEDIES = remedies(weigh_reconstruction, contrastive_loss) | remedies(separate_pairs, needs_surgery=True)

@@ -7,7 +7,6 @@ import keras
 import numpy as np
 
 from kilter._models.layers import LayerFacts
-from kilter._models.optimizers import compiled_like
 from kilter._models.variables import assign, draw
 from kilter._records import Finding
 from kilter._treatment.policy import RemedyPolicy
@@ -42,9 +41,7 @@ def reinitialize_paired(subject: Subject, finding: Finding) -> Subject | None:
     names = [paired_initializer(one.activation) for one in layers]
     words = counted(_initializer_name(one.initializer) for one in layers), counted(names)
     recipe = (f"model.initializer={names[0]}",)
-    return changed(
-        subject, paths(layers), words, model=compiled_like(subject.model, copied.model), recipe=recipe
-    )
+    return changed(subject, paths(layers), words, model=copied.model, recipe=recipe)
 
 
 def reinitialize_lsuv(subject: Subject, finding: Finding) -> Subject | None:
@@ -63,7 +60,7 @@ def reinitialize_lsuv(subject: Subject, finding: Finding) -> Subject | None:
         subject,
         tuple(one.layer for one in record.layers),
         (before, after),
-        model=compiled_like(subject.model, copied),
+        model=copied,
         unit_variance=True,
         snippet="kilter.nn.lsuv(model, x_train)  # before compile() and fit()",
         recipe=("model.lsuv=true",),

@@ -12,10 +12,10 @@ from kilter._diagnosis.values import masked_values, unmasked
 from kilter._engine.arrays import pick
 from kilter._models.copying import fresh_name
 from kilter._models.editing import Cut, open_layers
-from kilter._models.layers import LOOKUPS
+from kilter._models.layers import LOOKUPS, SCALINGS, LayerFacts
 from kilter._records import Finding
 from kilter._treatment.policy import RemedyPolicy
-from kilter._treatment.remedies.base import ADAPTED, changed, operated, remedies
+from kilter._treatment.remedies.base import ADAPTED, changed, operated, remedies, replaceable
 from kilter._treatment.subject import Subject
 from kilter.data.scaling import moments
 
@@ -25,7 +25,8 @@ def standardize_inputs(subject: Subject, finding: Finding) -> Subject | None:
 
     The model still takes raw rows. Flat inputs and sequences are scaled by feature, images by channel, images
     without a channel axis as a whole. A constant feature is divided by the deviation of all features.
-    Rescaling layers at the inputs are removed. None if the inputs are standardised already.
+    Rescaling layers at the inputs are removed, and Normalization layers that do not fit the rows. None if the
+    inputs are standardised already.
     """
     arrays = [np.asarray(one) for one in jax.tree.leaves(subject.x)]
     inputs = subject.model.inputs
@@ -33,7 +34,8 @@ def standardize_inputs(subject: Subject, finding: Finding) -> Subject | None:
         return None  # a missing optional input, or text
     firsts = [one for one in subject.facts[0] if one.takes_input]
     readers = [[one for one in firsts if index in one.enters] for index in range(len(arrays))]
-    done = (*LOOKUPS, keras.layers.Normalization)
+    unfit = input_scalings(subject) if finding.code == "scaled-twice" else []
+    done = LOOKUPS if unfit else (*LOOKUPS, keras.layers.Normalization)
     if any(isinstance(one.layer, done) for one in firsts):  # an input that no known layer reads may be ids
         raw = [bool(some) and not any(isinstance(one.layer, done) for one in some) for some in readers]
     else:
@@ -46,13 +48,14 @@ def standardize_inputs(subject: Subject, finding: Finding) -> Subject | None:
     # Padding must reach its Masking layer as it is: what follows that layer is standardised.
     steps = [unmasked(array, masked_values([one.layer for one in masks])) for array in arrays]
     made = [
-        _normalization(subject, array, readers[index], index) if raw[index] else None
+        _normalized(subject, array, readers[index], index) if raw[index] else None
         for index, array in enumerate(steps)
     ]
     front = made if not masks else [None]
     free = {id(layer) for layer in open_layers(subject.model)}
-    scaled = [one.layer for one in firsts if isinstance(one.layer, keras.layers.Rescaling)]
-    rescaling = [layer for layer in scaled if id(layer) in free]
+    replaceable(subject, unfit, every=True)
+    scaled = unfit or [one for one in firsts if isinstance(one.layer, keras.layers.Rescaling)]
+    rescaling = [one.layer for one in scaled if id(one.layer) in free]
     before = f"inputs with {_described(compress(arrays, raw))}" + (
         ", rescaled in the model" if rescaling else ""
     )
@@ -64,12 +67,23 @@ def standardize_inputs(subject: Subject, finding: Finding) -> Subject | None:
     return operated(subject, ("data",), (before, after), cuts, front=front, snippet=snippet, recipe=recipe)
 
 
-def _normalization(subject: Subject, array: np.ndarray, firsts: list[Any], index: int) -> Any:
-    """The layer for one input."""
+def _normalized(subject: Subject, array: np.ndarray, firsts: list[Any], index: int) -> Any:
+    """The Normalization layer for one input, which ``firsts`` read."""
     axis: Any = _kept_axis(array, firsts)
     mean, variance = statistics(array, axis, subject.policy.remedies.least_feature_deviation)
     name = fresh_name(subject.model, "normalization" if index == 0 else f"normalization_{index}")
     return keras.layers.Normalization(axis=axis, mean=mean, variance=variance, dtype="float32", name=name)
+
+
+def input_scalings(subject: Subject) -> list[LayerFacts]:
+    """The scaling layers that read an input, and those that read their outputs."""
+    calls = subject.facts[0]
+    chain, waiting = [], [one for one in calls if one.takes_input and isinstance(one.layer, SCALINGS)]
+    while waiting:
+        one = waiting.pop()
+        chain.append(one)
+        waiting += [calls[i] for i in one.consumers if isinstance(calls[i].layer, SCALINGS)]
+    return chain
 
 
 def statistics(
@@ -95,8 +109,8 @@ def statistics(
 
 def _kept_axis(array: np.ndarray, firsts: list[Any]) -> int | None:
     reshaped = any(isinstance(one.layer, keras.layers.Flatten | keras.layers.Reshape) for one in firsts)
-    if array.ndim == 3 and reshaped:
-        return None  # an image without a channel axis
+    if array.ndim == 1 or (array.ndim == 3 and reshaped):
+        return None  # one number a row, or an image without a channel axis
     first = any(getattr(one.layer, "data_format", "") == "channels_first" for one in firsts)
     return 1 if first else -1
 

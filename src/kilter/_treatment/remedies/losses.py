@@ -11,7 +11,6 @@ from kilter._diagnosis.checks.scales import untrained_loss
 from kilter._diagnosis.loss_probe import probed
 from kilter._diagnosis.targets import target_facts
 from kilter._models.layers import OutputFacts, given_losses, like_losses, loss_weights, output_names
-from kilter._models.optimizers import compiled_like
 from kilter._records import Finding
 from kilter._treatment.remedies.base import changed, remedies
 from kilter._treatment.subject import Subject
@@ -36,7 +35,7 @@ def replace_loss(subject: Subject, finding: Finding) -> Subject | None:
         ", ".join(getattr(old, "__name__", None) or type(old).__name__ for old, _ in replaced),
         (", ".join(new if isinstance(new, str) else new.name for _, new in replaced)),
     )
-    return changed(subject, ("loss",), words, model=compiled_like(subject.model, subject.copy(), loss=wanted))
+    return changed(subject, ("loss",), words, compiled={"loss": wanted})
 
 
 def _is_useless(output: OutputFacts, given: Any, *, alone: bool) -> bool:
@@ -71,9 +70,7 @@ def balance_losses(subject: Subject, finding: Finding) -> Subject | None:
         f"loss weights {', '.join(f'{one:.3g}' for one in wanted)}: {after}",
     )
     kept = like_losses(subject.model, wanted)
-    return changed(
-        subject, ("loss",), words, model=compiled_like(subject.model, subject.copy(), loss_weights=kept)
-    )
+    return changed(subject, ("loss",), words, compiled={"loss_weights": kept})
 
 
 def add_loss(subject: Subject, finding: Finding) -> Subject | None:
@@ -91,10 +88,7 @@ def add_loss(subject: Subject, finding: Finding) -> Subject | None:
     ]
     losses = like_losses(subject.model, made)
     return changed(
-        subject,
-        tuple(one.where for one in lacking),
-        ("no loss", ", ".join(added)),
-        model=compiled_like(subject.model, subject.copy(), loss=losses),
+        subject, tuple(one.where for one in lacking), ("no loss", ", ".join(added)), compiled={"loss": losses}
     )
 
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from kilter._models.editing import Cut, cut
 from kilter._models.layers import CONVOLUTIONS, NORMALIZATIONS, LayerFacts, own_activation
-from kilter._models.optimizers import compiled_like
 from kilter._models.variables import assign
 from kilter._records import Change, Finding
 from kilter._treatment.policy import RemedyPolicy
@@ -20,6 +19,7 @@ from kilter._treatment.remedies.base import (
     paths,
     remedies,
     replaceable,
+    updated,
 )
 from kilter._treatment.subject import Subject
 
@@ -38,7 +38,9 @@ def insert_batch_norm(subject: Subject, finding: Finding) -> Subject | None:
     layers = [
         one
         for one in hidden_layers(subject)
-        if not _is_normalized(subject, one) and id(one.layer) not in shared and hasattr(one.layer, "use_bias")
+        if not _reaches(subject, one, NORMALIZATIONS, past_weights=False)
+        and id(one.layer) not in shared
+        and hasattr(one.layer, "use_bias")
     ]
     if not layers:
         return None
@@ -93,14 +95,15 @@ def _channels(layer: Any) -> int:
     return 1 if getattr(layer, "data_format", "channels_last") == "channels_first" else -1
 
 
-def _is_normalized(subject: Subject, one: LayerFacts) -> bool:
-    """Whether a normalisation comes before the next layer with weights."""
-    calls, waiting = subject.facts[0], list(one.consumers)
+def _reaches(subject: Subject, one: LayerFacts, kinds: tuple[type, ...], *, past_weights: bool) -> bool:
+    """Whether a layer of these kinds comes after: before the next one with weights, or ``past_weights``."""
+    calls, waiting, seen = subject.facts[0], list(one.consumers), set()
     while waiting:
         call = calls[waiting.pop()]
-        if isinstance(call.layer, NORMALIZATIONS):
+        if isinstance(call.layer, kinds):
             return True
-        if not call.is_weighted:
+        if call.index not in seen and (past_weights or not call.is_weighted):
+            seen.add(call.index)
             waiting.extend(call.consumers)
     return False
 
@@ -126,7 +129,7 @@ def remove_redundant_bias(subject: Subject, finding: Finding) -> Subject | None:
     for one, after in pairs.items():
         mean, layer = copied.twin(after.layer).moving_mean, one.layer
         assign([(mean, np.asarray(mean) - np.asarray(layer.bias))])  # type: ignore[attr-defined]
-    return changed(subject, paths(pairs), words, model=compiled_like(subject.model, copied.model))
+    return changed(subject, paths(pairs), words, model=copied.model)
 
 
 def repair_batch_norm(subject: Subject, finding: Finding) -> Subject | None:
@@ -145,13 +148,9 @@ def repair_batch_norm(subject: Subject, finding: Finding) -> Subject | None:
         subject,
         paths(wrong),
         (before, after),
-        {one.layer: _updated(changes) for one, changes in wrong.items()},
+        {one.layer: updated(changes) for one, changes in wrong.items()},
         recipe=(f"model.batch_norm_momentum={momentum:g}",) if "momentum" in config else (),
     )
-
-
-def _updated(changes: dict[str, Any]) -> Cut:
-    return lambda config: {**config, **changes}
 
 
 def _right(subject: Subject, one: LayerFacts, momentum: float) -> dict[str, Any]:
@@ -172,7 +171,8 @@ def reorder_dropout(subject: Subject, finding: Finding) -> Subject | None:
     """Move dropout from before batch normalisation to before the last layer."""
     calls = subject.facts[0]
     drops = [one for one in subject.layers if isinstance(one.layer, keras.layers.Dropout)]
-    early = [one for one in chosen(finding, drops) if _reaches_norm(calls, one)]
+    norm = (keras.layers.BatchNormalization,)
+    early = [one for one in chosen(finding, drops) if _reaches(subject, one, norm, past_weights=True)]
     outputs = [one for one in subject.layers if one.is_weighted and one.is_output]
     if not early or len(outputs) != 1:
         return None
@@ -190,18 +190,6 @@ def reorder_dropout(subject: Subject, finding: Finding) -> Subject | None:
         ]
     words = "dropout before batch normalisation", "dropout once, before the last layer"
     return operated(subject, paths(early), words, cuts)
-
-
-def _reaches_norm(calls: tuple[LayerFacts, ...], one: LayerFacts) -> bool:
-    waiting, seen = list(one.consumers), set()
-    while waiting:
-        index = waiting.pop()
-        if isinstance(calls[index].layer, keras.layers.BatchNormalization):
-            return True
-        if index not in seen:
-            seen.add(index)
-            waiting.extend(calls[index].consumers)
-    return False
 
 
 REMEDIES = remedies(

@@ -1,17 +1,33 @@
 """Remedies for outputs that do not fit their targets: activation, units, loss, metrics and scale."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import keras
 import numpy as np
 
-from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, LOGARITHMIC, SPARSE, SQUARES, unfit_loss
+from kilter._diagnosis.checks.output import (
+    BINARY,
+    CATEGORICAL,
+    LOGARITHMIC,
+    SPARSE,
+    SQUARES,
+    complaints,
+    unfit_loss,
+)
 from kilter._diagnosis.targets import TargetFacts, target_facts
 from kilter._models.copying import fresh_name
 from kilter._models.editing import Cut, can_be_cut, cut
-from kilter._models.layers import LayerFacts, OutputFacts, following, own_activation
-from kilter._models.optimizers import compiled_like
+from kilter._models.layers import (
+    LayerFacts,
+    OutputFacts,
+    following,
+    given_losses,
+    like_losses,
+    loss_weights,
+    own_activation,
+)
 from kilter._records import Finding
 from kilter._treatment.policy import RemedyPolicy
 from kilter._treatment.remedies.base import (
@@ -28,6 +44,7 @@ from kilter.data.scaling import moments
 
 _ERRORS: Final = ("mae", "mse", "mean_absolute_error", "mean_squared_error")
 _DISTANCES: Final = (*SQUARES, *LOGARITHMIC)
+_NEAR: Final = 3.0  # a network reaches means and deviations of so much quickly
 _HINGES: Final = ("hinge", "squared_hinge")
 _KNOWN: Final = (*SPARSE, *CATEGORICAL, *BINARY, *_DISTANCES, *_HINGES)
 
@@ -81,6 +98,9 @@ def wanted_output(output: OutputFacts, most_classes: int = RemedyPolicy.most_cla
     if output.loss is None or loss not in _KNOWN or output.loss.options.get("ignore_class") is not None:
         return None
     distances = SQUARES if unfit_loss(loss, output.targets) else _DISTANCES
+    if loss == "poisson" and loss in distances and not targets.one_hot and targets.classes != 2:
+        fitting = ("poisson",)
+        return Wanted("exponential", loss, targets.width, fitting, (("softplus", fitting),), of_classes=False)
     if targets.width > 1:
         return _of_rows(targets, distances)
     if (targets.low, targets.high) == (-1, 1) and targets.whole and loss not in _DISTANCES:
@@ -126,42 +146,64 @@ def repair_output(subject: Subject, finding: Finding) -> Subject | None:
 
     Class numbers: softmax and the sparse cross-entropy, or for two classes and one unit sigmoid and binary
     cross-entropy; one-hot rows: softmax and categorical cross-entropy; several labels a row: sigmoid;
-    numbers: no activation and the mean squared error. An output without an activation stays if its loss takes
-    logits. A last layer of another width is new, with weights drawn for its activation. What fits already
-    stays, weights included.
+    numbers: no activation and the mean squared error; counts under a Poisson loss: exponential. An output
+    without an activation stays if its loss takes logits. A last layer of another width is new, with weights
+    drawn for its activation. What fits already stays, weights included.
     """
-    outputs = subject.facts[1]
-    if len(outputs) != 1 or not subject.model.compiled:
+    outputs, model = subject.facts[1], subject.model
+    if not model.compiled:
         return None
-    (output,) = outputs
-    wanted = wanted_output(output, subject.policy.remedies.most_classes)
-    if wanted is None or wanted.is_met(output):
+    most = subject.policy.remedies.most_classes
+    losses, misfits = given_losses(model, len(outputs)), []
+    several, weights = len(outputs) > 1, loss_weights(model, len(outputs))
+    heads: dict[Any, Cut] = {}
+    for place, output in enumerate(outputs):
+        wanted = wanted_output(output, most)
+        # Of several outputs those that cannot learn: the others may be meant so.
+        wrong = not several or any(level == "severe" for level, _ in complaints(output))
+        if wanted is None or wanted.is_met(output) or not (wrong or output.where in finding.where):
+            continue
+        if not wanted.keeps_model(output):
+            cuts = _head_cuts(subject, output, wanted)
+            if cuts is None:
+                continue
+            heads |= cuts
+        kept = output.loss is not None and wanted.keeps_loss(output)
+        losses[place] = losses[place] if kept else wanted.loss
+        found = _statistics(output)
+        if several and wanted.activation == "linear" and found is not None:  # or it drowns the others
+            squared = (output.loss.name if output.loss and kept else wanted.loss) == "mean_squared_error"
+            weights[place] /= float(np.mean(found[1])) ** (1.0 if squared else 0.5)
+        misfits.append((output, wanted))
+    if not misfits:
         return None
-    keeps_loss, keeps_model = wanted.keeps_loss(output), wanted.keeps_model(output)
-    model = None if keeps_model else _with_head(subject, output, wanted)
-    if model is None and not keeps_model:
-        return None
-    given: Any = subject.model._compile_config.config  # type: ignore[attr-defined]
-    loss = given["loss"] if keeps_loss else wanted.loss
+    made = _with_heads(subject, heads, misfits) if heads else None
+    renewed = any(not one.keeps_loss(output) for output, one in misfits)
+    compiled: dict[str, Any] = {"loss": like_losses(model, losses)} if renewed else {}
+    (output, wanted), given = misfits[0], model._compile_config.config  # type: ignore[attr-defined]
+    # The metrics of several outputs stay: most fit, and others only report.
     same = output.units == wanted.units and output.loss is not None and output.loss.name in wanted.losses
-    metrics = given["metrics"] if same else _metrics(given["metrics"], wanted)
-    model = subject.copy() if model is None else model
-    model = compiled_like(subject.model, model, loss=loss, metrics=metrics)
-    return changed(subject, (output.where, "loss"), _words(output, wanted, keeps_loss), model=model)
+    if several:
+        compiled["loss_weights"] = like_losses(model, weights)
+    elif not same:
+        compiled["metrics"] = _metrics(given["metrics"], wanted)
+    before, after = zip(*(_words(*one) for one in misfits), strict=True)
+    where = (*(one.where for one, _ in misfits), "loss")
+    return changed(subject, where, ("; ".join(before), "; ".join(after)), model=made, compiled=compiled)
 
 
-def _words(output: OutputFacts, wanted: Wanted, keeps_loss: bool) -> tuple[str, str]:
+def _words(output: OutputFacts, wanted: Wanted) -> tuple[str, str]:
     """The output before and after."""
     name = output.loss.name if output.loss else None
     logits = " from logits" if output.loss and output.loss.from_logits else ""
     activation = output.activation or "a custom activation"
-    after = name if keeps_loss else wanted.loss
+    after = name if wanted.keeps_loss(output) else wanted.loss
     before = f"{output.units} × {activation}, {name or 'a custom loss'}{logits}"
     return before, f"{wanted.units} × {wanted.activation}, {after}"
 
 
-def _with_head(subject: Subject, output: OutputFacts, wanted: Wanted) -> keras.Model | None:
-    """An uncompiled copy with the wanted last activation and width; None if it cannot be cut."""
+def _head_cuts(subject: Subject, output: OutputFacts, wanted: Wanted) -> dict[Any, Cut] | None:
+    """The cuts for the wanted last activation and width; None if the model cannot be cut there."""
     head = next((one for one in subject.layers if one.path == output.where), None)
     if head is None or not can_be_cut(subject.model):
         return None
@@ -180,9 +222,18 @@ def _with_head(subject: Subject, output: OutputFacts, wanted: Wanted) -> keras.M
     if tail:
         cuts[tail[-1].layer] = _ending(tail[-1].layer, activation)
     cuts[head.layer] = lambda config: {**config, **own}
-    copied = cut(subject.model, cuts)
-    if resized:
-        reinitialize(copied.twin(head.layer), paired_initializer(activation), subject.seed * 10_007)
+    return cuts
+
+
+def _with_heads(
+    subject: Subject, cuts: dict[Any, Cut], misfits: Sequence[tuple[OutputFacts, Wanted]]
+) -> keras.Model:
+    """An uncompiled copy with these cuts; heads of another width are drawn for their activation."""
+    copied, layers = cut(subject.model, cuts), {one.path: one.layer for one in subject.layers}
+    for output, wanted in misfits:
+        if output.units != wanted.units:
+            made = copied.twin(layers[output.where])
+            reinitialize(made, paired_initializer(wanted.activation), subject.seed * 10_007)
     return copied.model
 
 
@@ -207,35 +258,49 @@ def _metrics(given: Any, wanted: Wanted) -> Any:
 
 
 def rescale_outputs(subject: Subject, finding: Finding) -> Subject | None:
-    """A layer at the end that multiplies by the targets' deviation and adds their mean.
+    """A layer at the end of each output that multiplies by its targets' deviation and adds their mean.
 
     The network before it learns numbers of mean 0 and deviation 1, and the model still predicts in the
     targets' units. The loss is weighted by 1 / variance (1 / deviation if it is not squared), so that its
-    gradient is that of scaled targets and usual learning rates fit. None for several outputs, for an output
-    with an activation, and if no target is finite.
+    gradient is that of scaled targets and usual learning rates fit. Of several outputs only amounts far from
+    0 and 1 are scaled. None for outputs with an activation, and if no target is finite.
     """
-    outputs = subject.facts[1]
-    if len(outputs) != 1 or outputs[0].activation != "linear":
+    outputs, model = subject.facts[1], subject.model
+    several, given = len(outputs) > 1, loss_weights(model, len(outputs))
+    cuts: dict[Any, Cut] = {}
+    weights, words, where = list(given), [], []
+    for place, output in enumerate(outputs):
+        head = next((one for one in subject.layers if one.path == output.where), None)
+        tail = None if head is None else _tail_of(subject, head)
+        found = _statistics(output)
+        if head is None or tail is None or found is None or output.loss is None:
+            continue
+        mean, variance, axis = found
+        whole = float(np.mean(variance))
+        scaled = any(isinstance(one.layer, keras.layers.Normalization) for one in tail)
+        near = several and not (_are_amounts(output) and max(abs(float(np.mean(mean))), whole**0.5) > _NEAR)
+        if scaled or near or output.activation != "linear":
+            continue
+        last = replaceable(subject, tail[-1:] or [head])[0].layer
+        name = fresh_name(model, f"target_scale_{place}" if several else "target_scale")
+        cuts[last] = scaled_back(mean, variance, name, axis)
+        weights[place] /= whole if output.loss.name == "mean_squared_error" else whole**0.5
+        named = output.where if several else "targets"
+        words.append(f"{named} with mean {np.mean(mean):.3g}, deviation {whole**0.5:.3g}")
+        where.append(output.where)
+    if not cuts:
         return None
-    (output,) = outputs
-    head = next((one for one in subject.layers if one.path == output.where), None)
-    tail = None if head is None else _tail_of(subject, head)
-    found = _statistics(output)
-    if head is None or tail is None or found is None or output.loss is None:
-        return None
-    if any(isinstance(one.layer, keras.layers.Normalization) for one in tail):
-        return None  # scaled already
-    mean, variance, axis = found
-    last = replaceable(subject, tail[-1:] or [head])[0].layer
-    name = fresh_name(subject.model, "target_scale")
-    cuts = {last: scaled_back(mean, variance, name, axis)}
-    whole = float(np.mean(variance))
-    weight = 1 / whole if output.loss.name == "mean_squared_error" else 1 / whole**0.5
-    before = f"targets with mean {np.mean(mean):.3g}, deviation {whole**0.5:.3g}"
-    after = (
-        f"outputs scaled to the targets' mean and deviation by a layer in the model; {why_weighted(weight)}"
-    )
-    return operated(subject, (output.where, "targets"), (before, after), cuts, loss_weights=[weight])
+    scaled = zip(given, weights, strict=True)
+    why = "; ".join(why_weighted(new) for old, new in scaled if new != old)
+    after = f"outputs scaled to the targets' mean and deviation by a layer in the model; {why}"
+    compiled = {"loss_weights": like_losses(model, weights) if several else weights}
+    return operated(subject, (*where, "targets"), ("; ".join(words), after), cuts, compiled=compiled)
+
+
+def _are_amounts(output: OutputFacts) -> bool:
+    """Whether numbers are learnt, and not classes or shares, by a distance."""
+    facts, name = target_facts(output.targets), None if output.loss is None else output.loss.name
+    return facts is not None and not facts.classes and not facts.shares and name in SQUARES
 
 
 def _statistics(output: OutputFacts) -> tuple[np.ndarray, np.ndarray, int | None] | None:

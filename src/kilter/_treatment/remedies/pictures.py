@@ -13,14 +13,14 @@ from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, SPARSE
 from kilter._diagnosis.targets import target_facts
 from kilter._diagnosis.thresholds import Thresholds
 from kilter._models.editing import Cut
-from kilter._models.layers import OutputFacts
-from kilter._models.optimizers import compiled_like
+from kilter._models.layers import CONVOLUTIONS, OutputFacts
 from kilter._models.reading import paired_targets
 from kilter._models.variables import assign
 from kilter._records import Finding
 from kilter._treatment.remedies.base import (
     changed,
     chosen,
+    hidden_layers,
     operated,
     paths,
     remedies,
@@ -56,7 +56,7 @@ def focal_loss(subject: Subject, finding: Finding) -> Subject | None:
         made = SparseCategoricalFocalCrossentropy([round(1 - one, 2) for one in _shares(subject)])
     else:
         return None
-    return _with_loss(subject, made, loss, "focal cross-entropy")
+    return changed(subject, ("loss",), (loss, "focal cross-entropy"), compiled={"loss": made})
 
 
 def dice_loss(subject: Subject, finding: Finding) -> Subject | None:
@@ -70,7 +70,7 @@ def dice_loss(subject: Subject, finding: Finding) -> Subject | None:
         made = keras.losses.Dice()
     else:
         return None
-    return _with_loss(subject, made, loss, "1 - Dice")
+    return changed(subject, ("loss",), (loss, "1 - Dice"), compiled={"loss": made})
 
 
 def _loss_of(subject: Subject) -> str | None:
@@ -91,11 +91,6 @@ def _shares(subject: Subject) -> list[float]:
     return [float(np.clip(targets.mean() if targets.size else 0.5, 0.05, 0.75))]
 
 
-def _with_loss(subject: Subject, loss: Any, before: str, after: str) -> Subject:
-    words = before, after
-    return changed(subject, ("loss",), words, model=compiled_like(subject.model, subject.copy(), loss=loss))
-
-
 def group_normalization(subject: Subject, finding: Finding) -> Subject | None:
     """Group normalisation in place of batch normalisation: it looks at each row by itself."""
     norms = [one for one in subject.layers if isinstance(one.layer, keras.layers.BatchNormalization)]
@@ -110,6 +105,24 @@ def _grouped(channels: int) -> Cut:
     most = min(_MOST_GROUPS, max(channels // 2, 1))
     groups = max(count for count in range(1, most + 1) if channels % count == 0)
     return lambda config: [keras.layers.GroupNormalization(groups, name=config["name"])]
+
+
+def widen_kernels(subject: Subject, finding: Finding) -> Subject | None:
+    """Convolutions of one pixel read its neighbours too: kernels of 3 × 3, and maps of the same size.
+
+    A convolution to the output keeps its kernel, as it reads what the others found.
+    """
+    narrow = [
+        one
+        for one in hidden_layers(subject)
+        if isinstance(one.layer, CONVOLUTIONS) and len(one.shape) == 4 and max(one.layer.kernel_size) == 1
+    ]
+    if not narrow:
+        return None
+    layers = replaceable(subject, chosen(finding, narrow))
+    wider = {"kernel_size": (3, 3), "padding": "same"}
+    cuts: dict[Any, Cut] = {one.layer: lambda config: {**config, **wider} for one in layers}
+    return operated(subject, paths(layers), ("kernels of 1 pixel", "kernels of 3 × 3 pixels"), cuts)
 
 
 def output_bias_prior(subject: Subject, finding: Finding) -> Subject | None:
@@ -133,7 +146,7 @@ def output_bias_prior(subject: Subject, finding: Finding) -> Subject | None:
         subject,
         tuple(layer.name for layer in biases),
         ("an output bias of 0", f"an output bias of {shown}: the answer that fits the shares of the classes"),
-        model=compiled_like(subject.model, copied.model),
+        model=copied.model,
     )
 
 
@@ -195,6 +208,6 @@ def swap_pair_labels(subject: Subject, finding: Finding) -> Subject | None:
     return with_targets(subject, words, lambda one: 1 - one, snippet)
 
 
-REMEDIES = remedies(group_normalization, needs_surgery=True) | remedies(
+REMEDIES = remedies(group_normalization, widen_kernels, needs_surgery=True) | remedies(
     focal_loss, dice_loss, output_bias_prior, realign_masks, swap_pair_labels
 )

@@ -22,6 +22,7 @@ from kilter._treatment.remedies.base import (
     paths,
     remedies,
     replaceable,
+    updated,
 )
 from kilter._treatment.subject import Subject
 from kilter.data.augmentation import Augmentation, Flip, Shift
@@ -103,12 +104,8 @@ def _on_kernels(
     if not layers:
         return None
     layers = replaceable(subject, layers)
-    cuts = {one.layer: _with(key, keras.saving.serialize_keras_object(make(one))) for one in layers}
+    cuts = {one.layer: updated({key: keras.saving.serialize_keras_object(make(one))}) for one in layers}
     return operated(subject, paths(layers), words, cuts, recipe=(recipe,))
-
-
-def _with(key: str, value: Any) -> Cut:
-    return lambda config: {**config, key: value}
 
 
 def ease_regularization(subject: Subject, finding: Finding) -> Subject | None:

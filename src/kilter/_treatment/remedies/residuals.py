@@ -6,7 +6,6 @@ import keras
 
 from kilter._models.copying import input_like
 from kilter._models.editing import cut, linear_chain
-from kilter._models.optimizers import compiled_like
 from kilter._records import Finding
 from kilter._treatment.remedies.base import changed, hidden_layers, remedies, replaceable
 from kilter._treatment.subject import Subject
@@ -32,12 +31,7 @@ def add_residuals(subject: Subject, finding: Finding) -> Subject | None:
     model = _connected(subject.model, [copied.twin(layer) for layer in chain], blocks)
     before = f"{len(dense)} dense layers, one after the other"
     after = f"{len(blocks)} skip connections, each around {policy.residual_span} layers"
-    return changed(
-        subject,
-        tuple(chain[start].name for start, _ in blocks),
-        (before, after),
-        model=compiled_like(subject.model, model),
-    )
+    return changed(subject, tuple(chain[start].name for start, _ in blocks), (before, after), model=model)
 
 
 def _blocks(chain: list[Any], dense: list[Any], span: int) -> list[tuple[int, int]]:

@@ -12,28 +12,16 @@ from kilter._diagnosis.targets import target_facts
 from kilter._diagnosis.values import sentinels, without_sentinels
 from kilter._models.copying import fresh_name
 from kilter._models.editing import Cut, open_layers
-from kilter._models.layers import (
-    LOOKUPS,
-    SCALINGS,
-    LayerFacts,
-    OutputFacts,
-    following,
-    like_losses,
-    loss_weights,
-)
+from kilter._models.layers import LOOKUPS
 from kilter._records import Finding
 from kilter._text import counted
 from kilter._treatment.remedies.base import (
-    ADAPTED,
     operated,
     rebuilt,
     remedies,
-    replaceable,
-    scaled_back,
     why_weighted,
     with_targets,
 )
-from kilter._treatment.remedies.inputs import statistics
 from kilter._treatment.subject import Subject
 
 _RANGES: Final = {"sigmoid": (0.0, 1.0), "hard_sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
@@ -105,55 +93,6 @@ def _has(subject: Subject, name: str) -> bool:
     return any(layer.name.startswith(f"{name}_") for layer in subject.model.layers)
 
 
-def refit_scaling(subject: Subject, finding: Finding) -> Subject | None:
-    """Scaling layers at the inputs give way to one that fits the training rows."""
-    chain = input_scalings(subject)
-    arrays = [np.asarray(one) for one in jax.tree.leaves(subject.x)]
-    if not chain or len(arrays) != len(subject.model.inputs) or _fits(subject, arrays):
-        return None
-    free = {id(layer) for layer in open_layers(subject.model)}
-    if any(id(one.layer) not in free for one in chain):
-        replaceable(subject, chain, every=True)
-    scaled = {place for one in chain for place in one.enters}
-    front = [_normalization(subject, array, i) if i in scaled else None for i, array in enumerate(arrays)]
-    words = (
-        ", then ".join(one.path for one in chain),
-        "one layer that gives the training rows mean 0 and variance 1",
-    )
-    cuts: dict[Any, Cut] = {one.layer: lambda config: None for one in chain}
-    where = tuple(dict.fromkeys(one.path for one in chain))
-    return operated(subject, where, words, cuts, front=front, snippet=ADAPTED)
-
-
-def input_scalings(subject: Subject) -> list[LayerFacts]:
-    """The scaling layers that read an input, and those that read their outputs."""
-    calls = subject.facts[0]
-    chain, waiting = [], [one for one in calls if one.takes_input and isinstance(one.layer, SCALINGS)]
-    while waiting:
-        one = waiting.pop()
-        chain.append(one)
-        waiting += [calls[i] for i in one.consumers if isinstance(calls[i].layer, SCALINGS)]
-    return chain
-
-
-def _fits(subject: Subject, arrays: list[np.ndarray]) -> bool:
-    """Whether the first layers are Normalization layers that fit the rows."""
-    firsts = [one for one in subject.layers if one.takes_input and isinstance(one.layer, SCALINGS)]
-    for one in firsts:
-        for place in one.enters:
-            made = np.asarray(one.layer(arrays[place][:2000].astype("float32")))
-            if not (abs(float(made.mean())) < 0.5 and 0.3 < float(made.std()) < 2):
-                return False
-    return True
-
-
-def _normalization(subject: Subject, array: np.ndarray, index: int) -> Any:
-    axis: Any = -1 if array.ndim > 1 else None
-    mean, variance = statistics(array, axis, subject.policy.remedies.least_feature_deviation)
-    name = fresh_name(subject.model, f"refitted_{index}")
-    return keras.layers.Normalization(axis=axis, mean=mean, variance=variance, dtype="float32", name=name)
-
-
 def move_channels(subject: Subject, finding: Finding) -> Subject | None:
     """A layer in front moves the channels to where the convolutions expect them.
 
@@ -201,7 +140,8 @@ def stretch_output(subject: Subject, finding: Finding) -> Subject | None:
     weight = 1 / factor**2 if name == "mean_squared_error" else 1 / factor
     before = f"{output.activation} for targets from {facts.low:g} to {facts.high:g}"
     after = f"its range stretched to that of the targets, by a layer in the model; {why_weighted(weight)}"
-    return operated(subject, (output.where, "targets"), (before, after), cuts, loss_weights=[weight])
+    compiled = {"loss_weights": [weight]}
+    return operated(subject, (output.where, "targets"), (before, after), cuts, compiled=compiled)
 
 
 def rescale_targets(subject: Subject, finding: Finding) -> Subject | None:
@@ -224,65 +164,6 @@ def rescale_targets(subject: Subject, finding: Finding) -> Subject | None:
     return with_targets(subject, words, lambda one: (one == values[1]).astype("float32"), snippet)
 
 
-def rescale_each_output(subject: Subject, finding: Finding) -> Subject | None:
-    """Each output of amounts far from 0 and 1 gets a layer that scales it to its targets, and a loss weight.
-
-    The network before it learns numbers of mean 0 and deviation 1; the model predicts in the targets' units.
-    """
-    outputs, model = subject.facts[1], subject.model
-    if len(outputs) < 2 or isinstance(model, keras.Sequential):
-        return None
-    weights = loss_weights(model, len(outputs))
-    cuts: dict[Any, Cut] = {}
-    words = []
-    for place, output in enumerate(outputs):
-        head = next((one for one in subject.layers if one.path == output.where), None)
-        moments = _moments(output)
-        end = None if head is None else _end_of(subject, head)
-        if end is None or moments is None or output.activation != "linear":
-            continue
-        replaceable(subject, [end])
-        mean, deviation = moments
-        cuts[end.layer] = scaled_back(mean, deviation**2, fresh_name(model, f"target_scale_{place}"))
-        squared = output.loss is not None and output.loss.name == "mean_squared_error"
-        weights[place] /= deviation**2 if squared else deviation
-        words.append(f"{output.where}: mean {mean:.3g}, deviation {deviation:.3g}")
-    if not cuts:
-        return None
-    before = "; ".join(words)
-    after = "outputs scaled to their targets by layers in the model, and losses weighted alike"
-    return operated(
-        subject,
-        ("targets", *(layer.name for layer in cuts)),
-        (before, after),
-        cuts,
-        loss_weights=like_losses(model, weights),
-    )
-
-
-def _end_of(subject: Subject, head: LayerFacts) -> LayerFacts | None:
-    """The last of the layers after an output's kernel that only name or shape it; None if others follow."""
-    chain = [head, *following(subject.facts[0], head)]
-    shaping = (keras.layers.Identity, keras.layers.Reshape, keras.layers.Flatten)
-    shaped = all(isinstance(one.layer, shaping) for one in chain[1:])
-    return chain[-1] if shaped and not chain[-1].consumers else None
-
-
-def _moments(output: OutputFacts) -> tuple[float, float] | None:
-    """Mean and deviation of amounts that are far from 0 and 1; None for others."""
-    facts, name = target_facts(output.targets), None if output.loss is None else output.loss.name
-    if facts is None or output.targets is None or facts.classes or facts.shares or name not in SQUARES:
-        return None
-    values = np.asarray(output.targets, dtype=np.float64)
-    mean, deviation = float(values.mean()), float(values.std())
-    return (mean, deviation) if deviation > 0 and max(abs(mean), deviation) > 3 else None
-
-
-REMEDIES = remedies(
-    clip_sentinels,
-    refit_scaling,
-    move_channels,
-    stretch_output,
-    rescale_each_output,
-    needs_surgery=True,
-) | remedies(rescale_targets)
+REMEDIES = remedies(clip_sentinels, move_channels, stretch_output, needs_surgery=True) | remedies(
+    rescale_targets
+)

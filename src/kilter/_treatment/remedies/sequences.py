@@ -9,7 +9,7 @@ import numpy as np
 from kilter._diagnosis.sibling import CLIP
 from kilter._models.editing import Cut, open_layers
 from kilter._models.layers import ATTENTION, RECURRENT, LayerFacts
-from kilter._models.optimizers import CLIPS, compiled_like, fresh_optimizer
+from kilter._models.optimizers import CLIPS, fresh_optimizer
 from kilter._models.variables import assign, draw
 from kilter._records import Finding
 from kilter._treatment.remedies.base import changed, chosen, counted, operated, optimized, paths, remedies
@@ -126,7 +126,7 @@ def orthogonal_recurrent(subject: Subject, finding: Finding) -> Subject | None:
             _open_gates(cell)
     before = counted(type(_cells(one.layer)[0].recurrent_initializer).__name__ for one in layers)
     after = "orthogonal recurrent kernels, Glorot uniform kernels"
-    return changed(subject, paths(layers), (before, after), model=compiled_like(subject.model, copied.model))
+    return changed(subject, paths(layers), (before, after), model=copied.model)
 
 
 def _is_known(cell: Any) -> bool:
@@ -171,7 +171,7 @@ def unit_forget_bias(subject: Subject, finding: Finding) -> Subject | None:
             if isinstance(cell, keras.layers.LSTMCell):
                 _open_gates(cell)
     words = "forget gates closed", "a forget bias of 1"
-    return changed(subject, paths(layers), words, model=compiled_like(subject.model, copied.model))
+    return changed(subject, paths(layers), words, model=copied.model)
 
 
 def _are_open(cell: Any) -> bool:

@@ -11,7 +11,6 @@ from kilter._diagnosis.targets import labels
 from kilter._diagnosis.thresholds import Thresholds
 from kilter._engine.training_spec import EarlyStopping
 from kilter._models.code import compile_code
-from kilter._models.optimizers import compiled_like
 from kilter._models.tracing import fixed_batch_size
 from kilter._records import Finding
 from kilter._text import counted
@@ -32,8 +31,7 @@ def change_batch_size(subject: Subject, finding: Finding) -> Subject | None:
         epochs, least = subject.training.epochs, 2 * Thresholds().few_steps
         enough = [one for one in _SIZES if epochs * math.ceil(subject.rows / one) >= least]
         size = max(enough, default=_SIZES[0])
-        words = f"batches of {now}", f"batches of {size}"
-        return _fitted(subject, "training", "batch_size", size, *words)
+        return _fitted(subject, "training", "batch_size", size, f"batches of {now}", f"batches of {size}")
     wanted = policy.usual_batch if now < policy.usual_batch else min(2 * now, policy.largest_batch)
     size = min(wanted, max(1, subject.rows // policy.batch_steps))
     if size <= now:
@@ -45,16 +43,14 @@ def change_batch_size(subject: Subject, finding: Finding) -> Subject | None:
             received=f"one that is made for batches of {fixed} rows",
             remedy="build it with keras.Input(shape) without a batch size, and without stateful layers",
         )
-    words = f"batches of {now}", f"batches of {size}"
-    return _fitted(subject, "training", "batch_size", size, *words)
+    return _fitted(subject, "training", "batch_size", size, f"batches of {now}", f"batches of {size}")
 
 
 def shuffle(subject: Subject, finding: Finding) -> Subject | None:
     """Shuffle the rows in every epoch."""
     if subject.training.shuffle:
         return None
-    words = "rows in the given order", "a new order in every epoch"
-    return _fitted(subject, "data", "shuffle", True, *words)
+    return _fitted(subject, "data", "shuffle", True, "rows in the given order", "a new order in every epoch")
 
 
 def stop_early(subject: Subject, finding: Finding) -> Subject | None:
@@ -80,8 +76,7 @@ def stop_early(subject: Subject, finding: Finding) -> Subject | None:
 def train_longer(subject: Subject, finding: Finding) -> Subject | None:
     """Twice as many epochs."""
     now, wanted = subject.training.epochs, 2 * subject.training.epochs
-    words = f"{now} epochs", f"{wanted} epochs"
-    return _fitted(subject, "training", "epochs", wanted, *words)
+    return _fitted(subject, "training", "epochs", wanted, f"{now} epochs", f"{wanted} epochs")
 
 
 def _fitted(subject: Subject, where: str, key: str, value: int, before: str, after: str) -> Subject:
@@ -131,7 +126,7 @@ def unfreeze(subject: Subject, finding: Finding) -> Subject | None:
         subject,
         tuple(layer.name for layer in frozen),
         ("frozen", "trainable"),
-        model=compiled_like(subject.model, model),
+        model=model,
         snippet="model.trainable = True\n" + compile_code(subject.model),
     )
 
@@ -144,7 +139,7 @@ def recompile(subject: Subject, finding: Finding) -> Subject | None:
         return None
     words = "an optimiser built for other weights than the trainable ones", "compiled again"
     snippet = f"{compile_code(subject.model)}  # after each change of layer.trainable"
-    return changed(subject, ("optimizer",), words, model=subject.copy(), snippet=snippet)
+    return changed(subject, ("optimizer",), words, model=copy_of(subject.model), snippet=snippet)
 
 
 REMEDIES = remedies(change_batch_size, shuffle, stop_early, train_longer, class_weights) | remedies(

@@ -5,7 +5,7 @@ from typing import Any, Final
 import keras
 
 from kilter._models.layers import given_losses, like_losses
-from kilter._models.optimizers import CLIPS, compiled_like, fresh_optimizer
+from kilter._models.optimizers import CLIPS, fresh_optimizer
 from kilter._records import Finding
 from kilter._treatment.remedies.base import changed, optimized, remedies
 from kilter._treatment.subject import Subject
@@ -37,8 +37,7 @@ def ease_smoothing(subject: Subject, finding: Finding) -> Subject | None:
         for one, share in zip(losses, shares, strict=True)
     ]
     words = f"label smoothing {max(shares):g}", f"label smoothing {_SMOOTHING:g}"
-    model = compiled_like(subject.model, subject.copy(), loss=like_losses(subject.model, eased))
-    return changed(subject, ("loss",), words, model=model)
+    return changed(subject, ("loss",), words, compiled={"loss": like_losses(subject.model, eased)})
 
 
 def drop_accumulation(subject: Subject, finding: Finding) -> Subject | None:
