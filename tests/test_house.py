@@ -38,7 +38,7 @@ FLOORS = {
     "nn": 2,
     "recipe": 2.5,
     "_engine": 3,
-    "_tuning": 4,
+    "_tuning": 3.5,  # the diagnosis measures the noise of the gradient
     "_transfer": 4,
     "_infer": 4,
     "_diagnosis": 4,
@@ -61,6 +61,7 @@ LAZY = {
     "kilter/_lazy.py": "public names load on first use: `kilter --help` and `kilter runs` need no JAX",
     "kilter/schedules/__init__.py": "recipes list the schedules without loading Keras",
     "kilter/schedules/registry.py": "a schedule loads Keras when it is used; recipes name it without",
+    "kilter/_validation.py": "pydantic reads the records of a run; kilter.fit does without it",
     "kilter/_records.py": "pictures are drawn above the records, and training loads no plotly",
     "kilter/pretrain/tasks/base.py": "a task loads when it is used: one line adds it",
     "kilter/_fit.py": "a training that keeps no run loads neither checkpoints nor event files",
