@@ -109,7 +109,7 @@ def _is_too_short(outcome: Outcome, limits: Thresholds) -> bool:
 def _too_short(outcome: Outcome) -> Finding:
     evidence = [Evidence("skill of the sibling", outcome.sibling, outcome.baseline, "simple learners")]
     detail = (
-        f"{outcome.planned} steps are too few: even its sibling reaches only a skill of "
+        f"{outcome.planned} steps are too few: even the sibling reaches only a skill of "
         f"{outcome.sibling:.2f}, nearest neighbours or ridge regression {outcome.baseline:.2f}"
     )
     return finding("underfitting", "severe", ("training",), evidence, detail=detail)
@@ -187,9 +187,8 @@ def _with_rate(found: list[Finding], context: Context) -> list[Finding]:
     rate = context.optimizer.learning_rate
     name = type(context.optimizer.optimizer).__name__
     given = name if rate is None else f"{name} at {rate:g}"
-    detail = (
-        f"With another optimiser and rate than {given}, the same network learns much more in as many steps"
-    )
+    detail = f"With another optimiser and learning rate than {given}, the same network learns much more in "
+    detail += "the same number of steps"
     return [*others, finding(code, "severe", ("optimizer",), (), detail=detail)]
 
 
@@ -212,7 +211,7 @@ def _short(outcome: Outcome, context: Context, root: str) -> Finding:
     limits = context.thresholds
     evidence = [seen(limits, "short_margin", "expected skill below the best of the others",
                      outcome.reference - outcome.expected)]  # fmt: skip
-    named = {"its sibling": outcome.sibling, "simple learners": outcome.baseline}
+    named = {"its sibling": outcome.sibling, "nearest neighbours or ridge regression": outcome.baseline}
     evidence += [
         Evidence(f"skill of {name}", value) for name, value in named.items() if not math.isnan(value)
     ]

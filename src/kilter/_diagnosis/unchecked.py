@@ -20,6 +20,6 @@ def _gaps(context: Context, planned: bool) -> Iterator[str]:
     if context.probe is None:
         yield "the forward and backward pass: skipped because of a severe finding"
     elif context.training is None:
-        yield "the first training steps: skipped because of a severe finding, or by steps=0"
+        yield "gradients and updates of the first steps: skipped after a severe finding, or by steps=0"
     if not planned:
         yield "whether the training reaches a good result: pass epochs= to check it"

@@ -17,7 +17,8 @@ from kilter._records import Evidence, Finding, Severity
 _ADAPTIVE: Final = ("adam", "adamw", "nadam", "adamax", "rmsprop", "lamb")
 _NORMS: Final = (keras.layers.LayerNormalization, keras.layers.RMSNormalization)
 _PROBLEMS: Final = {
-    "rows": "A softmax over an array of shape {shape} runs over its rows: rows change each other's weights",
+    "rows": "A softmax over an array of shape {shape} runs over the batch, so rows change each other's "
+    "weights",
     "single": "A softmax over an array of shape {shape} runs over an axis of length 1, so every weight is 1",
     "other": "A softmax over an array of shape {shape} runs over axis {axis}, but its weights are summed "
     "over another axis",

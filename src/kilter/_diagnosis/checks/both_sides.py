@@ -114,6 +114,6 @@ def check_groups(context: Context) -> list[Finding]:
             both = len(np.intersect1d(mine[:, columns], held[:, columns]))
         if both and len(np.unique(mine[:, columns], axis=0)) > 1:
             evidence = [Evidence("groups on both sides", both, 0)]
-            detail = f"{both} values of column {name} are in both"
+            detail = f"{both} values of column {name} occur in both parts"
             found.append(finding("shared-groups", "warning", ["data"], evidence, detail=detail))
     return found

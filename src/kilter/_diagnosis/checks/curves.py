@@ -82,7 +82,9 @@ def check_oscillation(context: Context) -> list[Finding]:
         context.seen("oscillation_share", "share of epochs in which the loss changes direction", turns),
         context.seen("oscillation_size", "typical change relative to the first loss", size),
     ]
-    detail = f"It changes direction in {turns:.0%} of the epochs, typically by {size:.0%} of its first value"
+    detail = (
+        f"The loss changes direction in {turns:.0%} of the epochs, typically by {size:.0%} of its first value"
+    )
     return [finding("oscillating-loss", "warning", ("training",), evidence, detail=detail)]
 
 

@@ -19,6 +19,7 @@ from kilter._diagnosis.values import masked_values, unmasked, without_sentinels
 from kilter._models.keras_internals import Merge
 from kilter._models.layers import LOOKUPS, NORMALIZATIONS, SCALINGS, OutputFacts, following
 from kilter._records import Evidence, Finding, Severity
+from kilter._text import few
 from kilter.data.checks import find_nonfinite
 from kilter.data.precision import lossy_columns, lost_values
 
@@ -192,11 +193,7 @@ def check_columns(context: Context) -> Iterator[Finding]:
                 repeated.append(index)
         for code, columns in (("constant-columns", constant), ("duplicated-columns", repeated)):
             if columns:
-                detail = (
-                    "Columns "
-                    + ", ".join(map(context.column, columns[:8]))
-                    + (", …" if len(columns) > 8 else "")
-                )
+                detail = few([context.column(one) for one in columns], 8)
                 evidence = [Evidence("columns", len(columns), 0, "they carry no information")]
                 yield finding(code, "note", ["data"], evidence, detail=detail)
 

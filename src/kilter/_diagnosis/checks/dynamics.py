@@ -55,7 +55,7 @@ def check_still(context: Context) -> list[Finding]:
     still = [one.path for one, most, norm in pairs if most == 0 and norm > limits.gradient_least]
     if not still:
         return []
-    evidence = [Evidence("layers that stay as they were", len(still), 0, f"of {len(kernels)}")]
+    evidence = [Evidence("layers whose weights did not change", len(still), 0, f"of {len(kernels)}")]
     severity: Severity = "severe" if len(still) == len(kernels) else "warning"
     words = {"steps": int(found.steps[-1] + 1), "detail": f"every weight of {', '.join(still[:4])}"}
     return [finding("weights-not-moving", severity, still, evidence, **words)]

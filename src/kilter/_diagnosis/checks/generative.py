@@ -49,7 +49,7 @@ def check_kl(context: Context) -> list[Finding]:
     if reached is None:
         return []
     severity, limit = reached
-    name = "noise that the KL term stands for, over the variance that a code can explain"
+    name = "cost of the KL term over what a code can gain"
     evidence = [context.seen(limit, name, share), Evidence("weight of the KL term", weight)]
     words: dict[str, Any] = {"share": share, "most": weight / share * limits.kl_share_warning}
     return [finding("kl-collapse", severity, [path], evidence, **words)]
@@ -143,14 +143,14 @@ def check_critic(context: Context) -> list[Finding]:
         return []
     slope = _slope(context, given)
     level: Severity = "severe" if slope is not None and slope < context.thresholds.slope_left else "warning"
-    evidence = [Evidence("least distance of an answer from the target", far, _SURE)]
+    evidence = [Evidence("smallest distance of a prediction from the target", far, _SURE)]
     if slope is not None:
-        evidence.append(context.seen("slope_left", "slope of the loss by the logit", slope))
+        evidence.append(context.seen("slope_left", "derivative of the loss by the logit", slope))
     detail = "the discriminator rejects every row that the generator makes, and "
     detail += (
         "almost no gradient passes. Use 'binary_crossentropy' with the label 1, which has a slope there"
         if level == "severe"
-        else "little tells the generator what would be better"
+        else "the generator hardly gets a signal"
     )
     return [finding("discriminator-won", level, [output.where], evidence, detail=detail)]
 

@@ -53,7 +53,7 @@ def _idle(context: Context) -> list[Finding]:
     label = idle_label(context.model, context.outputs[0])
     if label is None:
         return []
-    evidence = [Evidence(f"slope of the loss of pairs with the label {label}", 0.0, 0.0, "above 0 it pushes")]
+    evidence = [Evidence(f"largest gradient for pairs with the label {label}", 0.0, 0.0, "above 0 it pushes")]
     return [finding("pairs-not-apart", "severe", ["loss"], evidence, label=label)]
 
 
@@ -68,7 +68,7 @@ def _reversed(context: Context, pushed: int) -> Iterator[Finding]:
     found = _separation(context.inputs, np.ravel(np.asarray(context.outputs[0].targets)))
     if found is None or found.nearer != pushed or found.area < context.thresholds.nearer_pairs:
         return
-    name = "share of couples of pairs that the inputs' distance orders"
+    name = "AUC of the inputs' distance"
     evidence = [context.seen("nearer_pairs", name, found.area)]
     yield finding("pairs-reversed", "severe", ["loss"], evidence, label=pushed, area=found.area)
 
@@ -148,13 +148,13 @@ def check_easy(context: Context) -> list[Finding]:
     if not copied and (held is None or held.area > found.area - 0.02):
         return []  # they are as easy where it counts
     evidence = [
-        context.seen("easy_pairs", "share of couples of pairs that the inputs' distance orders", found.area),
+        context.seen("easy_pairs", "AUC of the inputs' distance", found.area),
         Evidence("share of matching pairs whose two rows are the same", found.copies, 0.5),
     ]
     if held is not None:
-        evidence.append(Evidence("the first share in the validation pairs", held.area))
-    detail = f"The plain distance of the inputs orders {found.area:.1%} of the training pairs"
-    detail += "" if held is None else f", and {held.area:.1%} of the validation pairs"
+        evidence.append(Evidence("the same AUC in the validation pairs", held.area))
+    detail = f"The distance of the inputs alone separates the training pairs with an AUC of {found.area:.3f}"
+    detail += "" if held is None else f", and the validation pairs with {held.area:.3f}"
     detail += f"; {found.copies:.0%} of the matching pairs are two copies of a row" if copied else ""
     return [finding("easy-pairs", "severe", ["data"], evidence, detail=detail)]
 

@@ -130,7 +130,7 @@ def _masks(output: OutputFacts) -> np.ndarray | None:
 
 
 def rare_elements(output: OutputFacts) -> tuple[float, str] | None:
-    """The share of the rarest answer among elements of masks, and what it is; None for other targets."""
+    """The share of the rarest class among elements of masks, and what it is; None for other targets."""
     name = None if output.loss is None else output.loss.name
     targets = output.targets
     if targets is None or name not in (*BINARY, *CATEGORICAL, *SPARSE):
@@ -164,7 +164,7 @@ def check_rare_pixels(context: Context) -> Iterator[Finding]:
         classes = max(output.units, 2)
         if rare is not None and 0 < rare[0] < min(context.thresholds.rare_pixels, 0.1 / classes):
             share, what = rare
-            evidence = [context.seen("rare_pixels", "share of the rarest answer", share)]
+            evidence = [context.seen("rare_pixels", "share of the rarest class", share)]
             where = ["targets", output.where]
             yield finding("rare-pixels", "warning", where, evidence, share=share, what=what)
 

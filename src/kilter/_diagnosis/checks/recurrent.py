@@ -132,7 +132,7 @@ def check_stateful(context: Context) -> list[Finding]:
     if context.shuffle:
         detail = "the rows are shuffled"
     elif (jump := _jump(context)) is not None and jump > context.thresholds.continued:
-        detail = "no row continues the one that had its place in the batch before"
+        detail = "no row continues the row at the same place of the previous batch"
     else:
         return []
     evidence = [Evidence("stateful layers", len(layers))]
@@ -162,7 +162,7 @@ def check_outputs(context: Context) -> Iterator[Finding]:
         one = int(np.prod(targets.shape[1:])) <= shape[-1]
         stepped = [one for one in context.layers if getattr(one.layer, "return_sequences", False)]
         if one and targets.ndim < len(shape) and stepped and shape[1] > 1:
-            evidence = [Evidence("answers for each row", int(shape[1]), 1, "one target a row")]
+            evidence = [Evidence("predictions for each row", int(shape[1]), 1, "one target a row")]
             given, wanted = (("rows", *one[1:]) for one in (shape, targets.shape))
             detail = f"The output has shape {given}, the targets have {wanted}".replace("'", "")
             where = [stepped[-1].path]
@@ -178,5 +178,5 @@ def check_length(context: Context) -> list[Finding]:
     if not found:
         return []
     most = max(found.values())
-    evidence = [context.seen("long_sequence", "steps from the first input to the answer", most)]
+    evidence = [context.seen("long_sequence", "steps from the first input to the output", most)]
     return [finding("long-sequence", "warning", found, evidence, steps=most)]

@@ -39,7 +39,7 @@ def check_read(context: Context) -> list[Finding]:
     if np.isfinite(gain):
         evidence.append(context.seen("order_gain", "skill of trees that is lost without them", gain))
     where = [one.path for one in context.layers if isinstance(one.layer, (*RECURRENT, *ATTENTION))][-1:]
-    detail = f"Of {len(steps)} steps the loss depends on {int(steps.sum())}: {_places(steps)}"
+    detail = f"The loss depends on {int(steps.sum())} of {len(steps)} steps: {_places(steps)}"
     severity: Severity = "severe" if lost else "warning"
     return [finding("unread-steps", severity, where or ["data"], evidence, detail=detail)]
 

@@ -115,7 +115,7 @@ def check_units(context: Context) -> list[Finding]:
         if worse:
             layer = max(worse, key=worse.__getitem__)
             evidence = [context.seen("unit_share_trained", "share at the last measurement", worse[layer])]
-            detail = f"{worse[layer]:.0%} of the units of {layer}, more than before training"
+            detail = f"{worse[layer]:.0%} of the units of {layer} are {name}, more than before training"
             results.append(finding(code, "severe", worse, evidence, detail=detail))
     return results
 
