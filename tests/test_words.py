@@ -62,7 +62,7 @@ def test_a_duration_grows_with_time(seconds):
 
 
 def test_measures_that_are_not_finite():
-    assert _text.measures({"loss": math.nan, "val_loss": math.inf}) == "loss nan  val_loss inf"
+    assert _text.measures({"loss": math.nan, "val_loss": math.inf}) == "loss nan (val inf)"
 
 
 def test_measures_too_small_for_four_decimals():

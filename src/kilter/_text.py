@@ -154,23 +154,25 @@ def listed(names: Iterable[str], most: int = 3) -> str:
 
 
 def measures(logs: Mapping[str, float]) -> str:
-    """The measures of an epoch in a line: training, training rows in inference mode, validation.
+    """The measures of an epoch in a line, the loss first.
 
-    The loss comes first in each group.
+    Beside each, in parentheses: of the training rows in inference mode, and of the validation rows.
 
     Example:
-        >>> measures({"accuracy": 0.9, "loss": 0.5, "train_loss": 0.625, "val_loss": 0.75})
-        'loss 0.5000  accuracy 0.9000  train_loss 0.6250  val_loss 0.7500'
+        >>> measures({"accuracy": 0.9, "loss": 0.5, "val_loss": 0.75, "val_f1": 0.25})
+        'loss 0.5000 (val 0.7500)  accuracy 0.9000  val_f1 0.2500'
     """
-    groups = ("", "train_", "val_")
-    ordered = sorted(
-        logs,
-        key=lambda name: (
-            max(place for place, group in enumerate(groups) if name.startswith(group)),
-            name not in [f"{group}loss" for group in groups],
-        ),
-    )
-    return "  ".join(f"{printable(name)} {_fixed(logs[name])}" for name in ordered)
+    shown = []
+    for name in sorted(logs, key=lambda name: (name.startswith(_OTHER_ROWS), name != "loss")):
+        beside = [f"{rows[:-1]} {_fixed(logs[rows + name])}" for rows in _OTHER_ROWS if rows + name in logs]
+        rows, _, rest = name.partition("_")
+        if f"{rows}_" not in _OTHER_ROWS or rest not in logs:
+            more = f" ({', '.join(beside)})" if beside else ""
+            shown.append(f"{printable(name)} {_fixed(logs[name])}{more}")
+    return "  ".join(shown)
+
+
+_OTHER_ROWS: Final = ("train_", "val_")
 
 
 def _fixed(value: float) -> str:

@@ -24,14 +24,11 @@ from kilter.data import Dataset, Source
 from kilter.data.csv_output import csv_text
 from kilter.data.paths import quote
 from kilter.errors import DataError, OptionError
-from kilter.recipe import load_recipe
 from kilter.runs.atomic import errors_named, write_bytes, write_with
 from kilter.runs.build import compile_for
-from kilter.runs.checksums import require_same_recipe
 from kilter.runs.evaluating import BATCH, evaluate_part, fitting_measure
 from kilter.runs.predictions import Predictions, joined, name_columns, predictions, uncertain
-from kilter.runs.reading import RECIPE
-from kilter.runs.recipe_data import read_parts
+from kilter.runs.recipe_data import read_parts, recipe_of_run
 from kilter.runs.records import Evaluation, to_json
 from kilter.runs.trained import Trained, open_trained, read_for, write_model
 from kilter.runs.training import require_same_data
@@ -168,8 +165,7 @@ def _of_own_data(trained: Trained, progress: Display) -> dict[str, Evaluation]:
             remedy="name the data after the model",
         )
     progress.stage(f"Reading the data of {printable(str(trained.run))}")
-    require_same_recipe(trained.run / RECIPE)
-    recipe = load_recipe(trained.run / RECIPE)
+    recipe = recipe_of_run(trained.run)
     source, parts = read_parts(recipe, trained.data, same_task=True)
     require_same_data(recipe, source, parts, trained.data)
     if not parts.evaluated:

@@ -110,7 +110,8 @@ def _bad_value(path: tuple[str, ...], detail: ErrorDetails, given: Mapping[Any, 
 
 
 def _unknown_key(path: tuple[str, ...], value: Any, given: Mapping[Any, Any]) -> Problem:
-    section, key = path[:-1], path[-1]
+    section, key = path[:-1], shorten(path[-1]) if len(path[-1]) > LONGEST else path[-1]
+    path = (*section, key)
     known = _keys(section, given)
     elsewhere = [
         name
@@ -120,6 +121,9 @@ def _unknown_key(path: tuple[str, ...], value: Any, given: Mapping[Any, Any]) ->
     elsewhere += [f"model with {kind}" for kind in _kinds_with(key) if section == ("model",)]
     if not elsewhere and section != ("model",) and _kinds_with(key):
         elsewhere = ["model"]
+    within = [name for name in known if key in _keys((*section, name), given)]
+    if within:
+        elsewhere = [".".join((*section, name)) for name in within]
     places = " or ".join(f"[{name}]" for name in elsewhere)
     remedy = did_you_mean(key, known, f"{key} belongs in {places}" if elsewhere else f"leave {key} out")
     expected = f"a key of {_section_title(section)}: {', '.join(known)}"

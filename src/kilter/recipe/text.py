@@ -1,5 +1,6 @@
 """Recipes as TOML: read, override, write."""
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -190,12 +191,17 @@ def load_recipe(path: str | Path) -> Recipe:
     return parse_recipe({"name": run_name(path.stem)} | given)
 
 
+def _without_waiting(name: str, flags: int) -> int:
+    """A named pipe is read as empty, and does not wait for a writer."""
+    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+
 def _content(path: Path) -> bytes:
     """The bytes of a recipe file; :class:`RecipeError` if it cannot be read or is too large."""
     expected, remedy = "a recipe file that can be read", "correct the path or the permissions"
     unreadable = (OSError, ValueError)  # ValueError: a zero byte in the name
     readable = errors_as(RecipeError, *unreadable, expected=expected, received=str(path), remedy=remedy)
-    with readable, path.open("rb") as file:
+    with readable, open(path, "rb", opener=_without_waiting) as file:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
         raise RecipeError(

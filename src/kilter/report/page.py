@@ -13,7 +13,7 @@ from kilter._layout import unbroken
 from kilter._text import counted, duration
 from kilter.nn.zeros import NEAR_ZERO
 from kilter.report import charts
-from kilter.runs.atomic import write_text
+from kilter.runs.atomic import write_bytes
 from kilter.runs.reading import RunRecords, open_run
 from kilter.runs.records import EpochRecord, best_epoch, default_monitor
 
@@ -32,7 +32,7 @@ def write_report(run_path: Path | str) -> Path:
     """
     records = open_run(Path(run_path))
     path = records.path / REPORT
-    write_text(path, render(records))
+    write_bytes(path, render(records).encode("utf-8", "backslashreplace"))  # a path may be in another code
     return path
 
 

@@ -40,7 +40,7 @@ from kilter.nn.builders import BYTES_A_WEIGHT
 from kilter.recipe import FileSection, Recipe, ReuseSection
 from kilter.recipe.optimizer import AUTO
 from kilter.runs.best_epoch import Watch
-from kilter.runs.evaluating import ValidationMeasure, positive_of, watch_for
+from kilter.runs.evaluating import ValidationMeasure, positive_of, require_measure, watch_for
 from kilter.runs.fitting import fitted
 from kilter.runs.from_recipe import make_augmentation, make_model, make_phases, make_schedule
 from kilter.runs.recipe_data import given_record, read_parts
@@ -98,6 +98,7 @@ def prepare(
             received=f"[pretrain] with task={recipe.pretrain.task!r}",
             remedy="use kilter pretrain, or leave the section out",
         )
+    require_measure(recipe)
     recipe = with_absolute_paths(recipe)
     progress.stage(f"Reading {printable(recipe.data.source)}")
     is_read = source is not None

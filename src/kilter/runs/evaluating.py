@@ -115,6 +115,18 @@ def evaluate_part(
     return Evaluation(len(part), metrics, confusion, constant, _measures.by_class(counts, part.classes))
 
 
+def require_measure(recipe: Recipe) -> None:
+    """Raise :class:`RecipeError` for a train.metric that no data have, before any are read."""
+    known = [AUTO, "loss", *(one.name for one in _measures.REGISTRY)]
+    name = recipe.train.metric.removeprefix("val_")
+    if name not in known:
+        raise RecipeError(
+            expected=f"train.metric to be one of {', '.join(known)}",
+            received=f"metric={recipe.train.metric!r}",
+            remedy=did_you_mean(name, known, "choose one of these; auto picks one"),
+        )
+
+
 def watch_for(recipe: Recipe, objective: Objective, parts: Splits) -> Watch:
     """The measure that decides which epoch is best, and when to stop."""
     stopping, metric = recipe.train.early_stopping, recipe.train.metric
@@ -136,11 +148,11 @@ def watch_for(recipe: Recipe, objective: Objective, parts: Splits) -> Watch:
     if name not in known:
         if key == "metric":
             known = [one.removeprefix("val_") for one in known if validated == one.startswith("val_")]
-            given, default = metric, "auto"
+            given, default = metric, known[1]
         raise RecipeError(
             expected=f"train.{key} to be one of {', '.join(known)}",
             received=f"{key.rpartition('.')[2]}={given!r}",
-            remedy=did_you_mean(given, known, f"choose {default!r}"),
+            remedy=did_you_mean(given, known, f"choose one of these, such as {default!r}"),
         )
     limits = (None, 0.0) if stopping is None else (stopping.patience, stopping.min_delta)
     return Watch(name, direction_of(name), *limits)

@@ -175,7 +175,7 @@ class RunSummary:
     path: Path
     name: str
     started: str
-    status: Status
+    status: Status | Literal["damaged"]
     epochs: int
     monitor: str
     best_epoch: int | None
