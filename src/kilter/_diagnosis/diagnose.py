@@ -223,7 +223,7 @@ def examined(
             context = replace(context, training=training)
         findings += run_checks(CHECKS["training"], context)
         findings = with_causes(findings)
-        unseen = unchecked(context, planned=asked.outcome)
+        unseen = tuple(unchecked(context, planned=asked.outcome))
         if rows is None:
             return Examined(Diagnosis(ranked(findings), unseen))
         severe = any(one.severity == "severe" for one in findings)
