@@ -99,10 +99,10 @@ def transformer(
     return program(model, SPARSE, keras.optimizers.Adam(rate), data=data or tokens())
 
 
-def attending(*, residual: bool = True, position: bool = True) -> Program:
+def attending(*, residual: bool = True) -> Program:
     """Attention that reads numbers, not words."""
     inputs = Input((STEPS, 2))
-    value = places(Dense(8)(inputs)) if position else Dense(8)(inputs)
+    value = places(Dense(8)(inputs))
     for _ in range(4):
         seen = Attention(2, 8)(value, value)
         value = Norm()(value + seen) if residual else seen
@@ -212,7 +212,6 @@ FAULTY: dict[str, tuple[str, Callable[[], Program]]] = {
     "loud positions": ("embedding-scale", lambda: drowned(3.0)),
     "no residual sums": ("rank-collapse", lambda: transformer(blocks=4, residual=False)),
     "numbers without residual sums": ("rank-collapse", lambda: attending(residual=False)),
-    "numbers without positions": ("missing-positions", lambda: attending(position=False)),
     "an inverted mask of attention": ("inverted-mask", lambda: masked(True)),
     "an inverted mask of a cell": ("inverted-mask", lambda: masked(True, cell=True)),
     "no causal mask": ("missing-causal-mask", lambda: language(False)),

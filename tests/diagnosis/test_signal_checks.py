@@ -199,7 +199,7 @@ def test_thresholds_are_the_contexts_own():
     assert [one.severity for one in found(checks_in(probe), strict)] == ["severe"]
 
 
-@pytest.mark.parametrize("checks", [ALL, curve_checks.CHECKS], ids=["signal", "curves"])
+@pytest.mark.parametrize("checks", [ALL, checks_in(curve_checks)], ids=["signal", "curves"])
 def test_numbers_at_their_ends_raise_nothing(checks):
     for value in (0.0, np.inf, -np.inf, np.nan, 1e300, -1.0):
         for given in (

@@ -14,8 +14,6 @@ from kilter._models.copying import FOREIGN_ERRORS
 from kilter._models.editing import can_be_cut, cut, open_layers
 from kilter._models.layers import AUGMENTATIONS
 
-Score = Callable[[keras.Model, Any], float]
-
 
 def augmenting_layers(model: keras.Model) -> list[Any]:
     """The layers of a graph that change its inputs at random while it trains."""

@@ -20,7 +20,6 @@ from kilter.errors import KilterError
 SMALL_BATCH: Final = 8
 USUAL_BATCH: Final = 32
 LARGE_BATCH: Final = 128
-_MEASURED: Final = {"batch_size": 16, "batches": 32}
 _SIGNAL: Final = "share of a batch's gradient that is signal"
 
 
@@ -30,7 +29,13 @@ def measured_noise(context: Context, model: keras.Model) -> NoiseScale | None:
         return None
     try:
         return gradient_noise_scale(
-            model, context.x, context.y, sample_weight=context.row_weights, verbose=0, **_MEASURED
+            model,
+            context.x,
+            context.y,
+            batch_size=16,
+            batches=32,
+            sample_weight=context.row_weights,
+            verbose=0,
         )
     except (KilterError, *FOREIGN_ERRORS):
         return None

@@ -15,11 +15,10 @@ from kilter._array_types import Arrays, HeldOut
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.checks import CHECKS
 from kilter._diagnosis.checks.data import found_not_finite
-from kilter._diagnosis.checks.splits import SHIFTS
 from kilter._diagnosis.context import Check, Context, Timing, check_history, check_names, check_validation
 from kilter._diagnosis.outcome import Divided, Outcome, divided, outcome
 from kilter._diagnosis.sequences import read_sequences
-from kilter._diagnosis.severity import is_noise, weighed
+from kilter._diagnosis.severity import is_noise, weighed, with_causes
 from kilter._diagnosis.thresholds import Thresholds
 from kilter._diagnosis.unchecked import unchecked
 from kilter._engine.arrays import check_batch_size, collect, is_array, pick, row_count
@@ -224,7 +223,7 @@ def examined(
             context = replace(context, training=training)
         findings += run_checks(CHECKS["training"], context)
         findings = with_causes(findings)
-        unseen = unchecked(context, planned=asked.outcome)
+        unseen = tuple(unchecked(context, planned=asked.outcome))
         if rows is None:
             return Examined(Diagnosis(ranked(findings), unseen))
         severe = any(one.severity == "severe" for one in findings)
@@ -358,33 +357,6 @@ def check_rows(model: keras.Model, rows: int, batch_size: int) -> None:
 def run_checks(checks: Sequence[Check], context: Context) -> list[Finding]:
     """The findings of all checks in order."""
     return [found for check in checks for found in check(context)]
-
-
-# What these explain: no cause of its own where they are found. (A saturated gate has a gradient of 0.)
-_EXPLAINED = {
-    **dict.fromkeys(SHIFTS, ("overfitting",)),
-    **dict.fromkeys(("output-not-trained", "unscaled-inputs", "saturated-units"), ("disconnected-layer",)),
-    "layer-mode": ("rows-mixed",),
-    "row-weights": ("class-imbalance",),
-    "infinite-derivative": ("non-finite", "rate-too-high"),
-    "embedding-scale": ("attention-collapsed",),
-    "rank-collapse": ("disconnected-layer",),  # of equal tokens, queries and keys get no gradient
-    "inputs-alike": ("dead-units", "loss-not-moving", "collapsed-output", "constant-columns"),
-}
-
-
-def with_causes(findings: list[Finding]) -> list[Finding]:
-    """The findings with a note in place of what another one explains, whatever the outcome."""
-    cause = {
-        code: one.code
-        for one in reversed(findings)
-        if one.severity != "note"
-        for code in _EXPLAINED.get(one.code, ())
-    }
-    return [
-        replace(one, severity="note", explained_by=cause[one.code]) if one.code in cause else one
-        for one in findings
-    ]
 
 
 def _probed(

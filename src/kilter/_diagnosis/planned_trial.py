@@ -38,9 +38,6 @@ _RATES: Final = 64  # of the sibling's training, one after another
 Look = Callable[[keras.Model], None]
 
 
-def _unseen(trained: keras.Model) -> None: ...
-
-
 @dataclass(frozen=True, eq=False)
 class Run:
     """One training run: skill of each held-out row at its end, and the mean skill after half of its steps."""
@@ -89,7 +86,7 @@ class PlannedTrial:
         return None if made is None else (made, tuple(named))
 
     def handed(
-        self, model: keras.Model, trained: Callable[[], keras.Model | None], look: Look = _unseen
+        self, model: keras.Model, trained: Callable[[], keras.Model | None], look: Look | None = None
     ) -> Run | None:
         """The run of the given model from its whole training; its own run if fewer steps are tried."""
         done = trained()
@@ -98,11 +95,12 @@ class PlannedTrial:
         self.steps = self._affordable(done)
         if self.steps < self.planned:
             return self.run(model, given=True, look=look)
-        look(done)
+        if look is not None:
+            look(done)
         rows = row_skills(self.context, done, self.x_val, self.wanted)
         return None if rows is None else Run(rows, float(rows.mean()))
 
-    def run(self, model: keras.Model, *, given: bool = False, look: Look = _unseen) -> Run | None:
+    def run(self, model: keras.Model, *, given: bool = False, look: Look | None = None) -> Run | None:
         """The run of a model, put back after it; the ``given`` one decides how many steps.
 
         ``look`` is called with the trained model.
@@ -123,7 +121,8 @@ class PlannedTrial:
             feed = padded(model, feed, "train")  # the program that measures and trains
         try:
             made = self._trained(model, runner, feed, copied(before), highest)
-            look(model)
+            if look is not None:
+                look(model)
             return made
         finally:
             push(before, model)

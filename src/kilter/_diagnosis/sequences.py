@@ -22,7 +22,7 @@ from kilter._models.arrays import some_rows
 from kilter._models.copying import FOREIGN_ERRORS
 from kilter._models.layers import ATTENTION, RECURRENT, SHAPING
 from kilter._models.softmax_axes import misused_softmaxes, spreads
-from kilter._models.tracing import fixed_batch_size, forward, intercept_calls, watch_calls
+from kilter._models.tracing import fixed_batch_size, forward, forward_program, intercept_calls, watch_calls
 from kilter._models.variables import State, fitting, pull, values
 from kilter._xla.compilation import quick_compilation
 from kilter.errors import KilterError
@@ -35,11 +35,15 @@ _MOST_SCORES: Final = 1 << 24  # numbers of attention that a reading may hold
 
 @dataclass(frozen=True)
 class _Entry:
-    """Where the steps enter: ``call`` is the embedding's place among the calls of leaf layers; None: x."""
+    """Where the steps enter: ``call`` is the embedding's place among the calls of leaf layers; None: x.
+
+    ``width``: of the embedding's vectors.
+    """
 
     leaf: int
     steps: int
     call: int | None = None
+    width: int = 0
 
 
 def read_sequences(context: Context, seed: int) -> SequenceReading | None:
@@ -67,7 +71,7 @@ def _entry(context: Context) -> _Entry | None:
         for one in first:
             stepped = len(one.shape) == 3 and one.shape[1] == steps
             if array.ndim == 2 and isinstance(one.layer, keras.layers.Embedding) and stepped:
-                return _Entry(leaf, steps, one.index)
+                return _Entry(leaf, steps, one.index, one.shape[-1])
             reads = array.ndim == 3 and array.dtype.kind == "f" and not pictures
             if reads and (stepped or isinstance(one.layer, RECURRENT)):
                 return _Entry(leaf, steps)
@@ -107,9 +111,7 @@ def _read(context: Context, entry: _Entry, batch: Any, rows: int) -> SequenceRea
             structure = jax.tree.structure(batch[0])
             run = lambda given: forwards(values(model), structure.unflatten([given]))[0]  # noqa: E731
             moved = _reordered(run, outputs, inputs[0], order)
-    program = jax.make_jaxpr(
-        lambda variables, x: jax.tree.leaves(forward(model, variables, x, training=False))
-    )(values(model), batch[0])
+    program = forward_program(model, batch[0])
     content = _content(inputs[entry.leaf], ids=entry.call is not None)
     heads = {name: attended[name] for name in attended if name.startswith("head:")}
     if not heads:  # attention of one's own
@@ -150,28 +152,9 @@ def _by_step(model: keras.Model, entry: _Entry, state: State, batch: Any) -> jax
             loss, _ = training_loss(model, state, (structure.unflatten(given), *batch[1:]))
         return jnp.asarray(loss, jnp.float32)
 
-    shape = entering.shape if entry.call is None else (*entering.shape, _width(model, entry, state, batch))
+    shape = entering.shape if entry.call is None else (*entering.shape, entry.width)
     gradient = jax.grad(loss_of)(jnp.zeros(shape, jnp.float32))
     return jnp.sqrt(jnp.sum(jnp.square(gradient), axis=tuple(range(2, gradient.ndim))))
-
-
-def _width(model: keras.Model, entry: _Entry, state: State, batch: Any) -> int:
-    """The size of an embedding's vectors."""
-    seen: list[tuple[int, ...]] = []
-
-    def see(call: Any, output: Any) -> Any:
-        if any(jnp.issubdtype(one.dtype, jnp.floating) and one.ndim for one in call.outputs):
-            seen.append(call.outputs[0].shape)
-        return output
-
-    def run(state: State) -> tuple[()]:
-        with watch_calls(model, see):
-            training_loss(model, state, batch)
-        return ()
-
-    jax.eval_shape(run, state)
-    assert entry.call is not None
-    return int(seen[entry.call][-1])
 
 
 def _attended(model: keras.Model, variables: Any, x: Any) -> tuple[list[jax.Array], dict[str, jax.Array]]:

@@ -17,6 +17,7 @@ from kilter._diagnosis.batch_noise import with_noise
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.checks.data import unrelated
 from kilter._diagnosis.checks.optimizer import usual_rates
+from kilter._diagnosis.checks.splits import SHIFTS
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.outcome import Outcome
 from kilter._diagnosis.thresholds import Thresholds, seen
@@ -27,6 +28,33 @@ _RISING: Final = 0.02  # of skill in the second half of a training: it is not ov
 # Validation rows that differ, although what is learnt carries over to them: the split may be intended.
 _SPLIT: Final = ("validation-scale", "validation-unlike-training")
 _CARRIES: Final = 0.6
+
+
+# What these explain: no cause of its own where they are found. (A saturated gate has a gradient of 0.)
+_EXPLAINED = {
+    **dict.fromkeys(SHIFTS, ("overfitting",)),
+    **dict.fromkeys(("output-not-trained", "unscaled-inputs", "saturated-units"), ("disconnected-layer",)),
+    "layer-mode": ("rows-mixed",),
+    "row-weights": ("class-imbalance",),
+    "infinite-derivative": ("non-finite", "rate-too-high"),
+    "embedding-scale": ("attention-collapsed",),
+    "rank-collapse": ("disconnected-layer",),  # of equal tokens, queries and keys get no gradient
+    "inputs-alike": ("dead-units", "loss-not-moving", "collapsed-output", "constant-columns"),
+}
+
+
+def with_causes(findings: list[Finding]) -> list[Finding]:
+    """The findings with a note in place of what another one explains, whatever the outcome."""
+    cause = {
+        code: one.code
+        for one in reversed(findings)
+        if one.severity != "note"
+        for code in _EXPLAINED.get(one.code, ())
+    }
+    return [
+        replace(one, severity="note", explained_by=cause[one.code]) if one.code in cause else one
+        for one in findings
+    ]
 
 
 def is_noise(found: Iterable[Finding], context: Context, outcome: Outcome) -> bool:

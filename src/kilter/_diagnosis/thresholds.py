@@ -81,7 +81,6 @@ class Thresholds:
     sigmoid_depth_severe: float = sourced(6, "Glorot & Bengio 2010: (1/4)^6 is 2e-4")
     tanh_depth_warning: float = sourced(8, "Glorot & Bengio 2010")
     tanh_depth_severe: float = sourced(30, OWN)
-    exponential_layers: float = sourced(2, "exp(exp(x)) overflows float32 at x = 4.5")
     dropout: float = sourced(0.85, "Srivastava et al. 2014, figure 9: error steep above 0.8")
     dropout_warning: float = sourced(0.65, "Srivastava et al. 2014, figure 9: error flat from 0.2 to 0.6")
     penalty: float = sourced(0.1, "10 times Keras's default of 0.01; limit by kilter")

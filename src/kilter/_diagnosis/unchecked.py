@@ -7,12 +7,8 @@ from kilter._diagnosis.context import Context
 from kilter._text import listed
 
 
-def unchecked(context: Context, *, planned: bool) -> tuple[str, ...]:
+def unchecked(context: Context, *, planned: bool) -> Iterator[str]:
     """What was not looked at, as text; ``planned``: whether the outcome of the training was tried."""
-    return tuple(_gaps(context, planned))
-
-
-def _gaps(context: Context, planned: bool) -> Iterator[str]:
     yield from (f"{kind}: {listed(names, 4)}" for kind, names in unknown(context))
     bare = [one.where for one in context.outputs if one.loss is None]
     if bare:

@@ -99,8 +99,8 @@ class Stopwatch:
         jax.monitoring.register_event_duration_secs_listener(self._listen)
         self.resume()
 
-    def _listen(self, event: str, seconds: float, **_: Any) -> None:
-        self._compiled += seconds if event in _COMPILING else 0.0
+    def _listen(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
+        self._compiled += duration_secs if event in _COMPILING else 0.0
 
     def begin_epoch(self) -> None:
         """Count for the next epoch."""

@@ -14,6 +14,7 @@ import keras
 from jax.extend.core import get_opaque_trace_state
 
 from kilter._models.layers import RECURRENT
+from kilter._models.variables import values
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,3 +151,12 @@ def forward(model: keras.Model, variables: Any, x: Any, *, training: bool) -> An
     """
     options = {"training": training} if model._call_has_training_arg else {}
     return model.stateless_call(*variables, x, **options)[0]
+
+
+def forward_program(model: keras.Model, x: Any) -> Any:
+    """The jaxpr of a forward pass at inference, by the model's values and ``x``; nothing is compiled."""
+
+    def run(variables: Any, x: Any) -> list[jax.Array]:
+        return jax.tree.leaves(forward(model, variables, x, training=False))
+
+    return jax.make_jaxpr(run)(values(model), x)

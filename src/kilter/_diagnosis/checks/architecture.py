@@ -51,11 +51,8 @@ def check_saturating(context: Context) -> list[Finding]:
 def check_exponential(context: Context) -> list[Finding]:
     """Hidden layers with an exponential activation."""
     found = [one.path for one in context.hidden if one.activation == "exponential"]
-    if not found:
-        return []
-    evidence = [context.seen("exponential_layers", "exponential hidden layers", len(found))]
-    severity: Severity = "severe" if len(found) >= context.thresholds.exponential_layers else "warning"
-    return [finding("exponential-hidden", severity, found, evidence)]
+    severe = len(found) > 1  # exp(exp(x)) overflows float32 at x = 4.5
+    return _of_hidden(context, "exponential-hidden", severe, found, "exponential hidden layers")
 
 
 def check_softmax(context: Context) -> list[Finding]:

@@ -14,8 +14,8 @@ from kilter._engine.arrays import collect, pick
 from kilter._engine.step import training_loss, without_optimizer
 from kilter._models.copying import FOREIGN_ERRORS
 from kilter._models.singular import Singular, one_sided, singular
-from kilter._models.tracing import forward
-from kilter._models.variables import fitting, pull, values
+from kilter._models.tracing import forward_program
+from kilter._models.variables import fitting, pull
 from kilter._records import Evidence, Finding
 from kilter.errors import KilterError
 
@@ -49,12 +49,9 @@ def check_one_sided(context: Context) -> list[Finding]:
     try:
         batch = collect(pick(context.x, slice(min(_FEW, context.rows)))).data[0]
         with fitting(context.model, (batch, None, None)):
-            program = jax.make_jaxpr(
-                lambda variables, x: jax.tree.leaves(forward(context.model, variables, x, training=False))
-            )(values(context.model), batch)
+            sides = one_sided(forward_program(context.model, batch))
     except (KilterError, *FOREIGN_ERRORS):
         return []
-    sides = one_sided(program)
     known = [last_two(context.layers, one)[1] is not None for one in context.outputs]
     if len(sides) != len(known):
         return []

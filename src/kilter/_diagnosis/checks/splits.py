@@ -220,9 +220,8 @@ def _relation(context: Context, held: np.ndarray) -> Iterator[Finding]:
     """One share of the training rows is held out to see what can be expected."""
     order = np.random.default_rng(1).permutation(context.rows)[:_SAMPLE]
     cut = int(len(order) * (1 - _FOLD))
-    x, y = pick((context.x, context.outputs[0].targets), np.sort(order[:cut]))
+    part = _rows_of(context, np.sort(order[:cut]))
     x_in, y_in = pick((context.x, context.outputs[0].targets), np.sort(order[cut:]))
-    part = replace(context, x=x, outputs=(replace(context.outputs[0], targets=y),))
     limits = context.thresholds
     inside = baseline(part, x_in, [y_in])
     outside = baseline(part, context.x_val, [held])
@@ -230,7 +229,7 @@ def _relation(context: Context, held: np.ndarray) -> Iterator[Finding]:
         return
     if outside > limits.relation_share * inside:
         return
-    permuted = _permuted(context, x, y, held)
+    permuted = _permuted(part, held)
     evidence = [
         Evidence("skill of nearest neighbours or ridge on other training rows", inside),
         context.seen("relation_share", "skill on validation rows over that", outside / inside),
@@ -276,17 +275,21 @@ def _across(context: Context) -> float | None:
         rest = np.setdiff1d(places, part)
         if kinds is not None and _distance(kinds[rest], kinds[part]) > context.thresholds.class_mix:
             return None
-        x, y = pick((context.x, targets), rest)
-        fold = replace(context, x=x, outputs=(replace(context.outputs[0], targets=y),))
         x_part, y_part = pick((context.x, targets), part)
-        found.append(baseline(fold, x_part, [y_part]))
+        found.append(baseline(_rows_of(context, rest), x_part, [y_part]))
     return None if np.isnan(found).any() else float(np.mean(found))
 
 
-def _permuted(context: Context, x: Any, y: np.ndarray, held: np.ndarray) -> tuple[float, float, str] | None:
+def _rows_of(context: Context, rows: np.ndarray) -> Context:
+    """The context of a single output with these training rows only."""
+    x, y = pick((context.x, context.outputs[0].targets), rows)
+    return replace(context, x=x, outputs=(replace(context.outputs[0], targets=y),))
+
+
+def _permuted(context: Context, held: np.ndarray) -> tuple[float, float, str] | None:
     """Accuracy on validation rows after the best renumbering, without it, and the renumbering; else None."""
-    known, wanted = labels(y), labels(held)
-    rows, others = features(context, x), features(context, context.x_val)
+    known, wanted = labels(context.outputs[0].targets), labels(held)
+    rows, others = features(context, context.x), features(context, context.x_val)
     if known is None or wanted is None or rows is None or others is None or len(np.unique(wanted)) < 2:
         return None
     mean, deviation = rows.mean(axis=0), rows.std(axis=0)
