@@ -1,6 +1,7 @@
 """The cache of compiled programs: by model, and by structure where models share them."""
 
 import contextlib
+import threading
 import time
 import weakref
 from collections.abc import Callable, Generator, Hashable
@@ -34,6 +35,7 @@ _SHELF = "_kilter_programs"
 # change back and forth.
 _MOST_READINGS = 4
 _STEPS: Final = ("train", "test", "predict")
+_compiling = threading.Lock()  # one program at a time: two need a fifth more memory
 
 
 class Compilation:
@@ -263,7 +265,12 @@ def _compiled(
         _check_constants(of, traced.jaxpr)
     lowered, cost = traced.lower(), cost_of(traced.jaxpr)
     options = compile_options(compares=compares_floats(traced.jaxpr), work=cost.work, **how) or None
-    return Program(Compilation(lambda: lowered.compile(compiler_options=options)), cost, bool(losses))
+
+    def compile_it() -> Callable[..., Any]:
+        with _compiling:
+            return lowered.compile(compiler_options=options)
+
+    return Program(Compilation(compile_it), cost, bool(losses))
 
 
 def _check_constants(model: keras.Model, jaxpr: Any) -> None:
