@@ -35,7 +35,7 @@ _SHELF = "_kilter_programs"
 # change back and forth.
 _MOST_READINGS = 4
 _STEPS: Final = ("train", "test", "predict")
-_compiling = threading.Lock()  # one program at a time: two need a fifth more memory
+_compiling = threading.Lock()  # one program at a time: two need more memory
 
 
 class Compilation:
