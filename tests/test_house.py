@@ -37,7 +37,7 @@ FLOORS = {
     "nn": 2,
     "recipe": 2.5,
     "_engine": 3,
-    "_tuning": 4,
+    "_tuning": 3.5,  # the diagnosis measures the noise of the gradient
     "_transfer": 4,
     "_infer": 4,
     "_diagnosis": 4,
@@ -63,6 +63,7 @@ LAZY = {
     "kilter/data/__init__.py": "reading data needs no JAX, and arrays in memory no reader of files",
     "kilter/schedules/__init__.py": "recipes list the schedules without loading Keras",
     "kilter/schedules/registry.py": "a schedule loads Keras when it is used; recipes name it without",
+    "kilter/_validation.py": "pydantic reads the records of a run; kilter.fit does without it",
     "kilter/_records.py": "pictures are drawn above the records, and training loads no plotly",
     "kilter/report/__init__.py": "a picture of one record does not load the pages of all others",
     "kilter/pretrain/tasks/base.py": "a task loads when it is used: one line adds it",

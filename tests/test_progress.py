@@ -344,7 +344,7 @@ def test_lines_of_epochs_off_a_terminal_have_no_control_character():
     played(EpochLines(Lines(stream, clock=Clock())), epochs=2)
     first, *lines = stream.getvalue().splitlines()
     assert first == "Epoch 1 of 2..."
-    assert lines[1].startswith("epoch 2/2  loss 0.2500  val_loss nan  ")
+    assert lines[1].startswith("epoch 2/2  loss 0.2500 (val nan)  ")
     assert all(line.isprintable() for line in lines)
 
 

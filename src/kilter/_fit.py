@@ -163,8 +163,12 @@ def fit(
         "guard": run is not None if guard is None else guard,
     }
     seed = _seed_of_call(model, seed, initial_epoch)
-    with from_logits(stable_loss), rewriting(rewrite), on_devices(model, devices):
-        return _kept((model, x, y), arguments, _listed(callbacks), (seed, initial_epoch), run, resume=resume)
+    beginning = (seed, initial_epoch)
+    try:
+        with from_logits(stable_loss), rewriting(rewrite), on_devices(model, devices):
+            return _kept((model, x, y), arguments, _listed(callbacks), beginning, run, resume=resume)
+    except KeyboardInterrupt as stopped:  # its message says how to continue; kilter's own lines would hide it
+        raise stopped.with_traceback(None) from None
 
 
 def _kept(

@@ -18,6 +18,7 @@ STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasa
 # The exit code after a signal is this number plus the signal's, as in shells: 130 for Ctrl-C, 143 for
 # SIGTERM.
 BY_SIGNAL = 128
+BY_CTRL_C: Final = BY_SIGNAL + signal.SIGINT
 # The exit code after a KilterError.
 BAD_INPUT: Final = 2
 

@@ -13,6 +13,10 @@ from typing import Final
 _LONGEST_LINE = 200
 # How Keras begins an error from a layer; the cause is on the next line, in bold.
 _WRAPPER: Final = "Exception encountered when calling "
+_NOUNS: Final = "epoch|step|row|column|layer|unit|pixel|image|number|value|update|pair|dimension|weight|batch"
+_AFTER_ONE: Final = re.compile(
+    rf"(?<![\w.,])(1 (?:hidden |different |planned |more )?)({_NOUNS})(?:s|(?<=ch)es)\b"
+)
 _BOLD: Final = re.compile("\x1b\\[[0-9;]*m")
 
 
@@ -123,6 +127,16 @@ def counted(number: int, noun: str, several: str | None = None, *, form: str = "
     return f"{number:{form}} {noun if number == 1 else several or noun + 's'}"
 
 
+def singular(text: str) -> str:
+    """``text`` with the nouns of texts about training in the singular after the number 1.
+
+    Example:
+        >>> singular("In 1 epochs, 1 hidden layers saw 21 rows and 1 more columns")
+        'In 1 epoch, 1 hidden layer saw 21 rows and 1 more column'
+    """
+    return _AFTER_ONE.sub(lambda found: found[1] + found[2], text)
+
+
 def few(names: Sequence[str], most: int = 3) -> str:
     """The first ``most`` names with commas, and the number of the others.
 
@@ -140,23 +154,25 @@ def listed(names: Iterable[str], most: int = 3) -> str:
 
 
 def measures(logs: Mapping[str, float]) -> str:
-    """The measures of an epoch in a line: training, training rows in inference mode, validation.
+    """The measures of an epoch in a line, the loss first.
 
-    The loss comes first in each group.
+    Beside each, in parentheses: of the training rows in inference mode, and of the validation rows.
 
     Example:
-        >>> measures({"accuracy": 0.9, "loss": 0.5, "train_loss": 0.625, "val_loss": 0.75})
-        'loss 0.5000  accuracy 0.9000  train_loss 0.6250  val_loss 0.7500'
+        >>> measures({"accuracy": 0.9, "loss": 0.5, "val_loss": 0.75, "val_f1": 0.25})
+        'loss 0.5000 (val 0.7500)  accuracy 0.9000  val_f1 0.2500'
     """
-    groups = ("", "train_", "val_")
-    ordered = sorted(
-        logs,
-        key=lambda name: (
-            max(place for place, group in enumerate(groups) if name.startswith(group)),
-            name not in [f"{group}loss" for group in groups],
-        ),
-    )
-    return "  ".join(f"{printable(name)} {_fixed(logs[name])}" for name in ordered)
+    shown = []
+    for name in sorted(logs, key=lambda name: (name.startswith(_OTHER_ROWS), name != "loss")):
+        beside = [f"{rows[:-1]} {_fixed(logs[rows + name])}" for rows in _OTHER_ROWS if rows + name in logs]
+        rows, _, rest = name.partition("_")
+        if f"{rows}_" not in _OTHER_ROWS or rest not in logs:
+            more = f" ({', '.join(beside)})" if beside else ""
+            shown.append(f"{printable(name)} {_fixed(logs[name])}{more}")
+    return "  ".join(shown)
+
+
+_OTHER_ROWS: Final = ("train_", "val_")
 
 
 def _fixed(value: float) -> str:

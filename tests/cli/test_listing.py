@@ -16,6 +16,16 @@ def test_runs_are_listed_with_what_they_reached(kilter, digits_run):
     assert f"{result['evaluations']['validation']['metrics']['loss']:.4g}" in row
 
 
+@pytest.mark.parametrize("width", [80, 200])
+def test_runs_stay_rows_in_a_narrow_terminal(width, kilter, digits_run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    lines = kilter("runs", digits_run.parent).out.splitlines()
+    assert max(map(len, lines)) <= width
+    assert lines[0].split()[0] == "status"
+    assert lines[1].startswith("finished")
+    assert lines[-1].endswith(digits_run.name)
+
+
 def test_no_runs(kilter, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert kilter("runs", tmp_path).out == f"no runs yet in {tmp_path}: kilter train digits makes one\n"

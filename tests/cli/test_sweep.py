@@ -6,7 +6,7 @@ import pytest
 
 import kilter as library
 from kilter._cli.commands import Sweep
-from kilter._cli.comparison import space_from, values_from
+from kilter._cli.comparison import space_from
 from kilter._cli.comparison import sweep as sweep_command
 from kilter._cli.options import Overrides, Pairing, Search
 from kilter._compare import search as searching
@@ -61,7 +61,7 @@ def test_values_whose_names_look_alike_are_both_tried():
 )
 def test_what_is_no_range_is_refused(ranges):
     with pytest.raises(KilterError):
-        variants("digits", values_from(ranges))
+        variants("digits", space_from(ranges))
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_what_is_no_list_of_values_is_refused(over):
 def test_values_may_be_none_or_given_in_several_ranges():
     found = variants("digits", {"train.early_stopping": [None], "train.epochs": [7, 9]})
     assert [one.train.early_stopping is None for one in found.values()] == [False, True, True]
-    assert values_from(["a.b=[1]", "a.b=[2]", "c.d=['x']"]) == {"a.b": [1, 2], "c.d": ["x"]}
+    assert space_from(["a.b=[1]", "a.b=[2]", "c.d=['x']"]) == {"a.b": [1, 2], "c.d": ["x"]}
 
 
 @pytest.mark.long

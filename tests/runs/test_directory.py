@@ -12,7 +12,7 @@ from kilter.errors import RunError
 from kilter.runs.directory import create_run, reopen_run
 from kilter.runs.environment import describe_environment
 from kilter.runs.events import scalars
-from kilter.runs.reading import list_runs, open_run, read_history
+from kilter.runs.reading import list_runs, open_run
 from kilter.runs.records import DataRecord, EpochRecord, Evaluation, Result, best_epoch, default_monitor
 
 START = datetime(2026, 11, 22, 1, 48, 23, tzinfo=UTC)
@@ -122,15 +122,6 @@ def test_a_run_that_is_written_to_cannot_be_reopened(run):
         reopen_run(run.path)
 
 
-def test_keeping_the_first_epochs_drops_the_others(run):
-    for record in EPOCHS:
-        run.record_epoch(record)
-    run.keep_history(2)
-    assert [record.epoch for record in read_history(run.path)] == [0, 1]
-    run.record_epoch(EPOCHS[2])
-    assert [record.epoch for record in read_history(run.path)] == [0, 1, 2]
-
-
 def test_runs_are_listed_with_their_best_epoch_and_damaged_ones_too(tmp_path):
     with create_run(tmp_path, "good", recipe_text="", started=START) as run:
         for record in EPOCHS:
@@ -141,7 +132,7 @@ def test_runs_are_listed_with_their_best_epoch_and_damaged_ones_too(tmp_path):
     (tmp_path / "notes.txt").touch()
     found = {summary.name: summary for summary in list_runs(tmp_path)}
     assert set(found) == {"good", "bad"}
-    assert found["bad"].status == "failed"
+    assert found["bad"].status == "damaged"
     good = found["good"]
     assert (good.monitor, good.best_epoch, good.best, good.epochs) == ("val_loss", 2, 1.25, 3)
     assert good.started == "2026-11-22 01:48:23"

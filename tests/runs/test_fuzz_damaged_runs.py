@@ -24,7 +24,7 @@ from kilter.errors import KilterError
 from kilter.report.page import render
 from kilter.runs import Interrupted, checkpoints, list_runs, open_run
 from kilter.runs.keeping import Call, keep
-from kilter.runs.saver import Saver
+from kilter.runs.recorder import Saver
 from kilter.runs.trained import open_trained
 
 from .test_within_an_epoch import Press

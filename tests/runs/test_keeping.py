@@ -8,7 +8,7 @@ import pytest
 
 import kilter
 from kilter._engine import fit as engine
-from kilter.errors import DataError
+from kilter.errors import DataError, RunError
 from kilter.runs.keeping import fingerprint
 from kilter.runs.reading import open_run
 
@@ -91,6 +91,35 @@ def test_a_loss_may_be_named_in_another_way(loss, again, tmp_path):
         model.compile("sgd", given)
         history = kilter.fit(model, x, x[:, :1], epochs=epochs, run=tmp_path, resume=True, verbose=0)
     assert history.epoch == [0, 1]
+
+
+def small(activation="relu", rate=0.5, clip=None, momentum=0.9, frozen=False):
+    parts = [keras.Input((2,)), keras.layers.Dense(2, activation), keras.layers.Dropout(rate)]
+    made = keras.Sequential([*parts, keras.layers.Dense(1, trainable=not frozen)], name="one")
+    made.compile(keras.optimizers.SGD(0.1, momentum=momentum, clipnorm=clip), "mse")
+    return made
+
+
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [
+        ({"activation": "tanh"}, "layers"),
+        ({"rate": 0.25}, "layers"),
+        ({"frozen": True}, "layers"),
+        ({"momentum": 0.8}, "optimizer"),
+        ({"clip": 1.0}, "optimizer"),
+        ({}, None),
+    ],
+)
+def test_settings_that_the_weights_do_not_tell_must_be_the_same(changed, what, tmp_path):
+    x = np.ones((8, 2), "float32")
+    how = {"run": tmp_path, "resume": True, "verbose": 0}
+    kilter.fit(small(), x, x[:, :1], epochs=1, **how)
+    if what is None:
+        assert kilter.fit(small(**changed), x, x[:, :1], epochs=2, **how).epoch == [0, 1]
+        return
+    with pytest.raises(RunError, match=rf"the settings of {what} that the run"):
+        kilter.fit(small(**changed), x, x[:, :1], epochs=2, **how)
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("{}\n"), Path.touch])

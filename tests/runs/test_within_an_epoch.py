@@ -13,7 +13,7 @@ import kilter
 from kilter._engine import loop
 from kilter.errors import RunError, RunWarning
 from kilter.runs import Interrupted, checkpoints, open_run, recorder, resume, train
-from kilter.runs.saver import Saver
+from kilter.runs.recorder import Saver
 
 X = np.random.default_rng(0).normal(size=(90, 3)).astype("float32")
 Y = X[:, :1] * 2

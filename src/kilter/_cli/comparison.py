@@ -16,7 +16,7 @@ from kilter._compare import search as searching
 from kilter._compare.comparison import Comparison, verdicts
 from kilter._compare.search import SearchTrial
 from kilter._progress import Display
-from kilter._text import duration, number, printable
+from kilter._text import counted, duration, number, printable
 from kilter._toml import parse_toml
 from kilter.errors import OptionError
 from kilter.recipe import Recipe, dump_recipe, load_recipe, with_overrides
@@ -48,7 +48,7 @@ def sweep(asked: Sweep, progress: Display) -> None:
         _search(base, asked, progress)
         return
     options: Any = {**asked.pairing.arguments(), "allow_code": asked.allow_code}
-    varied = values_from(ranges or ())
+    varied = space_from(ranges or ())
     names = comparing.variants(base, varied)
     _show(lambda **more: comparing.sweep(base, varied, **options, **more), names, asked.as_json, progress)
 
@@ -71,44 +71,23 @@ def recipes_from(sources: Sequence[Path], settings: Sequence[str]) -> dict[str, 
     return named
 
 
-def values_from(ranges: Sequence[str]) -> dict[str, list[Any]]:
-    """The values to try by key, from texts such as ``section.key=[1, 2]``, in TOML.
-
-    Example:
-        >>> values_from(["train.batch_size=[16, 64]"])
-        {'train.batch_size': [16, 64]}
-    """
-    over: dict[str, list[Any]] = {}
-    for text in ranges:
-        key, equals, written = text.partition("=")
-        try:
-            values = parse_toml(f"values = {written}")["values"] if equals else None
-        except ValueError:
-            values = None
-        if not isinstance(values, list) or not values or "." not in key:
-            raise OptionError(
-                expected="values of a key, written section.key=[value, ...]",
-                received=repr(text),
-                remedy='for example --vary "model.dropout=[0.0, 0.1, 0.2]"; put strings in quotation marks',
-            )
-        over.setdefault(key.strip(), []).extend(values)
-    return over
-
-
 def space_from(texts: Sequence[str]) -> dict[str, Any]:
-    """Values and ranges by key, from texts in TOML.
+    """Values and ranges by key, from texts such as ``section.key=[1, 2]``, in TOML; lists of one key add up.
 
     Example:
-        >>> space_from(["model.dropout={ low = 0.0, high = 0.5 }"])
-        {'model.dropout': {'low': 0.0, 'high': 0.5}}
+        >>> space_from(["train.batch_size=[16, 64]", "model.dropout={ low = 0.0, high = 0.5 }"])
+        {'train.batch_size': [16, 64], 'model.dropout': {'low': 0.0, 'high': 0.5}}
     """
     space: dict[str, Any] = {}
     for text in texts:
         key, equals, written = text.partition("=")
         try:
-            space[key.strip()] = parse_toml(f"values = {written}")["values"] if equals else None
+            values = parse_toml(f"values = {written}")["values"] if equals else None
         except ValueError:
-            space[key.strip()] = written
+            values = written
+        earlier = space.get(key.strip())
+        both = isinstance(earlier, list) and isinstance(values, list)
+        space[key.strip()] = [*earlier, *values] if both else values
     return space
 
 
@@ -219,7 +198,7 @@ def _line(progress: comparing.Progress) -> str:
 
 def _trial_line(one: SearchTrial) -> str:
     values = "  ".join(f"{key}={value}" for key, value in one.values.items())
-    return f"trial {one.number}  {number(one.score)}  {one.epochs} epochs  {values}"
+    return f"trial {one.number}  {number(one.score)}  {counted(one.epochs, 'epoch')}  {values}"
 
 
 def _number(value: float | None) -> str:

@@ -1,5 +1,6 @@
 """``kilter runs``, ``kilter report`` and ``kilter data``, without Keras or JAX."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -9,8 +10,9 @@ import typer
 from kilter import report as reports
 from kilter._cli.commands import Data, Report, Runs
 from kilter._cli.output import say, say_table
+from kilter._layout import columns
 from kilter._progress import Display
-from kilter._text import duration, number
+from kilter._text import counted, duration, number, printable
 from kilter.data import ColumnSummary, SourceSummary, describe
 from kilter.data.survey import survey
 from kilter.errors import RunError
@@ -19,10 +21,11 @@ from kilter.runs.records import RunSummary
 
 SHOWN: Final = 40
 DEFAULT: Final = Path("runs")  # of kilter train --runs
+_LEAST_PATH: Final = 8  # characters of a path in a line
 
 
 def runs(asked: Runs, progress: Display) -> None:
-    """A line for each run below ``parent``, the oldest first."""
+    """A row for each run below ``parent``, the oldest first."""
     parent = asked.parent
     if not parent.is_dir() and (parent.exists() or parent != DEFAULT):
         raise RunError(
@@ -34,8 +37,14 @@ def runs(asked: Runs, progress: Display) -> None:
     if not found:
         say(f"no runs yet in {parent}: kilter train digits makes one")
         return
-    headings = ("started (UTC)", "status", "epochs", "best", "by", "value", "time", "run")
-    say_table(headings, [_run_row(run) for run in found], right=(2, 3, 5, 6))
+    measures = {run.monitor for run in found} - {""}
+    by = "value" if len(measures) > 1 else "".join(measures) or "value"
+    headings = ("status", "epochs", "best", *(("by",) if by == "value" else ()), by, "time", "run")
+    rows = [_run_row(run, named=by == "value") for run in found]
+    taken = sum(2 + max(map(len, column)) for column in list(zip(headings, *rows, strict=True))[:-1])
+    room = max(_LEAST_PATH, (columns(sys.stdout) or sys.maxsize) - taken)
+    broken = [(*row, _broken(path, room)) for *row, path in rows]
+    say_table(headings, broken, right=tuple(range(1, len(headings) - 1)))
 
 
 def report(asked: Report, progress: Display) -> None:
@@ -59,7 +68,7 @@ def data(asked: Data, progress: Display) -> None:
         _print_parts(summary)
         _print_classes(summary)
     else:
-        say(f"{asked.source}: {found.rows} rows")
+        say(f"{asked.source}: {counted(found.rows, 'row')}")
     if found.columns:
         rows = [
             (one.name, one.type, str(one.missing), str(one.distinct), one.shown, one.use)
@@ -78,19 +87,19 @@ def data(asked: Data, progress: Display) -> None:
             say(f"{title}: {line}")
 
 
-def _run_row(run: RunSummary) -> tuple[str, ...]:
+def _run_row(run: RunSummary, *, named: bool) -> tuple[str, ...]:
+    """The cells of a run; ``named``: with the name of its measure."""
     best = "" if run.best_epoch is None else str(run.best_epoch + 1)
     value = "" if run.best is None else number(run.best)
-    return (
-        run.started,
-        run.status,
-        str(run.epochs),
-        best,
-        run.monitor,
-        value,
-        duration(run.seconds),
-        str(run.path),
-    )
+    by = (run.monitor,) if named else ()
+    return (run.status, str(run.epochs), best, *by, value, duration(run.seconds), printable(str(run.path)))
+
+
+def _broken(path: str, room: int) -> list[str]:
+    """A path in as few lines as the room needs, the name of the run in its own: so the rows stay rows."""
+    parent, slash, name = path.rpartition("/")
+    parts = [path] if len(path) <= room else [parent + slash, name]
+    return [part[at : at + room] for part in parts for at in range(0, len(part), room)]
 
 
 def _print_parts(summary: SourceSummary) -> None:

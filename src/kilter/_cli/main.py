@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -14,6 +14,8 @@ from kilter import __version__
 from kilter._cli import commands
 from kilter._cli.group import KilterGroup
 from kilter._system import BY_SIGNAL, STOPPING, leave
+
+_PAUSE_SECONDS: Final = 0.05  # until whatever dropped an exception has returned
 
 
 class Commands(KilterGroup):
@@ -73,11 +75,28 @@ def main() -> None:
     for number in STOPPING:
         if signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
             signal.signal(number, leave)
+    sys.unraisablehook = _send_again
     try:
         app()
     except SystemExit as ended:
         _leave_at_once(ended.code)
         raise
+
+
+def _send_again(lost: Any) -> None:
+    """Repeat a signal whose exception Python dropped, as it does in destructors and in callbacks of its
+    garbage collector (JAX has one), where a busy process spends much of its time.
+    """
+    error = lost.exc_value
+    number = signal.SIGINT if isinstance(error, KeyboardInterrupt) else 0
+    if isinstance(error, SystemExit) and isinstance(error.code, int):
+        number = max(0, error.code - BY_SIGNAL)
+    if not number:
+        sys.__unraisablehook__(lost)
+        return
+    again = threading.Timer(_PAUSE_SECONDS, signal.raise_signal, (number,))
+    again.daemon = True
+    again.start()
 
 
 def _leave_at_once(code: int | str | None) -> None:

@@ -1,7 +1,5 @@
 """``kilter.compare`` and ``kilter.sweep``: which of several recipes or functions is better, with proof."""
 
-import itertools
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -34,6 +32,7 @@ from kilter._compare.runs import (
     train_in_this_process,
     train_in_workers,
 )
+from kilter._compare.spaces import grid, settings, space_of
 from kilter._compare.workers import Workers, places
 from kilter._progress import Pace, Verbose, shown
 from kilter._progress import Progress as Listener
@@ -237,30 +236,19 @@ def sweep(recipe: Recipe | str | Path, over: Mapping[str, Sequence[Any]], **opti
 def variants(recipe: Recipe | str | Path, over: Mapping[str, Sequence[Any]]) -> dict[str, Recipe]:
     """The recipes that :func:`sweep` compares, by name, the baseline first."""
     recipe = recipe_of(recipe)
-    combinations = list(itertools.product(*(_settings(key, values) for key, values in over.items())))
-    if not over or len(combinations) > _MOST:
+    combinations = grid(space_of(over))
+    if len(combinations) > _MOST:
         raise OptionError(
             expected=f"values to try, in 1 to {_MOST} combinations",
-            received=f"{len(combinations) if over else 0} combinations",
-            remedy="vary at least one key, and leave out values of others",
+            received=f"{len(combinations)} combinations",
+            remedy="leave out values of some keys",
         )
     named = {BASELINE: recipe}
-    for settings in combinations:
-        changed = with_overrides(recipe, settings)
+    for values in combinations:
+        written = settings(values)
+        changed = with_overrides(recipe, written)
         if changed not in named.values():
-            name = run_name(" ".join(setting.partition(".")[2] for setting in settings))
+            name = run_name(" ".join(setting.partition(".")[2] for setting in written))
             # Different values may get the same name: -1 and 1 do.
             named[name if name not in named else f"{name[:90]}-{len(named)}"] = changed
     return named
-
-
-def _settings(key: str, values: Sequence[Any]) -> list[str]:
-    """``key=value`` for each value, in TOML: JSON's strings, numbers and lists are TOML's, too."""
-    if not isinstance(values, list | tuple) or not values or "." not in key:
-        raise OptionError(
-            expected="a list of values for a key section.key",
-            received=f"{key}={values!r}",
-            remedy='for example over={"model.dropout": [0.0, 0.1, 0.2]}',
-        )
-    written = ("none" if value is None else value for value in values)
-    return [f"{key}={json.dumps(value, ensure_ascii=False, default=str)}" for value in written]

@@ -60,19 +60,22 @@ def require_same(folder: Path, candidates: Sequence[AnyCandidate]) -> None:
         raise RunError(
             expected="a folder for the runs", received=f"{folder}, which is a file", remedy="name a folder"
         )
-    for candidate in candidates:
-        path = folder / candidate.name / ASKED
-        if not path.exists():
-            continue
-        with errors_named(path, doing="read"):
-            before = path.read_bytes().decode("utf-8", errors="replace")
-        if before != candidate.text:
-            difference = _first_difference(before, candidate.text)
-            raise RunError(
-                expected=f"runs of this {candidate.name} in {folder}",
-                received=f"runs of another candidate of that name ({difference})",
-                remedy="choose another folder, or undo the change to the candidate",
-            )
+    for one in candidates:
+        require_asked(folder / one.name / ASKED, one.text, f"runs of this {one.name}")
+
+
+def require_asked(path: Path, text: str, what: str) -> None:
+    """Raise :class:`RunError` if the folder was made for something else: `path` has another text."""
+    if not path.exists():
+        return
+    with errors_named(path, doing="read"):
+        before = path.read_bytes().decode("utf-8", errors="replace")
+    if before != text:
+        raise RunError(
+            expected=f"{what} in {path.parent}",
+            received=f"what was begun with other settings ({_first_difference(before, text)})",
+            remedy="choose another folder, or undo the change",
+        )
 
 
 def make_folder(folder: Path, candidates: Sequence[AnyCandidate]) -> None:

@@ -14,14 +14,13 @@ from typing import Any, Final
 
 from kilter._compare.comparison import choose_metric, measures_of, paired_run
 from kilter._compare.ray_workers import RayWorkers
-from kilter._compare.runs import LOCK, finished_run, new_folder, recipe_measures, training
+from kilter._compare.runs import LOCK, finished_run, new_folder, recipe_measures, require_asked, training
 from kilter._compare.samplers import sampler_for
 from kilter._compare.spaces import Range, Space, Values, grid, settings, space_of
 from kilter._compare.stopping import Limits
 from kilter._compare.workers import Workers, places
 from kilter._progress import Verbose, shown
 from kilter._validation import whole_number
-from kilter.errors import RunError
 from kilter.recipe import Recipe, with_overrides
 from kilter.recipe.text import recipe_of
 from kilter.runs import lock
@@ -121,13 +120,15 @@ def search(
     most = len(grid(space)) if chosen == "grid" else _TRIALS
     count = whole_number("trials", most if trials is None else trials, 1, _MOST)
     folder = new_folder(f"{base.name}-search") if out is None else Path(out)
-    _require_same(folder, base, space, chosen, stop_early)
+    described = _described(base, space, chosen, stop_early)
+    require_asked(folder / ASKED, described, "this search")
     pool: Any = RayWorkers(ray) if ray is not None else Workers(places(workers)[: min(count, ROUND)])
     done: list[SearchTrial] = []
     with shown(verbose) as listener, pool:
         names = next(pool.results([partial(recipe_measures, _tried(base, _first(space)), allow_code)]))[1]
         metric = choose_metric(metric, names)
-        _write(folder, base, space, chosen, stop_early)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / ASKED, described)
         held = lock.acquire(folder / LOCK)
         try:
             limits = Limits()
@@ -205,19 +206,3 @@ def _described(base: Recipe, space: Space, sampler: str, stop_early: bool) -> st
     over = {key: repr(one) for key, one in space.items()}
     asked = {"recipe": base.model_dump(mode="json"), "over": over, "sampler": sampler}
     return json.dumps(asked | {"stop_early": stop_early}, indent=2, default=str)
-
-
-def _require_same(folder: Path, *asked: Any) -> None:
-    """Raise :class:`RunError` if the folder holds another search."""
-    path = folder / ASKED
-    if path.exists() and path.read_text(encoding="utf-8") != _described(*asked):
-        raise RunError(
-            expected=f"this search in {folder}",
-            received="a search with another recipe, other values or another sampler",
-            remedy="choose another folder, or undo the change",
-        )
-
-
-def _write(folder: Path, *asked: Any) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / ASKED, _described(*asked))

@@ -88,7 +88,7 @@ def grid(space: Space) -> list[Values]:
         raise OptionError(
             expected="lists of values for a grid",
             received=f"a range of {', '.join(ranges)}",
-            remedy="list the values, or take --sampler random or tpe",
+            remedy="list the values; a search (--over) takes ranges with --sampler random or tpe",
         )
     choices = (one.values for one in space.values() if isinstance(one, Choice))
     return [dict(zip(space, values, strict=True)) for values in itertools.product(*choices)]
@@ -96,4 +96,8 @@ def grid(space: Space) -> list[Values]:
 
 def settings(values: Values) -> list[str]:
     """``section.key=value`` of each, in TOML; None is "none"."""
-    return [f"{key}={json.dumps('none' if one is None else one)}" for key, one in values.items()]
+    written = {
+        key: json.dumps("none" if one is None else one, ensure_ascii=False, default=str)
+        for key, one in values.items()
+    }
+    return [f"{key}={one}" for key, one in written.items()]

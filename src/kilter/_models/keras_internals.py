@@ -10,6 +10,8 @@
 - TrackedDict, TrackedList, TrackedOrderedDict, TrackedSet, Tracker: how a layer holds its parts; a copy needs
   its own.
 - SafeModeScope: a copy in memory may hold the user's own Lambda; a file may not.
+- ObjectSharingScope, get_global_attribute, set_global_attribute: build a saved model without initial weights;
+  layers that it shares stay shared, and its variables leave Keras's list of those to initialise.
 - LossFunctionWrapper, get_keras_mask: the function behind a loss and its mask, to compute it from logits.
 - compute_fans: fans as Keras's initialisers count them.
 - compute_output_spec, get_stateless_scope: the shapes of a call without computing it; the scope of a
@@ -29,6 +31,7 @@ CHECKED_WITH: Final = "3.15.1"
 
 try:
     from keras.src.backend import compute_output_spec, get_keras_mask
+    from keras.src.backend.common.global_state import get_global_attribute, set_global_attribute
     from keras.src.backend.common.stateless_scope import get_stateless_scope
     from keras.src.initializers.random_initializers import compute_fans
     from keras.src.layers.convolutional.base_conv import BaseConv
@@ -45,7 +48,7 @@ try:
     from keras.src.ops.node import Node
     from keras.src.ops.operation import Operation
     from keras.src.saving.keras_saveable import KerasSaveable
-    from keras.src.saving.serialization_lib import SafeModeScope
+    from keras.src.saving.serialization_lib import ObjectSharingScope, SafeModeScope
     from keras.src.trainers.data_adapters import data_adapter_utils
     from keras.src.utils import io_utils
     from keras.src.utils.python_utils import is_default, pythonify_logs

@@ -7,7 +7,8 @@ How much memory a file asks for is found before any of it is allocated: one of 1
 import json
 import math
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +16,12 @@ import h5py
 import jax
 import keras
 
+from kilter._models.keras_internals import (
+    ObjectSharingScope,
+    SafeModeScope,
+    get_global_attribute,
+    set_global_attribute,
+)
 from kilter._system import at_home, in_bytes, require_memory
 from kilter._text import cause
 from kilter._validation import errors_as
@@ -39,7 +46,7 @@ def load_model(path: str | Path, *, allow_code: bool = False, compiled: bool = F
         if not allow_code:
             _check_functions(path)
         require_room(path, compiled=compiled, safe=not allow_code)
-        model = keras.saving.load_model(path, compile=compiled, safe_mode=not allow_code)
+        model = _read(path, compiled=compiled, safe=not allow_code)
     except ModelError:
         raise
     except Exception as error:
@@ -51,6 +58,41 @@ def load_model(path: str | Path, *, allow_code: bool = False, compiled: bool = F
             expected=f"a model in {path}", received=type(model).__name__, remedy="save a keras.Model"
         )
     return model
+
+
+def _read(path: Path, *, compiled: bool, safe: bool) -> Any:
+    """The model in the file, read without drawing the initial weights that the file replaces.
+
+    Keras's own loader draws them, which takes several times the memory of the file. It remains for archives
+    with more than weights, such as vocabularies, and for models that are built by their first batch.
+    """
+    with zipfile.ZipFile(path) as archive:
+        config = json.loads(archive.read(_CONFIG))
+        whole = {_CONFIG, _WEIGHTS} <= set(archive.namelist()) <= {_CONFIG, _WEIGHTS, "metadata.json"}
+    if whole and path.suffix == ".keras":
+        compile_config = config.pop("compile_config", None)
+        with _uninitialized() as initialize, ObjectSharingScope():
+            model: Any = keras.saving.deserialize_keras_object(config, safe_mode=safe)
+        if isinstance(model, keras.Model) and model.built:
+            if compiled and compile_config:
+                with SafeModeScope(safe):
+                    model.compile_from_config(compile_config)
+            model.load_weights(path)
+            initialize()
+            return model
+    return keras.saving.load_model(path, compile=compiled, safe_mode=safe)
+
+
+@contextmanager
+def _uninitialized() -> Iterator[Callable[[], None]]:
+    """Variables that are made within have no values yet; the function gives them to those still without."""
+    earlier = get_global_attribute(_WAITING, [])
+    set_global_attribute(_WAITING, made := [])
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            yield lambda: [variable.assign(variable.value) for variable in made if variable._value is None]
+    finally:
+        set_global_attribute(_WAITING, earlier)
 
 
 def _require_archive(path: Path) -> None:
@@ -100,6 +142,8 @@ def _code_refused(path: Path, received: str) -> ModelError:
 
 
 _CONFIG: Final = "config.json"
+_WEIGHTS: Final = "model.weights.h5"
+_WAITING: Final = "uninitialized_variables"  # where Keras lists the variables that have no values yet
 _MOST_CONFIG: Final = 1 << 26  # bytes; that of a network of 1,000 layers has about 1 MB
 
 

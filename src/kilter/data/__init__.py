@@ -21,7 +21,6 @@ from kilter.data.checks import check
 from kilter.data.dataset import Dataset, Source, Splits, Task
 from kilter.data.encoding import Column, TableEncoding
 from kilter.data.scaling import Moments, moments
-from kilter.data.summary import ClassCount, ColumnSummary, PartSummary, SourceSummary, describe
 
 if TYPE_CHECKING:
     from kilter.data import augmentation
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from kilter.data.named import NAMED_SETS
     from kilter.data.splitting import split
     from kilter.data.streaming import stream
+    from kilter.data.summary import ClassCount, ColumnSummary, PartSummary, SourceSummary, describe
 
 _HOMES = {
     "FORMATS": "kilter.data.loading",
@@ -39,6 +39,9 @@ _HOMES = {
     "NAMED_SETS": "kilter.data.named",
     "split": "kilter.data.splitting",
     "stream": "kilter.data.streaming",
+    **dict.fromkeys(
+        ("ClassCount", "ColumnSummary", "PartSummary", "SourceSummary", "describe"), "kilter.data.summary"
+    ),
 }
 
 __all__ = [

@@ -57,7 +57,8 @@ class TrainSection(Section):
     )
     shuffle: bool = key(True, "true or false: a new order of the rows in every epoch")
     early_stopping: Annotated[EarlyStopping | None, UNSET] = unset(
-        'a table such as { patience = 10, monitor = "val_accuracy", min_delta = 0.0 }'
+        'a table such as { patience = 10, monitor = "val_accuracy", min_delta = 0.0 }, or "none": train all '
+        "epochs"
     )
     class_weight: Annotated[Literal["balanced"] | dict[str, float] | None, UNSET] = unset(
         '"balanced", or a table class name = weight with weights of 0 or more'

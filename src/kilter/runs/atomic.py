@@ -106,6 +106,8 @@ def read_lines(path: Path) -> list[str]:
     if not path.exists():
         return []
     with errors_named(path, doing="read"):
+        if not path.is_file():
+            raise OSError("not a file")  # reading a named pipe would wait for ever
         whole, line_break, _torn = path.read_bytes().replace(b"\r\n", b"\n").rpartition(b"\n")
     return whole.decode("utf-8", "backslashreplace").split("\n") if line_break else []
 
@@ -156,6 +158,8 @@ def _failed(path: Path, number: int | None, cause: str, *, doing: str) -> RunErr
             "earlier files are intact",
         )
     remedy = "check that the folder exists and that you may read and write it"
+    if number == errno.EISDIR:
+        remedy = "remove that folder"
     if number == errno.EMFILE:
         remedy = "allow this process more open files, with ulimit -n 1024"
     return RunError(expected=f"{path} to be {doing}", received=cause, remedy=remedy)

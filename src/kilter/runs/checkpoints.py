@@ -6,6 +6,7 @@ last two and the best are kept. Checksums are verified before a checkpoint is re
 previous one is used, with a :class:`~kilter.errors.RunWarning`.
 """
 
+import logging
 import math
 import os
 import re
@@ -13,7 +14,8 @@ import shutil
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -112,7 +114,7 @@ def write(folder: Path, name: str, tree: Any, scalars: Mapping[str, Any]) -> Pat
             _remove(path)
             unfinished.rename(path)
         finally:
-            _sweep(folder)
+            sweep(folder)
         fsync_path(folder)
     return path
 
@@ -187,7 +189,23 @@ class Throttle:
         self._due = time.monotonic() + max(self._interval, seconds / self._share)
 
 
-def _checkpointer() -> ocp.Checkpointer:
+@contextmanager
+def _checkpointer() -> Iterator[ocp.Checkpointer]:
+    # Orbax logs the stack of an error that it also raises.
+    log = logging.getLogger("absl")
+    log.addFilter(_is_no_error)
+    try:
+        with _alone() as checkpointer:
+            yield checkpointer
+    finally:
+        log.removeFilter(_is_no_error)
+
+
+def _is_no_error(record: logging.LogRecord) -> bool:
+    return record.levelno < logging.ERROR
+
+
+def _alone() -> ocp.Checkpointer:
     # Without waiting for the other processes: the first writes its run, the others read their copy.
     alone = ocp.options.MultiprocessingOptions(primary_host=None, active_processes={jax.process_index()})
     parts = ocp.CompositeOptions(multiprocessing_options=alone)
@@ -278,11 +296,6 @@ def _retire(folder: Path) -> None:
             _remove(path)
 
 
-def sweep(run: Path) -> None:
-    """Remove what a killed writer left behind in the folder of checkpoints."""
-    _sweep(run / FOLDER)
-
-
 def _remove(path: Path) -> None:
     """Remove a checkpoint; renamed first, so that no half-removed folder has a checkpoint's name."""
     if path.exists():
@@ -291,8 +304,8 @@ def _remove(path: Path) -> None:
         shutil.rmtree(doomed, ignore_errors=True)  # of a damaged one, a folder may forbid it
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what failed saves left behind."""
+def sweep(folder: Path) -> None:
+    """Remove what failed saves, or a killed writer, left behind."""
     for path in entries(folder):
         if path.name.startswith(_UNFINISHED):
             shutil.rmtree(path, ignore_errors=True)

@@ -6,6 +6,7 @@ new and the old: whenever the writer is killed, the file is one of them.
 
 import hashlib
 import json
+import re
 import tomllib
 import uuid
 from collections.abc import Iterable, Iterator
@@ -160,6 +161,8 @@ def _write(run: Path, checksums: dict[str, list[str]]) -> None:
 
 
 MANIFEST = "manifest.json"
+# What macOS and Windows add to folders that are copied or looked at.
+_LITTER = re.compile(r"\._|\.DS_Store$|Thumbs\.db$|desktop\.ini$", re.IGNORECASE)
 
 
 def write_manifest(folder: Path) -> None:
@@ -194,7 +197,7 @@ def _problem(path: Path | None, wanted: dict[str, Any] | None) -> str | None:
     """What is wrong with one file."""
     if wanted is None:
         return f"is not listed in {MANIFEST}"
-    if path is None:
+    if path is None or not path.is_file():
         return "is missing"
     size = path.stat().st_size
     if size != wanted["bytes"]:
@@ -204,5 +207,5 @@ def _problem(path: Path | None, wanted: dict[str, Any] | None) -> str | None:
 
 def _files(folder: Path) -> list[tuple[str, Path]]:
     """Every file below `folder` except the manifest, by its name relative to `folder`."""
-    paths = sorted(path for path in folder.rglob("*") if not path.is_dir())
+    paths = sorted(path for path in folder.rglob("*") if not path.is_dir() and not _LITTER.match(path.name))
     return [(path.relative_to(folder).as_posix(), path) for path in paths if path != folder / MANIFEST]

@@ -2,14 +2,18 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
+from kilter._engine.cuts import Start
 from kilter.errors import RunError, RunWarning
 from kilter.runs import checkpoints
 from kilter.runs.atomic import read_lines
+from kilter.runs.best_epoch import Watch
 from kilter.runs.checkpoints import Checkpoint
-from kilter.runs.checksums import identity_of
+from kilter.runs.checksums import CHECKSUMS, identity_of
 from kilter.runs.directory import Run
 from kilter.runs.reading import HISTORY, read_history
+from kilter.runs.recorder import Recorder, best_of, start_of
 from kilter.runs.records import EpochRecord
 
 
@@ -18,16 +22,47 @@ def newest_cut(path: Path) -> Checkpoint | None:
 
     Checkpoints of kilter 0.1.0 contain no history: history.jsonl must then reach as far.
     """
+    checkpoints.sweep(path / checkpoints.FOLDER)
     identity = identity_of(path)
+    unknown: list[str] = []
 
     def require(found: Checkpoint) -> None:
+        if identity is None and checkpoints.RUN in found.scalars:
+            unknown.append(found.where)
         _require_own(found, identity)
         _require_history(path, found)
 
-    checkpoint = checkpoints.latest(path, require)
+    try:
+        checkpoint = checkpoints.latest(path, require)
+    except RunError:
+        if not unknown:
+            raise
+        raise RunError(
+            expected=f"{path / CHECKSUMS}, which says which checkpoints are of this run",
+            received="no such file",
+            remedy="copy it from where the run was",
+        ) from None
     if checkpoint is not None and checkpoints.HISTORY in checkpoint.scalars:
         _require_no_contradiction(path / HISTORY, checkpoint)
     return checkpoint
+
+
+def recorder_at(
+    run: Run, watch: Watch, checkpoint: Checkpoint | None, **more: Any
+) -> tuple[Recorder, Start | None]:
+    """The recorder as it was at the checkpoint, and where training continues; newer checkpoints are removed.
+
+    ``more``: other arguments of :class:`Recorder`.
+    """
+    history = restore_history(run, checkpoint)
+    for line in read_history(run.path):
+        watch = watch.saw(line.epoch, line.logs)
+    if checkpoint is None:
+        return Recorder(run, watch, history=history, **more), None
+    checkpoints.drop_newer(run.path, checkpoint)
+    recorder = Recorder(run, watch, best=best_of(checkpoint), history=history, **more)
+    recorder.stopped = checkpoint.scalars.get("stopped", False)
+    return recorder, start_of(checkpoint)
 
 
 def restore_history(run: Run, checkpoint: Checkpoint | None) -> tuple[str, ...]:
@@ -41,8 +76,10 @@ def restore_history(run: Run, checkpoint: Checkpoint | None) -> tuple[str, ...]:
     for problem in checkpoint.passed_over:
         run.note(f"{problem}; resumed from {checkpoint.where}")
     if checkpoints.HISTORY not in checkpoint.scalars:
-        run.keep_history(checkpoint.finished)
-        return tuple(read_lines(run.path / HISTORY))
+        lines = read_history(run.path)
+        kept = tuple(line.to_json() for line in lines if line.epoch < checkpoint.finished)
+        run.restore_history(kept)
+        return kept
     saved = tuple(checkpoint.scalars[checkpoints.HISTORY])
     missing = len(set(saved) - set(found))
     if missing:

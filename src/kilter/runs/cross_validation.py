@@ -19,13 +19,12 @@ from kilter.errors import KilterError, RecipeError
 from kilter.recipe import Recipe, dump_recipe, load_recipe
 from kilter.runs.atomic import entries, write_text
 from kilter.runs.build import with_absolute_paths
-from kilter.runs.checksums import require_same_recipe
 from kilter.runs.directory import Run, create_run, reopen_run
 from kilter.runs.environment import describe_environment
 from kilter.runs.evaluating import BATCH
 from kilter.runs.predictions import Predictions, name_columns, predictions, row_names
 from kilter.runs.reading import RECIPE, read_data, read_result
-from kilter.runs.recipe_data import read_parts, read_source
+from kilter.runs.recipe_data import read_parts, read_source, recipe_of_run
 from kilter.runs.records import Result, to_json
 from kilter.runs.termination import Interrupted
 from kilter.runs.trained import Trained, open_trained
@@ -117,9 +116,8 @@ def resume_folds(path: Path | str, *, verbose: Verbose = "auto", allow_code: boo
     Raises as :func:`kilter.runs.resume`.
     """
     with reopen_run(Path(path)) as run:
-        require_unfinished(run.path, None)
-        require_same_recipe(run.path / RECIPE)
-        recipe = load_recipe(run.path / RECIPE)
+        require_unfinished(run.path)
+        recipe = recipe_of_run(run.path)
         return _through(run, recipe, _read(recipe, verbose), verbose=verbose, allow_code=allow_code)
 
 
@@ -215,9 +213,10 @@ def _table(source: Source, numbers: np.ndarray, answers: list[Predictions]) -> p
     found = polars.concat([one.frame() for one in answers])
     found = found.with_columns(polars.Series("place", places))
     true = np.array(rows.classes)[rows.y].tolist() if rows.classes else rows.y.reshape(len(rows), -1)[:, 0]
+    of_pixels = rows.task == "segmentation"  # their true values are pictures
     every = row_names(rows, name_columns(source.encoding)).with_columns(
         polars.Series("place", np.arange(len(rows))),
         polars.Series("fold", numbers),
-        polars.Series("true", true),
+        *([] if of_pixels else [polars.Series("true", true)]),
     )
     return every.join(found, on="place", how="left", maintain_order="left").drop("place")

@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from kilter._system import sha256_of
-from kilter._validation import errors_as
 from kilter.errors import KilterError, RunError
 from kilter.runs import lock
 from kilter.runs.atomic import (
@@ -37,7 +36,6 @@ from kilter.runs.reading import (
     MODEL,
     RECIPE,
     RESULT,
-    read_history,
     require_run,
 )
 from kilter.runs.records import DataRecord, EpochRecord, Result, to_json
@@ -89,14 +87,15 @@ class Run:
 
     def write_data(self, data: DataRecord) -> None:
         """data.json: what the model is trained on."""
-        text = data.to_json() + "\n"
-        with replacing(self.path, DATA, hashlib.sha256(text.encode("utf-8")).hexdigest()):
-            write_text(self.path / DATA, text)
+        self._write_listed(DATA, data.to_json() + "\n")
 
     def write_call(self, text: str) -> None:
         """call.json: what a call of ``kilter.fit`` was given."""
-        with replacing(self.path, CALL, hashlib.sha256(text.encode("utf-8")).hexdigest()):
-            write_text(self.path / CALL, text)
+        self._write_listed(CALL, text)
+
+    def _write_listed(self, name: str, text: str) -> None:
+        with replacing(self.path, name, hashlib.sha256(text.encode("utf-8")).hexdigest()):
+            write_text(self.path / name, text)
 
     def write_found(self, name: str, found: Mapping[str, Any]) -> None:
         """find_lr.json or clip_threshold.json: what the recipe's numbers were derived from."""
@@ -106,11 +105,6 @@ class Run:
         """Add a line to history.jsonl, then the TensorBoard scalars."""
         append_line(self.path / HISTORY, record.to_json())
         self._events.write(record)
-
-    def keep_history(self, epochs: int) -> None:
-        """Drop the lines of history.jsonl from epoch `epochs` on, which a resume trains again."""
-        kept = [line for line in read_history(self.path) if line.epoch < epochs]
-        write_text(self.path / HISTORY, "".join(f"{line.to_json()}\n" for line in kept))
 
     def restore_history(self, lines: Sequence[str]) -> None:
         """Replace history.jsonl by the lines of the checkpoint that the run is resumed from."""
@@ -148,12 +142,12 @@ class Run:
 
 
 def _check_utf8(parent: Path) -> None:
-    """Checkpoints cannot be written below a folder with a name that is not UTF-8."""
+    """Raise :class:`RunError` for a path that is not UTF-8, below which orbax has no checkpoints."""
     try:
         str(parent.absolute()).encode("utf-8")
     except UnicodeEncodeError:
         raise RunError(
-            expected="a folder for runs with a UTF-8 path",
+            expected="a folder for runs with a UTF-8 path: checkpoints cannot have another",
             received=ascii(str(parent)),
             remedy="rename the folder, or choose another folder for runs",
         ) from None
@@ -182,19 +176,17 @@ def create_run(
     _check_utf8(Path(parent))
     _require_clock()
     path = _named(Path(parent), name, started or datetime.now(UTC))
-    while started is None and path.exists():
-        time.sleep(_PAUSE_SECONDS)
-        path = _named(Path(parent), name, datetime.now(UTC))
     with errors_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with errors_as(
-            RunError,
-            FileExistsError,
-            expected="a run directory that does not exist yet",
-            received=str(path),
-            remedy="wait a second, or give the run another name",
-        ):
-            path.mkdir()
+        while not _made(path):  # another process may have begun a run in this second
+            if started is not None:
+                raise RunError(
+                    expected="a run directory that does not exist yet",
+                    received=str(path),
+                    remedy="wait a second, or give the run another name",
+                )
+            time.sleep(_PAUSE_SECONDS)
+            path = _named(Path(parent), name, datetime.now(UTC))
         fsync_path(path.parent)
     try:
         held = lock.acquire(path / LOCK)
@@ -207,6 +199,15 @@ def create_run(
         if recipe_text is not None:
             run.write_recipe(recipe_text)
     return run
+
+
+def _made(path: Path) -> bool:
+    """Make a folder; False if it exists."""
+    try:
+        path.mkdir()
+    except FileExistsError:
+        return False
+    return True
 
 
 @contextmanager
@@ -231,6 +232,7 @@ def reopen_run(path: Path) -> Run:
     it.
     """
     require_run(path)
+    _check_utf8(path)
     _require_no_links(path)
     _require_clock()
     run = Run(path, lock.acquire(path / LOCK))

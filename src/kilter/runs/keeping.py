@@ -18,19 +18,19 @@ import numpy as np
 
 from kilter._engine.cuts import Start
 from kilter._engine.history import History
+from kilter._engine.structure import structure
 from kilter.errors import RunError, RunWarning
-from kilter.runs import checkpoints
 from kilter.runs.atomic import entries, errors_named
 from kilter.runs.best_epoch import Watch
 from kilter.runs.callback_states import restore_states
 from kilter.runs.checkpoints import Checkpoint
 from kilter.runs.checksums import bytes_of
-from kilter.runs.consistency import newest_cut, restore_history
+from kilter.runs.consistency import newest_cut, recorder_at
 from kilter.runs.directory import Run, create_run, discarded_unless_begun, reopen_run, safe_name
 from kilter.runs.environment import describe_environment
 from kilter.runs.processes import copied_from_first, first_has, written_by_first
 from kilter.runs.reading import CALL, is_run, read_call, read_history, read_result
-from kilter.runs.recorder import Recorder, average_in, best_of, learning_rate, restore, start_of
+from kilter.runs.recorder import Recorder, average_in, learning_rate, restore
 from kilter.runs.records import Status, to_json
 from kilter.runs.termination import saving_what_is_done
 from kilter.runs.training import device_name, tell_differences
@@ -82,8 +82,20 @@ class Call:
             "options": options,
             "data": sums,
             "compiled": {"optimizer": type(model.optimizer).__name__, "loss": _named(model.loss)},
+            "settings": _settings(model),
             "learning_rate": learning_rate(model),
         }
+
+
+def _settings(model: keras.Model) -> dict[str, str]:
+    """SHA-256 of what weights of the same shapes do not tell; {} for a model with code from elsewhere."""
+    known = structure(model)
+    if known is None:
+        return {}
+    own = (("name", "learning_rate", "inner_optimizer"), model.optimizer.get_config().items())
+    stepping = sorted((name, repr(value)) for name, value in own[1] if name not in own[0])
+    texts = {"layers": known.network, "optimizer": repr(stepping)}
+    return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
 
 
 def _named(losses: Any) -> Any:
@@ -169,37 +181,26 @@ def _resumed(model: keras.Model, run: Run, call: Call, train: Train) -> History:
     before, now = read_call(run.path), json.loads(to_json(call.record(model)))
     _require_same(run.path, before, now)
     call_rate = None if now["learning_rate"] == before.get("learning_rate") else now["learning_rate"]
-    checkpoints.sweep(run.path)
     checkpoint, average = newest_cut(run.path), average_in(call.callbacks)
-    history = restore_history(run, checkpoint)
+    recorder, start = recorder_at(
+        *(run, _watch(call), checkpoint),
+        average=average,
+        beside=call.callbacks,
+        restored=lambda recorder: _restore(recorder, checkpoint, call_rate),
+    )
     tell_differences(run, call.seed)
-    result, watch = read_result(run.path), _watch(call)
-    for line in read_history(run.path):
-        watch = watch.saw(line.epoch, line.logs)
-    if checkpoint is None:
-        first, start = call.initial_epoch, None
-    else:
-        checkpoints.drop_newer(run.path, checkpoint)
-        first, start = checkpoint.finished, start_of(checkpoint)
+    first, result = call.initial_epoch, read_result(run.path)
+    if checkpoint is not None:
+        first = checkpoint.finished
         if average is not None:
             average.restore(checkpoint.tree["average"])
     finished = result is not None and result.status == "finished"
-    stopped = checkpoint is not None and checkpoint.scalars.get("stopped", False)
-    if (finished or stopped) and call.epochs <= before["epochs"]:
+    if (finished or recorder.stopped) and call.epochs <= before["epochs"]:
         first, start = max(first, call.epochs), Start()  # a callback may have ended it before
     if finished:
         run.remove_result()
     kept = {name: before[name] for name in ("seed", "learning_rate") if name in before}
     run.write_call(to_json(now | kept))
-    recorder = Recorder(
-        run,
-        watch,
-        best=None if checkpoint is None else best_of(checkpoint),
-        average=average,
-        history=history,
-        beside=call.callbacks,
-        restored=lambda recorder: _restore(recorder, checkpoint, call_rate),
-    )
     callbacks = [*call.callbacks, recorder]
     trained = _kept(model, run, recorder, lambda: train(callbacks, first, start, int(before["seed"])))
     return _with_earlier(trained, run, first)
@@ -253,15 +254,22 @@ def _family(name: str) -> str:
 
 def _require_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raise :class:`RunError` unless data and options are those that the run was started with."""
-    for kind, word in (("options", "argument"), ("compiled", "compiled"), ("data", "data of argument")):
-        earlier = before.get(kind, now[kind])  # runs of kilter 0.1.0 have no "compiled"
+    words = {
+        "options": "argument",
+        "compiled": "compiled",
+        "settings": "settings of",
+        "data": "data of argument",
+    }
+    for kind, word in words.items():
+        earlier = before.get(kind, now[kind])  # runs of kilter 0.1.0 have only some
+        hashed = kind in ("settings", "data")
         for name in dict.fromkeys([*earlier, *now[kind]]):
             old, new = earlier.get(name), now[kind].get(name)
             if old != new:
                 raise RunError(
                     expected=f"the {word} {name} that the run in {path} was started with"
-                    + (f" (SHA-256 {str(old)[:12]}…)" if kind == "data" else f" ({name}={old!r})"),
-                    received="other values" if kind == "data" else f"{name}={new!r}",
+                    + (f" (SHA-256 {str(old)[:12]}…)" if hashed else f" ({name}={old!r})"),
+                    received="other values" if hashed else f"{name}={new!r}",
                     remedy="pass the same, or leave out resume=True to begin a new run",
                 )
 

@@ -96,7 +96,7 @@ def open_run(path: Path) -> RunRecords:
 
 
 def list_runs(parent: Path) -> tuple[RunSummary, ...]:
-    """The runs below `parent`, oldest first; a damaged one is listed as "failed"."""
+    """The runs below `parent`, oldest first; one that cannot be read is listed as "damaged"."""
     return tuple(_summary(path) for path in entries(Path(parent)) if is_run(path))
 
 
@@ -170,7 +170,7 @@ def _summary(path: Path) -> RunSummary:
     try:
         records = open_run(path)
     except RunError:
-        return RunSummary(path, name, started, "failed", 0, "", None, None, 0.0, {})
+        return RunSummary(path, name, started, "damaged", 0, "", None, None, 0.0, {})
     history, result = records.history, records.result
     monitor, direction = (result.monitor, result.direction) if result else default_monitor(history)
     best = best_epoch(history, monitor, direction)

@@ -8,8 +8,10 @@ from typing import Any, Final
 from kilter.data import Source, Splits, fold, load, split
 from kilter.data.splitting import can_draw
 from kilter.data.usage import BY_TIME
-from kilter.errors import RecipeError
-from kilter.recipe import FileSection, Recipe, ReuseSection
+from kilter.errors import RecipeError, RunError
+from kilter.recipe import FileSection, Recipe, ReuseSection, load_recipe
+from kilter.runs.checksums import require_same_recipe
+from kilter.runs.reading import CALL, RECIPE
 from kilter.runs.records import DataRecord
 from kilter.runs.trained import data_of, image_form, require_names
 
@@ -17,6 +19,30 @@ _TOO_FEW: Final = (
     "there are too few rows to hold any out: the validation part is the training rows, so its measures say "
     "how well these rows are learned, and nothing about others"
 )
+
+
+def recipe_of_run(run: Path) -> Recipe:
+    """The recipe that a run was started with; :class:`RunError` if it has changed or its data are gone."""
+    path = run / RECIPE
+    if not path.is_file():
+        by_fit = (run / CALL).is_file()
+        raise RunError(
+            expected=f"the recipe of the run in {path}",
+            received="a run of kilter.fit, which has none" if by_fit else "no such file",
+            remedy="continue it with kilter.fit(..., resume=True); to evaluate it, name the data after it"
+            if by_fit
+            else "copy it from where the run was",
+        )
+    require_same_recipe(path)
+    recipe = load_recipe(path)
+    source = Path(recipe.data.source)
+    if source.is_absolute() and not source.exists():
+        raise RunError(
+            expected=f"the data that the run in {run} was started with",
+            received=f"{source}, which does not exist",
+            remedy=f"put the data back, or set data.source in {path} to their new place",
+        )
+    return recipe
 
 
 def read_parts(

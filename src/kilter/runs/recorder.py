@@ -7,6 +7,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -28,7 +29,6 @@ from kilter.runs.directory import Run
 from kilter.runs.flights import write_flight
 from kilter.runs.reading import HISTORY, read_history
 from kilter.runs.records import EpochRecord, Result, Status
-from kilter.runs.saver import Saver
 
 Weights = list[Host]
 
@@ -52,6 +52,31 @@ class Unsaved:
     tree: dict[str, Any]
     scalars: dict[str, Any]
     score: float
+
+
+class Saver:
+    """Runs one save at a time in a thread. What it raises is raised by the next call, and not lost."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="kilter-save")
+        self._running: Future[object] | None = None
+
+    def is_free(self) -> bool:
+        """Whether no save is running; raises the error of the last one."""
+        if self._running is not None and self._running.done():
+            self.wait()
+        return self._running is None
+
+    def start(self, save: Callable[[], object]) -> None:
+        """Begin a save, after the end of the last one."""
+        self.wait()
+        self._running = self._threads.submit(save)
+
+    def wait(self) -> None:
+        """Wait for the running save, if any."""
+        running, self._running = self._running, None
+        if running is not None:
+            running.result()
 
 
 class Recorder(keras.callbacks.Callback):
@@ -90,7 +115,8 @@ class Recorder(keras.callbacks.Callback):
         self._saver = Saver()
         self._throttle = checkpoints.Throttle()
         self._model_epoch: int | None = None
-        self._within: int | None = None
+        # Batches of the running epoch that a checkpoint has been made of; None after whole epochs.
+        self.within: int | None = None
         self._divergence: dict[str, Any] | None = None
         self.stopped = False  # by another callback, after the newest epoch
         self._began = 0.0
@@ -204,11 +230,6 @@ class Recorder(keras.callbacks.Callback):
         if self.best is not None:
             self._save_model()
 
-    @property
-    def within(self) -> int | None:
-        """The batches of the running epoch that a checkpoint has been made of; None after whole epochs."""
-        return self._within
-
     def _save_beside(self, unsaved: Unsaved) -> None:
         self._throttle.saved(0.0)
 
@@ -222,7 +243,7 @@ class Recorder(keras.callbacks.Callback):
     def _save(self, unsaved: Unsaved) -> None:
         moment = {"step": unsaved.step, "score": unsaved.score}
         checkpoints.save(self.run.path, unsaved.epoch, unsaved.tree, unsaved.scalars, **moment)
-        self._within = unsaved.step
+        self.within = unsaved.step
         if self._newest is unsaved:
             self._newest = None
 
@@ -264,8 +285,8 @@ def average_in(callbacks: Iterable[keras.callbacks.Callback]) -> WeightAverage |
 
 def restore(
     model: keras.Model, checkpoint: checkpoints.Checkpoint, average: WeightAverage | None = None
-) -> Best | None:
-    """Put a checkpoint's state into a built, compiled model and ``average``; returns the best weights."""
+) -> None:
+    """Put a checkpoint's state into a built, compiled model and ``average``."""
     groups = _groups(model)
     for name, group in groups.items():
         saved = checkpoint.tree[name]
@@ -283,7 +304,6 @@ def restore(
         assign(zip(group, saved, strict=True))
     if average is not None:
         average.restore(checkpoint.tree["average"])
-    return best_of(checkpoint)
 
 
 def best_of(checkpoint: checkpoints.Checkpoint) -> Best | None:

@@ -18,11 +18,11 @@ from kilter._engine.scheduling import Schedule, scaled
 from kilter._models.variables import State, build, copied, push, variables
 from kilter._transfer.fine_tuning import enter
 from kilter.errors import RunError
-from kilter.recipe import load_recipe
 from kilter.runs.build import prepare
-from kilter.runs.checksums import require_same_recipe, sha256_of_arrays
+from kilter.runs.checksums import sha256_of_arrays
 from kilter.runs.flights import Flight, batch_of, read_flight
 from kilter.runs.reading import RECIPE, require_run
+from kilter.runs.recipe_data import recipe_of_run
 from kilter.schedules import Performance
 
 
@@ -89,8 +89,7 @@ def replay(path: Path | str, step: int | None = None, *, allow_code: bool = Fals
             received="one of kilter.fit, whose model is not in it",
             remedy="use kilter.runs.replay_with(run, model), with the compiled model",
         )
-    require_same_recipe(path / RECIPE)
-    prepared = prepare(load_recipe(path / RECIPE), allow_code=allow_code)
+    prepared = prepare(recipe_of_run(path), allow_code=allow_code)
     schedule: Any = prepared.spec.schedule
     for phase in prepared.phases:
         if phase.begin <= flight.event.epoch < phase.end:

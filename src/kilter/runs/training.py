@@ -21,13 +21,12 @@ from kilter.data import Dataset, Source, Splits
 from kilter.data.encoding import TableEncoding
 from kilter.errors import RecipeError, RunError, RunWarning
 from kilter.nn.zeros import l1_zeros
-from kilter.recipe import Recipe, dump_recipe, load_recipe, with_overrides
+from kilter.recipe import Recipe, dump_recipe, with_overrides
 from kilter.recipe.optimizer import AUTO
-from kilter.runs import checkpoints
 from kilter.runs.build import Prepared, prepare
 from kilter.runs.callback_states import restore_states
-from kilter.runs.checksums import bytes_of, require_same_recipe
-from kilter.runs.consistency import newest_cut, restore_history
+from kilter.runs.checksums import bytes_of
+from kilter.runs.consistency import newest_cut, recorder_at
 from kilter.runs.directory import Run, create_run, discarded_unless_begun, reopen_run
 from kilter.runs.environment import describe_environment, differences
 from kilter.runs.evaluating import (
@@ -42,13 +41,13 @@ from kilter.runs.processes import copied_from_first, resume_command, written_by_
 from kilter.runs.reading import (
     FOUND_CLIP,
     FOUND_RATE,
-    RECIPE,
     read_data,
     read_environment,
     read_history,
     read_result,
 )
-from kilter.runs.recorder import Recorder, average_in, restore, start_of
+from kilter.runs.recipe_data import recipe_of_run
+from kilter.runs.recorder import Recorder, average_in, restore
 from kilter.runs.records import DataRecord, Evaluation, Result, Status
 from kilter.runs.termination import saving_what_is_done
 from kilter.schedules import Performance
@@ -130,12 +129,10 @@ def resume(
     the recipe's; the last bits may then differ.
     """
     with copied_from_first(Path(path)) as path, reopen_run(path) as run:
-        require_unfinished(path, epochs)
-        checkpoints.sweep(path)
-        require_same_recipe(path / RECIPE)
-        recipe = load_recipe(path / RECIPE)
+        recipe = recipe_of_run(path)
         if epochs is not None:
             recipe = with_overrides(recipe, [f"train.epochs={epochs}"])
+        lengthened = require_unfinished(path, recipe.train.epochs)
         with shown(verbose) as progress:
             prepared = replace(prepare(recipe, allow_code=allow_code, progress=progress), guard=guard)
         record = read_data(path)
@@ -145,31 +142,32 @@ def resume(
         _require_devices(devices := devices or prepared.recipe.train.devices)
         recorder, start = _recorder_from_checkpoint(prepared, run)
         tell_differences(run, recipe.seed)
-        if epochs is not None:
-            recorder.stopped = False
+        if lengthened and recorder.watch.has_waited_enough:
+            raise RunError(
+                expected=f"in {path} a run that ended with its last epoch",
+                received="one that early stopping ended, and would end again",
+                remedy="set a higher patience for train.early_stopping in its recipe.toml first",
+            )
+        if lengthened or epochs is not None:
+            recorder.stopped = recorder.stopped and epochs is None
             run.write_recipe(dump_recipe(prepared.recipe))
             run.remove_result()
         with on_devices(prepared.model, devices):
             return _run(prepared, run, recorder, callbacks, verbose, start)
 
 
-def require_unfinished(path: Path, epochs: int | None) -> None:
-    """Raise :class:`RunError` if the run is finished and `epochs` does not make it longer."""
+def require_unfinished(path: Path, epochs: int = 0) -> bool:
+    """Whether the run is finished and has fewer than `epochs`; :class:`RunError` if it has as many."""
     result = read_result(path)
     if result is None or result.status != "finished":
-        return
-    if epochs is None or epochs <= result.epochs:
+        return False
+    if epochs <= result.epochs:
         raise RunError(
             expected=f"an interrupted run in {path}, or more epochs than it has",
             received=f"one that is finished, with {result.epochs} epochs",
             remedy=f"add --epochs {2 * result.epochs} (in Python: epochs=) to train it for longer",
         )
-    if result.reason == "patience":
-        raise RunError(
-            expected=f"in {path} a run that ended with its last epoch",
-            received="one that early stopping ended, and would end again",
-            remedy="set a higher patience for train.early_stopping in its recipe.toml first",
-        )
+    return True
 
 
 def tell_differences(run: Run, seed: int) -> None:
@@ -272,26 +270,14 @@ def _recorder_from_checkpoint(prepared: Prepared, run: Run) -> tuple[Recorder, S
     for phase in prepared.phases:
         if checkpoint is not None and phase.begin <= checkpoint.epoch < phase.end:
             enter(prepared.model, phase, prepared.recompile)
-    best = None if checkpoint is None else restore(prepared.model, checkpoint, average)
-    # Only drop anything once the checkpoint is known to fit.
-    history = restore_history(run, checkpoint)
-    if checkpoint is not None:
-        checkpoints.drop_newer(run.path, checkpoint)
-    watch = prepared.watch
-    for line in read_history(run.path):
-        watch = watch.saw(line.epoch, line.logs)
-    start = None if checkpoint is None else start_of(checkpoint)
+    if checkpoint is not None:  # drop nothing before it is known to fit
+        restore(prepared.model, checkpoint, average)
     counts = [] if checkpoint is None else checkpoint.scalars.get("callbacks", [])
-    recorder = Recorder(
-        run,
-        watch,
-        best=best,
+    return recorder_at(
+        *(run, prepared.watch, checkpoint),
         average=average,
-        history=history,
         restored=lambda recorder: restore_states(recorder.beside, counts),
     )
-    recorder.stopped = checkpoint is not None and checkpoint.scalars.get("stopped", False)
-    return recorder, start
 
 
 def _evaluations(prepared: Prepared, record: DataRecord) -> dict[str, Evaluation]:

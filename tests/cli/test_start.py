@@ -1,0 +1,56 @@
+"""Signals that come while the command line loads, or where Python drops what a handler raises."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+# A command in which the garbage collector is busy, as it is while JAX traces, and signals come within it.
+BUSY = """
+import gc, signal, sys, time
+import kilter._cli.listing as listing
+from kilter.__main__ import main
+
+def runs(asked, progress):
+    signals = [{number}]
+    gc.callbacks.append(lambda *_: signals and signal.raise_signal(signals.pop()))
+    for _ in range(500):
+        gc.collect()
+        time.sleep(0.01)
+
+listing.runs = runs
+sys.argv = ["kilter", "runs"]
+main()
+"""
+LOADING = """
+import builtins, signal, sys
+from kilter.__main__ import main
+
+load = builtins.__import__
+def slow(name, *rest):
+    if name == "typer":
+        signal.raise_signal(signal.SIGINT)
+    return load(name, *rest)
+
+builtins.__import__ = slow
+main()
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_within_the_garbage_collector_is_not_lost(name):
+    number = int(getattr(signal, name))
+    ended = _run(BUSY.replace("{number}", str(number)))
+    assert ended.returncode == 128 + number
+    assert "Traceback" not in ended.stderr
+
+
+def test_ctrl_c_while_the_command_line_loads_is_no_error():
+    ended = _run(LOADING)
+    assert (ended.returncode, ended.stderr) == (130, "")
+
+
+def _run(code):
+    words = [sys.executable, "-c", code]
+    return subprocess.run(words, check=False, capture_output=True, text=True, timeout=60)
