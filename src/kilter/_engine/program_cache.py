@@ -251,13 +251,7 @@ class Shelf:
             del self.programs[key]
 
 
-def _compiled(
-    make: Callable[[], Chunk],
-    arguments: tuple[Any, ...],
-    donate: tuple[int, ...],
-    how: dict[str, bool],
-    of: keras.Model | None,
-) -> Program:
+def _compiled(make: Any, arguments: Any, donate: Any, how: dict[str, bool], of: Any) -> Program:
     """``of``: the model whose step this is, None for other programs."""
     with losses_used() as losses:
         traced = jax.jit(make(), donate_argnums=donate).trace(*arguments)
@@ -321,18 +315,9 @@ class Programs:
         self._model = model
         self._held: dict[Any, tuple[Any, Any]] = {}
 
-    def get(
-        self,
-        name: Hashable,
-        owners: tuple[Any, ...],
-        make: Callable[[], Chunk],
-        arguments: Any,
-        *,
-        waits: bool = True,
-        **how: Any,
-    ) -> Any:
+    def get(self, name: Hashable, owners: tuple[Any, ...], make: Any, arguments: Any, **how: Any) -> Any:
         """The program as :meth:`Shelf.get` gives it."""
-        programs = shelf(self._model)
+        programs, waits = shelf(self._model), how.pop("waits", True)
         modes = (is_quick(), is_rewritten(), is_from_logits(), *how.items())
         shapes = signature(arguments)
         key = (name, shapes, *modes, id(programs), *map(id, owners))
