@@ -51,13 +51,13 @@ class Compilation:
             return 0.0
         began, coming = time.perf_counter(), self._coming or started(self._compile)
         self._coming = None
-        self._run = awaited(coming)
+        self.compiled = awaited(coming)
         self._compile = None  # with the program as it was before compilation
         return time.perf_counter() - began
 
     def __call__(self, *arguments: Any) -> Any:
         self.wait()
-        return self._run(*arguments)
+        return self.compiled(*arguments)
 
 
 class Program(NamedTuple):
