@@ -359,7 +359,7 @@ def with_rate(self: Any, state: Any, data: Any) -> Any:
     return {**logs, "rate": ops.convert_to_tensor(self.optimizer.learning_rate)}, new
 
 
-def tested(self: Any, state: Any, data: Any) -> Any:
+def evaluated(self: Any, state: Any, data: Any) -> Any:
     logs, new = keras.Model.test_step(self, state, data)
     return {**logs, "norm": ops.sum(self.layers[-1].kernel)}, new
 
@@ -375,7 +375,7 @@ def predicted(self: Any, state: Any, data: Any) -> Any:
         (lambda: fit(with_step(penalized), X, Y, verbose=0), "dense/kernel"),
         (lambda: fit(with_step(with_results), X, Y, verbose=0), "loss/total"),
         (lambda: fit(with_step(with_rate), X, Y, verbose=0), "sgd/learning_rate"),
-        (lambda: evaluate(with_step(tested, "test_step"), X, Y), "dense/kernel"),
+        (lambda: evaluate(with_step(evaluated, "test_step"), X, Y), "dense/kernel"),
         (lambda: predict(with_step(predicted, "predict_step"), X), "dense/kernel"),
     ],
     ids=["weight", "metric", "rate", "evaluation", "prediction"],

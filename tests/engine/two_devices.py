@@ -102,7 +102,7 @@ def compare(make, data, given, options, devices, trained) -> dict:
             other, found = train(make, given, **options)
     else:
         other, found = train(make, given, devices, **options)
-    texts = [p.run.as_text() for k, (p, _) in shelf(other).programs.items() if k.name[0] == "train"]
+    texts = [p.run.compiled.as_text() for k, (p, _) in shelf(other).programs.items() if k.name[0] == "train"]
     places = [one.value.sharding for one in other.variables]
     return {
         "curve": difference(curve.values(), found.values()),

@@ -189,9 +189,8 @@ class DivergenceGuard:
         if not self.scheduled:
             index = slot_index(self.model, "learning_rate")
             lowered = jnp.asarray(state.optimizer[index] * LOWER, state.optimizer[index].dtype)
-            held.state = state._replace(
-                optimizer=[*state.optimizer[:index], lowered, *state.optimizer[index + 1 :]]
-            )
+            slots = [*state.optimizer[:index], lowered, *state.optimizer[index + 1 :]]
+            held.state = state._replace(optimizer=slots)
             state = copied(held.state)
         return state, held.start
 

@@ -350,30 +350,23 @@ class StreamFeed:
         batches = max(1, min(int(BLOCK_BYTES / max(row_bytes * size, 1)), most))
         parts = [whole[start : start + batches * size] for start in range(0, len(whole), batches * size)]
         for part in _read(self.rows.data, [(part, batches * size) for part in parts]):
-            yield self._block(part, size)
+            yield self._block(*part, size)
         for part in _read(self.rows.data, [(tail, len(tail))] if len(tail) else []):
-            yield self._block(part, len(tail))._replace(partial=end > 0)
+            yield self._block(*part, len(tail))._replace(partial=end > 0)
         self.order.say_end(count, epoch)
 
-    def _block(self, part: "_Part", size: int) -> Block:
-        steps = math.ceil(len(part.numbers) / size)
-        block = block_of(part.data, size, steps, part.numbers, self.finite, padded=self.padded)
-        self.check_block(block, part.numbers)
+    def _block(self, data: Any, numbers: np.ndarray, size: int) -> Block:
+        steps = math.ceil(len(numbers) / size)
+        block = block_of(data, size, steps, numbers, self.finite, padded=self.padded)
+        self.check_block(block, numbers)
         return block
 
 
-@dataclass(frozen=True)
-class _Part:
-    data: Any
-    numbers: np.ndarray
-
-
-def _read(data: Any, parts: list[tuple[np.ndarray, int]]) -> Iterator[_Part]:
-
-    def rows(part: tuple[np.ndarray, int]) -> _Part:
+def _read(data: Any, parts: list[tuple[np.ndarray, int]]) -> Iterator[tuple[Any, np.ndarray]]:
+    def rows(part: tuple[np.ndarray, int]) -> tuple[Any, np.ndarray]:
         numbers, length = part
         padded = np.concatenate([numbers, np.full(length - len(numbers), numbers[-1])])
-        return _Part(jax.tree.map(lambda leaf: np.asarray(leaf[padded]), data), numbers)
+        return jax.tree.map(lambda leaf: np.asarray(leaf[padded]), data), numbers
 
     return mapped_ahead(rows, parts, PREFETCHED_BLOCKS)
 

@@ -81,10 +81,8 @@ def fit(
     ``start``: where an interrupted ``initial_epoch`` begins. ``guard``: go back if the training breaks.
     """
     order = Order(checked_size(batch_size), shuffle, seed, goes_on=goes_on)
-    whole_number("validation_batch_size", validation_batch_size or 1, 1)
     for name, value in (("epochs", epochs), ("initial_epoch", initial_epoch), ("seed", seed)):
         whole_number(name, value, 0)
-    validated_steps = counted_steps(model, validation_steps, "validation_steps")[1]
     epochs = _limited("epochs", epochs, keras.config.max_epochs())
     check_schedule(model, schedule, validated=validation_data is not None or bool(validation_split))
     if validation_split and validation_data is None:
@@ -95,10 +93,10 @@ def fit(
     feed = training_feed(x, y, sample_weight, class_weight, order, steps=steps, once=once, check=finite)
     prepare(model, feed, augmentation := as_augmentation(augment))
     feed = feed if guard or augmentation else padded(model, feed, "train")
-    size = validation_batch_size or order.batch_size
+    size = whole_number("validation_batch_size", validation_batch_size or order.batch_size, 1)
     history = History({"data": finite.found, "validation data": of_validation.found})
     own = [*measuring(history, feed, measure), *([RateKeeper(schedule)] if schedule else [])]
-    validation = _validation(model, validation_data, size, validated_steps, of_validation)
+    validation = _validation(model, validation_data, size, validation_steps, of_validation)
     validates = _validates(validation_freq)
     forward(feed, validation, validates, initial_epoch if start else 0)
     with epochs_told(verbose) as shown:
@@ -238,11 +236,12 @@ def prepare(
 def _validation(
     model: keras.Model, data: Any, batch_size: int, steps: int | None, check: FiniteCheck
 ) -> AnyFeed | None:
+    executed = counted_steps(model, steps, "validation_steps")[1]
     if data is None:
         return None
     check_loop(model, "test")
     with about("validation_data"):
-        feed = validation_feed(data, batch_size, steps, check)
+        feed = validation_feed(data, batch_size, executed, check)
         _check(model, feed, "test")
         require_same_rows(feed)
     if isinstance(feed, BatchFeed):

@@ -102,9 +102,10 @@ class Runner:
             steps, start = block.steps, max(0, min(first - done, block.steps))
             while start < steps:
                 state = before(done + start, state)
-                stop = min(
-                    start + self._steps_from(done + start), self._limit(block, epoch, done, start, state)
-                )
+                guard, every = self.divergence, self.every
+                limit = block.steps if guard is None else guard.enter(block, (epoch, done), start, state)
+                room = self.steps_a_chunk if every is None else every - (done + start) % every
+                stop = min(start + room, limit)
                 after, logs = self.call(state, block, start, stop)
                 if (again := self._recovered(block, after, stop)) is not None:
                     state, start = again
@@ -116,11 +117,6 @@ class Runner:
                 state, start = goes_on, stop
             done += steps
         return chunk
-
-    def _limit(self, block: Block, epoch: int, done: int, start: int, state: State) -> int:
-        """The last step that a chunk of the block may reach."""
-        guard = self.divergence
-        return block.steps if guard is None else guard.enter(block, (epoch, done), start, state)
 
     def _recovered(self, block: Block, state: State, stop: int) -> tuple[State, int] | None:
         """The state and step to go back to, if the training broke before step ``stop`` of the block."""
@@ -141,9 +137,6 @@ class Runner:
             if block is None:
                 return
             yield block
-
-    def _steps_from(self, step: int) -> int:
-        return self.steps_a_chunk if self.every is None else self.every - step % self.every
 
     def call(self, state: State, block: Block, start: int, stop: int) -> tuple[State, Logs]:
         """The state after steps ``start`` to ``stop`` of ``block``, and the last logs."""

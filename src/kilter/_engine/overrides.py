@@ -14,13 +14,6 @@ _LOOPS: Final = {"train": "fit", "test": "evaluate", "predict": "predict"}
 _PRIVATE: Final = ("_make_function", "_get_jax_state", "_should_eval")
 REFUSED: Final = {kind: (loop, f"make_{kind}_function", *_PRIVATE) for kind, loop in _LOOPS.items()}
 """What a model may not override, first the loop; the private parts are of Keras's loop on JAX."""
-NOT_CALLED: Final = {
-    "jit_compile": "each epoch is compiled, whatever it says",
-    "_purge_model_variables": "the model stays readable while it trains, or lends its arrays",
-    "_assert_compile_called": "kilter has a check of its own, with another message",
-    "_flatten_metrics_in_order": "only for return_dict=False",
-}
-"""What Keras's loop reads or calls of a model and the engine does not, or not always, and why."""
 _STEPS: Final = {"train": "train_step", "test": "test_step", "predict": "predict_step"}
 
 

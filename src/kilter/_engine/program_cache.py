@@ -1,6 +1,7 @@
 """The cache of compiled programs: by model, and by structure where models share them."""
 
 import contextlib
+import threading
 import time
 import weakref
 from collections.abc import Callable, Generator, Hashable
@@ -34,6 +35,7 @@ _SHELF = "_kilter_programs"
 # change back and forth.
 _MOST_READINGS = 4
 _STEPS: Final = ("train", "test", "predict")
+_compiling = threading.Lock()  # one program at a time: two need more memory
 
 
 class Compilation:
@@ -49,13 +51,13 @@ class Compilation:
             return 0.0
         began, coming = time.perf_counter(), self._coming or started(self._compile)
         self._coming = None
-        self._run = awaited(coming)
+        self.compiled = awaited(coming)
         self._compile = None  # with the program as it was before compilation
         return time.perf_counter() - began
 
     def __call__(self, *arguments: Any) -> Any:
         self.wait()
-        return self._run(*arguments)
+        return self.compiled(*arguments)
 
 
 class Program(NamedTuple):
@@ -249,13 +251,7 @@ class Shelf:
             del self.programs[key]
 
 
-def _compiled(
-    make: Callable[[], Chunk],
-    arguments: tuple[Any, ...],
-    donate: tuple[int, ...],
-    how: dict[str, bool],
-    of: keras.Model | None,
-) -> Program:
+def _compiled(make: Any, arguments: Any, donate: Any, how: dict[str, bool], of: Any) -> Program:
     """``of``: the model whose step this is, None for other programs."""
     with losses_used() as losses:
         traced = jax.jit(make(), donate_argnums=donate).trace(*arguments)
@@ -263,7 +259,12 @@ def _compiled(
         _check_constants(of, traced.jaxpr)
     lowered, cost = traced.lower(), cost_of(traced.jaxpr)
     options = compile_options(compares=compares_floats(traced.jaxpr), work=cost.work, **how) or None
-    return Program(Compilation(lambda: lowered.compile(compiler_options=options)), cost, bool(losses))
+
+    def compile_it() -> Callable[..., Any]:
+        with _compiling:
+            return lowered.compile(compiler_options=options)
+
+    return Program(Compilation(compile_it), cost, bool(losses))
 
 
 def _check_constants(model: keras.Model, jaxpr: Any) -> None:
@@ -314,18 +315,9 @@ class Programs:
         self._model = model
         self._held: dict[Any, tuple[Any, Any]] = {}
 
-    def get(
-        self,
-        name: Hashable,
-        owners: tuple[Any, ...],
-        make: Callable[[], Chunk],
-        arguments: Any,
-        *,
-        waits: bool = True,
-        **how: Any,
-    ) -> Any:
+    def get(self, name: Hashable, owners: tuple[Any, ...], make: Any, arguments: Any, **how: Any) -> Any:
         """The program as :meth:`Shelf.get` gives it."""
-        programs = shelf(self._model)
+        programs, waits = shelf(self._model), how.pop("waits", True)
         modes = (is_quick(), is_rewritten(), is_from_logits(), *how.items())
         shapes = signature(arguments)
         key = (name, shapes, *modes, id(programs), *map(id, owners))

@@ -7,7 +7,7 @@ How much memory a file asks for is found before any of it is allocated: one of 1
 import json
 import math
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -84,7 +84,7 @@ def _read(path: Path, *, compiled: bool, safe: bool) -> Any:
 
 
 @contextmanager
-def _uninitialized() -> Iterator[Callable[[], None]]:
+def _uninitialized() -> Generator[Callable[[], Any]]:
     """Variables that are made within have no values yet; the function gives them to those still without."""
     earlier = get_global_attribute(_WAITING, [])
     set_global_attribute(_WAITING, made := [])

@@ -29,11 +29,6 @@ def has_transposed_operand(equation: core.JaxprEqn, values: list[Value], passing
     return any(value.transposed for value in values)
 
 
-def like_first(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> Stored:
-    """Stored like the first operand."""
-    return Stored(transposed=values[0].transposed)
-
-
 def elementwise(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> Value:
     """The operation on the transposes of all matrices; scalars are used as they are."""
     operands = [

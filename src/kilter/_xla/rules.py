@@ -42,7 +42,10 @@ RULES: Final[dict[str, Rule]] = {
     "broadcast": _rule("broadcast_in_dim", dense.is_vector_broadcast, dense.broadcast),
     "random bits": _rule("random_bits", random_bits.draws_threefry, random_bits.draw),
     "reciprocal": _rule(
-        "div", reciprocals.divides_by_one_number, reciprocals.times_reciprocal, layout.like_first
+        "div",
+        reciprocals.divides_by_one_number,
+        reciprocals.times_reciprocal,
+        lambda _, values, passing: Stored(values[0].transposed),  # like the array
     ),
     "one-channel sum": _rule("reduce_sum", sums.sums_one_channel, sums.sum_apart),
     "sum of rows": _rule("reduce_sum", dense.is_sum_of_rows, dense.sum_of_rows),
