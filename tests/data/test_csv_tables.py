@@ -9,17 +9,6 @@ from kilter.data.csv import frame
 from kilter.data.dataset import LoadOptions
 from kilter.errors import DataError
 
-
-@pytest.fixture
-def write(tmp_path):
-    def write_text(text: str, name: str = "table.csv"):
-        path = tmp_path / name
-        path.write_bytes(text.encode())
-        return path
-
-    return write_text
-
-
 PLAIN = [[1, 2], [2, 3]]
 
 

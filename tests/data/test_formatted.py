@@ -8,17 +8,6 @@ import pytest
 
 from kilter.data import load
 
-
-@pytest.fixture
-def write(tmp_path):
-    def write_text(text: str, name: str = "table.csv"):
-        path = tmp_path / name
-        path.write_text(text, encoding="utf-8")
-        return path
-
-    return write_text
-
-
 # Fields of one column, of a file separated so, and the numbers they are.
 READ = [
     (",", ['"1,000"', "12", '"1,234,567.5"'], [1000, 12, 1234567.5]),

@@ -19,16 +19,6 @@ HOUSES = """area,colour,garden,price
 """
 
 
-@pytest.fixture
-def write(tmp_path):
-    def write_text(text: str, name: str = "table.csv"):
-        path = tmp_path / name
-        path.write_text(text, encoding="utf-8")
-        return path
-
-    return write_text
-
-
 def test_columns_become_numbers(write):
     source = load(write(HOUSES))
     data = source.train
