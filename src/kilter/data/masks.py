@@ -210,11 +210,12 @@ def _codes(file: Path, size: Size) -> np.ndarray | None:
             image = ImageOps.exif_transpose(opened)
             if image.mode not in ("1", "L", "P", "I", "I;16", "I;16B", "RGB"):
                 image = image.convert("L" if image.mode in ("LA", "La", "F") else "RGB")
+            one = 1
             if image.mode == "1":
-                image = image.convert("L").point(lambda value: value // 255)
+                image, one = image.convert("L"), 255
             if (image.height, image.width) != size:
                 image = ImageOps.pad(image, (size[1], size[0]), Image.Resampling.NEAREST, color=0)
-            pixels = np.asarray(image).astype(np.int32)
+            pixels = np.asarray(image).astype(np.int32) // one
     except (*DAMAGE, Image.DecompressionBombError):
         return None
     if pixels.ndim == 2:
