@@ -115,8 +115,7 @@ def require_same_recipe(path: Path) -> None:
     wanted = _read(path.parent).get(RECIPE_CONTENT)
     if wanted is None or not path.is_file():
         return
-    with errors_named(path, doing="read"):
-        text = path.read_bytes().decode("utf-8", "backslashreplace")
+    text = read_record(path).decode("utf-8", "backslashreplace")
     try:
         found = _content_of(text)
     except ValueError:
