@@ -19,6 +19,7 @@ FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
 
 # What stands on which floor (docs/architecture.md); an import goes to the same floor's own part, or down.
 FLOORS = {
+    "_lazy": -2,  # the packages' own faces use it
     "errors": 0,
     "_array_types": 0,
     "_records": 0,
@@ -37,7 +38,7 @@ FLOORS = {
     "nn": 2,
     "recipe": 2.5,
     "_engine": 3,
-    "_tuning": 4,
+    "_tuning": 3.5,  # the diagnosis measures the noise of the gradient
     "_transfer": 4,
     "_infer": 4,
     "_diagnosis": 4,
@@ -57,14 +58,11 @@ FLOORS = {
 # Modules that import within a function, and why that dodges no circle. Everything in _cli/ may: its commands
 # load what they need, so that `kilter --help` is quick.
 LAZY = {
-    "kilter/__init__.py": "public names load on first use, so that `kilter --help` needs no JAX",
-    "kilter/nn/__init__.py": "the recipe checker reads the builders' options without loading Keras",
-    "kilter/runs/__init__.py": "`kilter runs` reads records without loading Keras",
-    "kilter/data/__init__.py": "reading data needs no JAX, and arrays in memory no reader of files",
+    "kilter/_lazy.py": "public names load on first use: `kilter --help` and `kilter runs` need no JAX",
     "kilter/schedules/__init__.py": "recipes list the schedules without loading Keras",
     "kilter/schedules/registry.py": "a schedule loads Keras when it is used; recipes name it without",
+    "kilter/_validation.py": "pydantic reads the records of a run; kilter.fit does without it",
     "kilter/_records.py": "pictures are drawn above the records, and training loads no plotly",
-    "kilter/report/__init__.py": "a picture of one record does not load the pages of all others",
     "kilter/pretrain/tasks/base.py": "a task loads when it is used: one line adds it",
     "kilter/_fit.py": "a training that keeps no run loads neither checkpoints nor event files",
     "kilter/_engine/feed.py": "grain, which loads orbax, is for data that do not fit",

@@ -21,6 +21,16 @@ def test_examples():
     assert found.failed == 0
 
 
+@pytest.mark.parametrize("width", range(12, 90))
+def test_a_number_stays_beside_its_unit(width):
+    text = "gains 66.7 % (40.8 to 85.1 %) of the way in 2 min 5 s, with 3 MB, after 12 ms"
+    lines = [
+        *wrapped(text, width),
+        *table(["what", "how much"], [["all", text], ["some", text]], width=width),
+    ]
+    assert not [line for line in lines if line.split()[0].strip(",)") in ("%", "min", "s", "MB", "ms")]
+
+
 @given(st.lists(WORDS, min_size=1), st.sampled_from([" ", "  "]), st.integers(10, 120))
 def test_wrapped_lines_keep_every_word_and_the_width(words, gap, width):
     lines = wrapped(gap.join(words), width, indent="  ")

@@ -2,11 +2,15 @@
 
 import doctest
 import math
+import re
+import string
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kilter import _text
+from kilter._diagnosis.catalogue import CATALOGUE, finding
 from kilter._text import duration
 
 
@@ -14,6 +18,30 @@ def test_examples():
     found = doctest.testmod(_text)
     assert found.attempted > 0
     assert found.failed == 0
+
+
+@pytest.mark.parametrize("code", CATALOGUE)
+def test_a_finding_counts_one_thing_in_the_singular(code):
+    """Whatever a text counts, "1 rows" is never said."""
+    words = {
+        name: _One()
+        for _, name, *_ in string.Formatter().parse(CATALOGUE[code].explanation)
+        if name not in (None, "", "where")
+    }
+    said = finding(code, "note", ["dense"], **words).explanation
+    assert not re.search(
+        r"\b1 (hidden |planned )?(row|step|layer|epoch|batch|unit|number|pixel|dimension)e?s\b", said
+    )
+
+
+class _One(float):
+    """1 in whichever format a text asks for."""
+
+    def __new__(cls):
+        return super().__new__(cls, 1)
+
+    def __format__(self, form: str) -> str:
+        return "1"
 
 
 @given(st.text())

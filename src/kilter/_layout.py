@@ -12,6 +12,9 @@ Cell = str | Sequence[str]
 """A table cell: a text, or several, each on a new line."""
 
 _GAP: Final = "  "
+_UNITS: Final = "%|s|ms|min|h|bytes|[kKMGT]i?B"
+_BEFORE_UNIT: Final = re.compile(rf"(?<=\d) (?=(?:{_UNITS})(?!\w))")
+_NO_BREAK: Final = "\N{NO-BREAK SPACE}"
 
 
 def columns(stream: TextIO) -> int | None:
@@ -22,11 +25,21 @@ def columns(stream: TextIO) -> int | None:
     return shutil.get_terminal_size().columns if stream.isatty() else None
 
 
+def unbroken(text: str) -> str:
+    """``text`` with a no-break space between each number and its unit.
+
+    Example:
+        >>> unbroken("18.3 % in 2 min 5 s, 3 shares").replace("\N{NO-BREAK SPACE}", "~")
+        '18.3~% in 2~min 5~s, 3 shares'
+    """
+    return _BEFORE_UNIT.sub(_NO_BREAK, text)
+
+
 def wrapped(text: str, width: int | None, *, indent: str = "") -> list[str]:
     """``text`` in lines of at most ``width``, later ones indented by ``indent``; None keeps a single line.
 
     Lines break at double spaces if there are any, which keeps a name next to its value; otherwise they break
-    between words. A word wider than a line gets its own line.
+    between words, but not between a number and its unit. A word wider than a line gets its own line.
 
     Example:
         >>> wrapped("epoch 1/2  loss 0.2500  val_loss 0.5000", 24, indent="    ")
@@ -42,7 +55,7 @@ def wrapped(text: str, width: int | None, *, indent: str = "") -> list[str]:
             lines.append(line)
             start, gap = indent, ""
         line = start + (gap if line else "") + unit
-    return [*lines, line]
+    return [one.replace(_NO_BREAK, " ") for one in (*lines, line)]
 
 
 def table(
@@ -135,12 +148,12 @@ def _texts(cell: Cell) -> list[str]:
 
 
 def _longest_word(text: str) -> int:
-    return max(map(len, text.split()), default=0)
+    return max(map(len, unbroken(text).split(" ")))
 
 
 def _units(text: str, width: int) -> list[tuple[str, str]]:
     """Unbreakable units, each with the spaces before it: groups between double spaces, or words."""
-    pieces = re.split(r"(  +)", text)
+    pieces = re.split(r"(  +)", unbroken(text))
     units: list[tuple[str, str]] = []
     for gap, group in zip(["", *pieces[1::2]], pieces[::2], strict=True):
         words = [group] if len(group) <= width and len(pieces) > 1 else group.split(" ")

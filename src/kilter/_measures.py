@@ -37,9 +37,11 @@ class Answers:
 
     Attributes:
         kind: "classes", "numbers" or "masks".
-        true: class indexes int ``[n]``; numbers float ``[n, k]``; mask elements bool ``[n, elements]``.
+        true: class indexes int ``[n]``; numbers float ``[n, k]``; mask elements ``[n, ...]``, bool or class
+            indexes.
         given: the predictions, in the form of ``true``.
         shares: for classes, their probabilities, float64 ``[n, classes]``.
+        classes: of masks, how many there are.
         positive: for two classes, the index of the one that precision, recall and average precision refer to.
     """
 
@@ -48,6 +50,7 @@ class Answers:
     given: np.ndarray
     shares: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     positive: int = 1
+    classes: int = 2
 
     @property
     def finite(self) -> bool:
@@ -104,10 +107,16 @@ def _r2(answers: Answers) -> float:
 
 
 def _overlap(answers: Answers, weight: int) -> float:
-    """Intersection over union (weight 1) or Dice (weight 2) of all elements; 1 if both masks are empty."""
-    both = np.count_nonzero(answers.true & answers.given)
-    either = np.count_nonzero(answers.true | answers.given)
-    return weight * both / (either + (weight - 1) * both) if either else 1.0
+    """Intersection over union (weight 1) or Dice (weight 2) of all elements; 1 if both masks are empty.
+
+    Of the elements that are 1 if there are two classes, otherwise the mean over the classes that occur.
+    """
+    found = []
+    for one in [1] if answers.classes == 2 else range(answers.classes):
+        true, given = answers.true == one, answers.given == one
+        both, either = np.count_nonzero(true & given), np.count_nonzero(true | given)
+        found += [weight * both / (either + (weight - 1) * both)] if either else []
+    return float(np.mean(found)) if found else 1.0
 
 
 REGISTRY: Final = (
@@ -190,8 +199,8 @@ def constant_for(kind: Kind, true: np.ndarray, classes: int = 0) -> tuple[float,
         >>> constant_for("classes", np.array([0, 2, 2]), 3), constant_for("numbers", np.array([[1.0], [5.0]]))
         ((2.0,), (3.0,))
     """
-    if kind == "classes":
-        return (float(np.argmax(np.bincount(true, minlength=classes))),)
+    if kind != "numbers":
+        return (float(np.argmax(np.bincount(true.ravel(), minlength=classes))),)
     return tuple(np.atleast_1d(np.median(true, axis=0)).tolist())
 
 
@@ -229,8 +238,12 @@ def of_constant(answers: Answers, constant: tuple[float, ...] = ()) -> dict[str,
         given = int(constant[0]) if constant else int(shares.argmax())
         return {"accuracy": float(shares[given]), "balanced_accuracy": balanced} | ranked
     if answers.kind == "masks":
-        share = float(answers.true.mean())
-        return {"pixel_accuracy": max(share, 1 - share), "iou": share, "dice": 2 * share / (1 + share)}
+        shares = np.bincount(answers.true.ravel(), minlength=answers.classes) / answers.true.size
+        share, present = float(shares.max()), int(np.count_nonzero(shares))
+        if answers.classes == 2:  # a mask of ones is best by the overlap
+            share, present = float(shares[1]), 1
+        dice = 2 * share / (1 + share) / present
+        return {"pixel_accuracy": float(shares.max()), "iou": share / present, "dice": dice}
     middle = np.array(constant) if constant else np.median(answers.true, axis=0)
     always = Answers("numbers", answers.true, np.broadcast_to(middle, answers.true.shape))
     return {name: value for name, value in measured(always).items() if name != "r2"}
@@ -261,7 +274,7 @@ def best_threshold(true: np.ndarray, shares: np.ndarray, share: float) -> float 
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """One class in an evaluation: its rows, and how well they are predicted.
+    """One class in an evaluation: its rows (of masks its pixels), and how well they are predicted.
 
     ``precision``: the share of correct ones among predictions of this class, NaN without any; ``recall``: the
     share of its rows that are predicted correctly, NaN without rows; ``found``: their number.
@@ -273,10 +286,23 @@ class ClassFigures:
     precision: float
     recall: float
 
+    @property
+    def iou(self) -> float:
+        """Intersection over union of the true and the predicted rows; NaN if there are none of either."""
+        if not self.found:
+            return float("nan") if np.isnan(self.recall) and np.isnan(self.precision) else 0.0
+        return 1 / (1 / self.precision + 1 / self.recall - 1)
+
+    @property
+    def dice(self) -> float:
+        """Dice, which is F1."""
+        return 2 * self.iou / (1 + self.iou)
+
 
 def confusion_of(true: np.ndarray, given: np.ndarray, classes: int) -> np.ndarray:
-    """Counts by true (row) and predicted class (column), int ``[classes, classes]``, from int ``[n]``."""
-    return sk.confusion_matrix(true, given, labels=range(classes))
+    """Counts by true (row) and predicted class (column), int ``[classes, classes]``, of any shape."""
+    pairs = true.ravel().astype(np.int64) * classes + given.ravel()
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
 def by_class(confusion: np.ndarray, classes: tuple[str, ...]) -> tuple[ClassFigures, ...]:

@@ -1,5 +1,6 @@
 """The machine around kilter: the home folder, checksums of files, free memory, and signals to stop."""
 
+import errno
 import hashlib
 import signal
 from pathlib import Path
@@ -19,6 +20,8 @@ STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasa
 # SIGTERM.
 BY_SIGNAL = 128
 BY_CTRL_C: Final = BY_SIGNAL + signal.SIGINT
+# No space, over quota and over the file size limit need the same remedy.
+FULL_DISK: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 # The exit code after a KilterError.
 BAD_INPUT: Final = 2
 

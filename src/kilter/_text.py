@@ -13,6 +13,10 @@ from typing import Final
 _LONGEST_LINE = 200
 # How Keras begins an error from a layer; the cause is on the next line, in bold.
 _WRAPPER: Final = "Exception encountered when calling "
+_NOUNS: Final = "epoch|step|row|column|layer|unit|pixel|image|number|value|update|pair|dimension|weight|batch"
+_AFTER_ONE: Final = re.compile(
+    rf"(?<![\w.,])(1 (?:hidden |different |planned |more )?)({_NOUNS})(?:s|(?<=ch)es)\b"
+)
 _BOLD: Final = re.compile("\x1b\\[[0-9;]*m")
 
 
@@ -121,6 +125,16 @@ def counted(number: int, noun: str, several: str | None = None, *, form: str = "
         ('1 epoch', '1,200 rows', '2 classes')
     """
     return f"{number:{form}} {noun if number == 1 else several or noun + 's'}"
+
+
+def singular(text: str) -> str:
+    """``text`` with the nouns of texts about training in the singular after the number 1.
+
+    Example:
+        >>> singular("In 1 epochs, 1 hidden layers saw 21 rows and 1 more columns")
+        'In 1 epoch, 1 hidden layer saw 21 rows and 1 more column'
+    """
+    return _AFTER_ONE.sub(lambda found: found[1] + found[2], text)
 
 
 def few(names: Sequence[str], most: int = 3) -> str:

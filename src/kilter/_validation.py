@@ -1,13 +1,17 @@
 """Checks of arguments (whole numbers, other numbers, names), and conversion of libraries' errors."""
 
+import importlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from numbers import Integral, Real
-from typing import Any, TypeGuard
+from typing import Any, Final, TypeGuard, TypeVar
 
 from kilter._text import cause, did_you_mean
 from kilter.errors import KilterError, OptionError
+
+Record = TypeVar("Record")
 
 
 def whole_number(
@@ -178,3 +182,23 @@ def _bounds(
     pairs = (("at least", low), ("above", above), ("at most", high), ("below", below))
     words = [f"{word} {bound}" for word, bound in pairs if bound is not None]
     return f", {' and '.join(words)}" if words else ""
+
+
+STRICT: Final[dict[str, Any]] = {"strict": True, "allow_inf_nan": False}
+"""As ``__pydantic_config__`` of a frozen record: JSON must have exactly its types, and finite numbers."""
+
+
+@cache
+def _reader(kind: type[Any]) -> Any:
+    return importlib.import_module("pydantic").TypeAdapter(kind)  # late: kilter.fit does without it
+
+
+def record_from_json(kind: type[Record], text: str) -> Record:
+    """The record of this class in a text of JSON; ``ValueError`` names the first problem."""
+    pydantic = importlib.import_module("pydantic")
+    try:
+        return _reader(kind).validate_json(text)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{where}: {first['msg']}".removeprefix(": ")) from None

@@ -26,14 +26,14 @@ def insert(path: str, anchor: str, text: str) -> Edit:
 CHECK = [
     insert(
         "_diagnosis/checks/architecture.py",
-        "CHECKS = (",
+        "def check_saturating(",
         """
 def check_toy(context: Context) -> list[Finding]:
     \"\"\"Batches of 13 rows.\"\"\"
     return [finding("toy-finding", "severe", ["training"], [])] if context.batch_size == 13 else []
 
 
-{}check_toy, """,
+{}""",
     ),
     insert(
         "_diagnosis/catalogue.py",

@@ -5,9 +5,8 @@ from dataclasses import replace
 
 import keras
 import pytest
-from rich.console import Console
 
-from kilter._cli.diagnosing import explained, findings_table, verdict
+from kilter._cli.diagnosing import say_findings, verdict
 from kilter._records import Diagnosis, Evidence, Finding
 
 FOUND = Finding(
@@ -77,19 +76,25 @@ def test_bad_input_ends_in_three_lines(kilter, tmp_path, compiled, words, told):
     assert len(ended.err.splitlines()) == 3
 
 
-def test_a_table_names_what_was_seen_and_its_limit():
-    console = Console(width=140)
-    with console.capture() as captured:
-        console.print(findings_table([FOUND]))
-    text = captured.get()
-    limit = "share: 0.9123 (limit 0.8)"
-    for part in ("severe", "dead-units", "and 2 more", limit, "rows: 256", "replace-activation"):
-        assert part in text
-    assert "\x1b[31m" not in text
-
-
-def test_an_explanation_has_its_source():
-    assert list(explained([FOUND])) == ["dead-units: 91 % of the units are 0. (A paper)"]
+def test_a_finding_is_one_paragraph(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "72")
+    caused = replace(FOUND, explained_by="rate-too-high", where=("dense",), remedies=())
+    say_findings([FOUND, caused], {"dead-units": " (train.py, line 3)"})
+    escaped = [rf"dense_{index}\x1b[31m" for index in range(4)]
+    assert capsys.readouterr().out == (
+        f"severe: dead-units: {', '.join(escaped[:3])},\n"
+        f"    {escaped[3]} and 2 more (train.py, line 3)\n"
+        "    91 % of the units are 0.\n"
+        "    measured: share: 0.9123 (limit 0.8); rows: 256\n"
+        "    remedies: reinitialize-paired, replace-activation\n"
+        "    source: A paper\n"
+        "\n"
+        "severe: dead-units (caused by rate-too-high): dense (train.py, line 3)\n"
+        "    91 % of the units are 0.\n"
+        "    measured: share: 0.9123 (limit 0.8); rows: 256\n"
+        "    source: A paper\n"
+        "\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -166,6 +166,19 @@ inputs = keras.Input((4,))
 hidden = keras.layers.Dense(16, activation="relu")(inputs)
 model = keras.Model(inputs, keras.layers.Dense(1)(hidden))
 """,
+    "layers that a loop calls": """
+inputs = keras.Input((4,))
+hidden = inputs
+for width in (16, 16, 8):
+    hidden = keras.layers.Dense(width, activation="relu")(hidden)
+model = keras.Model(inputs, keras.layers.Dense(1)(hidden))
+""",
+    "layers that a loop adds": """
+model = keras.Sequential()
+for width in (16, 16):
+    model.add(keras.layers.Dense(width, activation="relu"))
+model.add(keras.layers.Dense(1))
+""",
     "a recurrent network, by calls of add": """
 x = x[:, :, None]
 model = keras.Sequential()

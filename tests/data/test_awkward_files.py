@@ -210,7 +210,6 @@ NOT_TABLES = {
     "a web page": ("<!DOCTYPE html>\n<html><body>Sign in</body></html>\n", "a web page"),
     "a pointer": ("version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 5\n", "Git LFS"),
     "a table of HTML": ("<table><tr><td>a</td></tr></table>\n", "a table of HTML"),
-    "a file of Weka": ("% iris\n@RELATION iris\n@ATTRIBUTE a REAL\n@DATA\n1.5\n", "ARFF"),
     "a PDF": ("%PDF-1.4\n1 0 obj<<>>endobj\n", "a PDF"),
     "an uneven line": ("a,b,y\n1,2,u\n3,4,v\n5,6,7,u\n", "line 4 has 4 fields, the header 3"),
     "names of people as the target": (

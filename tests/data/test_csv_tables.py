@@ -9,17 +9,6 @@ from kilter.data.csv import frame
 from kilter.data.dataset import LoadOptions
 from kilter.errors import DataError
 
-
-@pytest.fixture
-def write(tmp_path):
-    def write_text(text: str, name: str = "table.csv"):
-        path = tmp_path / name
-        path.write_bytes(text.encode())
-        return path
-
-    return write_text
-
-
 PLAIN = [[1, 2], [2, 3]]
 
 
@@ -88,6 +77,7 @@ FILES_WITHOUT_A_HEADER = {
     "incomes": "39, State-gov, <=50K\n50, Private, >50K\n38, State-gov, <=50K\n",
     "messages": "ham\tsee you 0\n"
     + "".join(f"{'hs'[i % 2]}am\tso long {i}{' again' * (i % 3)}\n" for i in range(30)),
+    "a sign for missing": "7,red,?,4\n6,blue,2.5,3\n5,red,1.5,2\n9,red,2,1\n",
     "numbers alone": "1,14.2,127\n2,13.2,100\n1,13.1,101\n2,14,105\n",
 }
 

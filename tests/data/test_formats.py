@@ -16,9 +16,9 @@ every_format = pytest.mark.parametrize("write", WRITERS.values(), ids=["-".join(
 
 
 def test_every_format_is_in_the_table():
-    # A picture has no label: test_images reads one. Other sources of tables: test_sources.
+    # A picture has no label: test_images reads one. Masks: test_masks. Other sources of tables: test_sources.
     tables = {known.name for known in FORMATS if known.is_table} | {"datasets"}
-    assert {name for name, _ in WRITERS} | {"picture"} | tables == {known.name for known in FORMATS}
+    assert {name for name, _ in WRITERS} | {"picture", "masks"} | tables == {known.name for known in FORMATS}
 
 
 @pytest.mark.parametrize("key", WRITERS, ids="-".join)

@@ -8,17 +8,6 @@ import pytest
 
 from kilter.data import load
 
-
-@pytest.fixture
-def write(tmp_path):
-    def write_text(text: str, name: str = "table.csv"):
-        path = tmp_path / name
-        path.write_text(text, encoding="utf-8")
-        return path
-
-    return write_text
-
-
 # Fields of one column, of a file separated so, and the numbers they are.
 READ = [
     (",", ['"1,000"', "12", '"1,234,567.5"'], [1000, 12, 1234567.5]),
@@ -69,6 +58,8 @@ READ = [
     (",", ["<0.1%", "12%", "3.5%"], [0.1, 12, 3.5]),
     (",", ['"1,200[1]"', "7*", "3[a][b]"], [1200, 7, 3]),
     (",", ["$5", "0", "7.5"], [5, 0, 7.5]),
+    (",", ["$5", "Free", "$7.50"], [5, np.nan, 7.5]),
+    (",", ["10%", "none yet", "5.5%"], [10, np.nan, 5.5]),
     (",", ["12 KG", "9 kg", "3 Kgs"], [12, 9, 3]),
     (",", ["1 year", "2 years", "10+ years"], [1, 2, 10]),
     (",", ["1 year", "2 weeks", "3 days"], [8766, 336, 72]),

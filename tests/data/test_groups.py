@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from kilter.data import fold, load, split
-from kilter.data.groups import draw_groups
+from kilter.data.splitting import draw_groups
 from kilter.errors import DataError
 from kilter.recipe import parse_recipe
 from kilter.runs.recipe_data import read_parts

@@ -332,9 +332,9 @@ def test_pictures_below_a_class_folder_and_a_folder_around_the_classes(tmp_path)
     assert len(train) == len(pictures())
 
 
-def test_folders_of_images_and_masks_are_no_classes(tmp_path):
-    for name in ("images", "Masks"):
+def test_folders_of_images_and_boxes_are_no_classes(tmp_path):
+    for name, file in (("images", "1.png"), ("labels", "1.txt")):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "1.png").write_bytes(png(pictures()[0]))
+        (tmp_path / name / file).write_bytes(png(pictures()[0]) if file == "1.png" else b"0 0.5 0.5 1 1")
     with pytest.raises(DataError, match="masks or boxes"):
         load(tmp_path)

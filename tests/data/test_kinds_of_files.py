@@ -121,3 +121,24 @@ def test_bytes_that_are_no_pictures_are_a_column_of_a_table(tmp_path):
     assert source.train.features == ("a",)
     assert any('"blob" (bytes)' in note for note in source.notes)
     np.testing.assert_array_equal(source.train.x[:, 0], FRAME["a"])
+
+
+BLUE = "'dark blue'"
+WEKA = """% made by hand
+@RELATION r
+@attribute 'sepal length' numeric
+@ATTRIBUTE colour {red,'dark blue'}
+@attribute class {u,v}
+
+@DATA
+% rows
+"""
+
+
+def test_a_file_of_weka_is_a_table(tmp_path):
+    path = tmp_path / "t.arff"
+    rows = [f"{'?' if i == 7 else i / 2},{'red' if i % 2 else BLUE},{'uv'[i % 2]}\n" for i in range(30)]
+    path.write_text(WEKA + "".join(rows))
+    train = load(path).train
+    assert train.features == ("sepal length", "sepal length missing", "colour=dark blue", "colour=red")
+    assert (train.classes, len(train)) == (("u", "v"), 30)

@@ -19,16 +19,6 @@ HOUSES = """area,colour,garden,price
 """
 
 
-@pytest.fixture
-def write(tmp_path):
-    def write_text(text: str, name: str = "table.csv"):
-        path = tmp_path / name
-        path.write_text(text, encoding="utf-8")
-        return path
-
-    return write_text
-
-
 def test_columns_become_numbers(write):
     source = load(write(HOUSES))
     data = source.train
@@ -146,11 +136,11 @@ def test_a_task_that_is_asked_for_wins_where_it_is_possible(write):
         ("a,b,y\n1,2,3,4,5\n", "line 2 has 5 fields, the header 3"),
         ('a,b\n"open,1\n2,3\n', "cannot be read"),
         ("a,y\n1,1e300\n2,0.5\n", "1 infinite values in the targets"),
-        ("a,y\n10%,0\n0.1,1\n20%,0\n", '"10%", "20%", in rows 0, 2'),
+        ("a,y\n10%,0\n0.1,1\n20%,0\n", '"10%", "20%" in rows 0, 2'),
         ("a,y\n$5,0\n€6,1\n", '"$5", "€6"'),
         ("a,y\nUSD 5,0\nEUR 6,1\n", '"USD 5", "EUR 6"'),
-        ('a,y\n"1,5",0\n2.5,1\n', '"1,5", in row 0'),
-        ("a;b;y\n1,5;2;0\n2.5;3;1\n", '"1,5", in row 0'),
+        ('a,y\n"1,5",0\n2.5,1\n', '"1,5" in row 0'),
+        ("a;b;y\n1,5;2;0\n2.5;3;1\n", '"1,5" in row 0'),
         ("a;y\n1.000,5;0\n1,000.5;1\n", '"1.000,5", "1,000.5"'),
         ("a,y\n1,10%\n2,few\n3,20%\n", 'column "y"'),
     ],

@@ -89,6 +89,32 @@ def test_long_tails_are_compressed_and_can_be_restored(case, tmp_path):
     assert not load(path, center=False).encoding.columns[0].compressed
 
 
+def test_a_code_for_missing_is_said_and_not_called_a_long_tail(tmp_path):
+    notes = load(written(tmp_path / "t.csv", a=with_some(NORMAL.tolist(), -999))).notes
+    assert [note[:22] for note in notes if "-999" in note or "asinh" in note] == ["-999 may stand for mis"]
+
+
+# Entries, the categories that they are, and a new spelling of the last one.
+SPELLINGS = {
+    "cases": (["pro", "PRO", " pro ", "free", "Free", "free"], ("free", "pro"), "Pro"),
+    "codes": (["1a", "1A", "1a", "2b"], ("1a", "2b"), "2B"),
+    "single letters": (["a", "A"], ("A", "a"), "a"),
+}
+
+
+@pytest.mark.parametrize("case", SPELLINGS)
+def test_categories_in_several_cases_are_one(case, tmp_path):
+    entries, categories, new = SPELLINGS[case]
+    path = written(tmp_path / "t.csv", c=[entries[i % len(entries)] for i in range(60)])
+    source = load(path)
+    assert source.encoding.columns[0].categories == categories
+    said = [note for note in source.notes if "upper and lower case" in note]
+    assert len(said) == (case != "single letters")
+    np.testing.assert_array_equal(load(path, encoding=source.encoding).train.x, source.train.x)
+    again = load(written(tmp_path / "n.csv", c=[new]), encoding=source.encoding)
+    assert again.train.x.tolist() == [[0, 1]]
+
+
 def test_rare_categories_share_a_feature_with_those_that_are_new(tmp_path):
     values = ["u"] * 120 + ["v"] * 76 + ["r", "s", "t", None]
     encoding = load(written(tmp_path / "t.csv", c=values)).encoding

@@ -89,8 +89,10 @@ def filled(value: float, share: float = 0.05) -> np.ndarray:
     return x
 
 
-def regression(x: np.ndarray = XT, y: Any = YT, loss: Any = "mse", **options: Any) -> Program:
-    return program(dense(outputs=1, output=None, features=5), loss, data=(x, y), **options)
+def regression(
+    x: np.ndarray = XT, y: Any = YT, loss: Any = "mse", *, features: int = 5, **options: Any
+) -> Program:
+    return program(dense(outputs=1, output=None, features=features), loss, data=(x, y), **options)
 
 
 def scaled(x: np.ndarray, *front: Any) -> Program:
@@ -230,6 +232,9 @@ def _pulls(y: Any, p: Any) -> Any:
 
 NUMBERED = np.random.default_rng(3).integers(0, 12, size=(360, 5)).astype("float32")
 NUMBERED_Y = np.random.default_rng(4).normal(size=12)[NUMBERED[:, :2].astype(int)].sum(axis=1)
+WORDS = np.random.default_rng(5).integers(21, 600, size=(400, 12))
+WORDS[:, 3] = WORDS[:, 7] = np.random.default_rng(6).integers(1, 21, size=400)
+ABOUT = WORDS[:, 3] % 2
 
 
 def reversed_weights(*, squared: bool) -> Program:
@@ -267,6 +272,7 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
     ("sentinel-values", "warning", lambda: regression(filled(-20.0, 0.02))),
     ("pairs-not-apart", "severe", lambda: siamese(_pulls)),
     ("ids-as-quantities", "severe", lambda: regression(NUMBERED, NUMBERED_Y)),
+    ("ids-as-quantities", "severe", lambda: regression(WORDS, ABOUT, features=12)),
     ("scaled-twice", "severe", lambda: scaled(X, layers.Rescaling(1 / 255))),
     ("scaled-twice", "severe", lambda: scaled(X, layers.Rescaling(1 / 127.5, -1), layers.Rescaling(1 / 255))),
     ("scaled-twice", "severe", lambda: scaled(X * 50, layers.Normalization(mean=0.0, variance=1.0))),
@@ -438,6 +444,9 @@ def _moved(x: np.ndarray, column: int, by: float) -> np.ndarray:
 TRAINED = RNG.standard_t(2, size=(8, 12)) * 0.4
 
 SOUND: dict[str, Callable[[], Program]] = {
+    "counts of four digits": lambda: regression(
+        np.arange(3, 9) * WORDS[:, :6], WORDS[:, 0] / 600.0, features=6
+    ),
     "softmax as a layer": lambda: ending(Dense(3), layers.Softmax()),
     "relu before the last kernel": lambda: ending(relu(6), Dense(3, "softmax")),
     "several labels": lambda: ending(Dense(3, "sigmoid"), loss=BINARY, y=ODD),

@@ -1,7 +1,12 @@
 """The callback finds what kilter.diagnose finds, and leaves the training as it is."""
 
+import itertools
+from collections.abc import Callable
+from types import SimpleNamespace
+
 import keras
 import numpy as np
+import pytest
 
 import kilter
 
@@ -36,3 +41,34 @@ def test_the_doctor_changes_no_bit_of_the_training():
     without = trained(lambda x, y: [], "he_normal")
     for one, other in zip(with_doctor.weights, without.weights, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+# Seconds to load a batch, rows of the batches of each epoch, and what makes such a training slow.
+SPEEDS: dict[str, tuple[float, Callable[[int], int], set[str]]] = {
+    "slow loading": (1.0, lambda epoch: 8, {"input-bound"}),
+    "another shape in each epoch": (0.0, lambda epoch: 8 + epoch, {"recompiling"}),
+    "neither": (0.0, lambda epoch: 8, set()),
+}
+
+
+@pytest.mark.parametrize("name", SPEEDS)
+def test_the_doctor_says_what_makes_model_fit_slow(name: str, monkeypatch: pytest.MonkeyPatch):
+    loading, rows, expected = SPEEDS[name]
+    x = np.random.default_rng(0).normal(size=(32, 4)).astype("float32")
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    now = itertools.count()
+    loaded = [0.0]
+    # A clock that goes on by 0.1 when it is read, and by what is loaded: not by a busy machine.
+    clock = SimpleNamespace(perf_counter=lambda: 0.1 * next(now) + loaded[0])
+    monkeypatch.setattr("kilter._diagnosis.watch.time", clock)
+
+    def batches():
+        for step in range(4 * 8):
+            loaded[0] += loading
+            yield x[: (count := rows(step // 8))], x[:count, 0]
+
+    limits = kilter.Thresholds(slow_seconds=0.0, recompiling=0.02, waiting=0.6)
+    doctor = kilter.Doctor(x, x[:, 0], batch_size=8, every=0, thresholds=limits, verbose=False)
+    model.fit(batches(), steps_per_epoch=8, epochs=4, verbose=0, callbacks=[doctor])
+    assert {"input-bound", "recompiling"} & set(doctor.diagnosis.codes()) == expected

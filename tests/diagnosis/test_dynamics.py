@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 import kilter
+from kilter._diagnosis.batch_noise import too_large, with_noise
 from kilter._diagnosis.checks import dynamics, speed
-from kilter._diagnosis.context import Timing
+from kilter._diagnosis.context import Timing, checks_in
 from kilter._diagnosis.diagnose import run_checks
 from kilter._diagnosis.thresholds import Thresholds
 from kilter._diagnosis.watch import BatchLosses, Place, cadence
+from kilter._tuning.noise_scale import NoiseScale
 from kilter.errors import ModelError
 
 from .synthetic import context, readings
@@ -48,6 +50,10 @@ def timed(**values: Any) -> Any:
     return replace(context(readings()), timing=Timing(**{**given, **values}))
 
 
+def held(*parts: int) -> tuple[int, ...]:
+    return tuple(one << 28 for one in parts)
+
+
 def over(begin: float, end: float) -> np.ndarray:
     return np.geomspace(begin, end, 8)[:, None] * np.ones(4)
 
@@ -70,6 +76,7 @@ CASES = {
     "one long compilation": ("compile-bound", timed(compiling=(90.0, 0, 0, 0))),
     "compiling every epoch": ("recompiling", timed(compiling=(3.0,) * 4)),
     "tiny steps": ("small-batches", timed(work=1e5)),
+    "a leak": ("memory-growth", timed(memory=held(1, 5, 6, 7, 8, 9, 10, 11))),
 }
 SOUND = {
     "attention that learns": attended(0.6, 1.2),
@@ -80,19 +87,23 @@ SOUND = {
     "weights that grow a little": steps(weight_norm=over(1, 2)),
     "usual time": timed(),
     "a short training": timed(computing=(1.0,) * 4, waiting=(0.9,) * 4),
+    "a cache that fills": timed(memory=held(1, 5, 9, 9, 9, 9, 9, 9)),
+    "as much memory as before": timed(memory=held(*[5] * 8)),
+    "too few epochs for a leak": timed(memory=held(1, 5, 6, 7)),
+    "unknown memory": timed(memory=(0,) * 9),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_numbers_give_the_finding(name: str):
     code, made = CASES[name]
-    found = run_checks((*dynamics.CHECKS, *speed.CHECKS), made)
+    found = run_checks(checks_in(dynamics, speed), made)
     assert [one.code for one in found] == [code]
 
 
 @pytest.mark.parametrize("name", SOUND)
 def test_sound_numbers_give_nothing(name: str):
-    assert not run_checks((*dynamics.CHECKS, *speed.CHECKS), SOUND[name])
+    assert not run_checks(checks_in(dynamics, speed), SOUND[name])
 
 
 def test_float64_weights_are_seen(monkeypatch: pytest.MonkeyPatch):
@@ -163,3 +174,31 @@ def test_only_a_doctor_that_stops_keeps_the_start():
     _, doctor = watched(0.1, "keras", every=0)
     with pytest.raises(ModelError, match="stop=True"):
         doctor.restart()
+
+
+# The batch size, the noise scale's interval in rows, and the code that follows.
+NOISES = [
+    (1, 12.0, 90.0, ["batch-too-small"]),
+    (1, 5.0, 90.0, []),
+    (8, 80.0, 900.0, ["batch-too-small"]),
+    (1, np.inf, np.inf, []),  # no gradient that could be told from 0
+    (1024, 9.0, 100.0, ["batch-too-large"]),
+    (1024, 9.0, 200.0, []),
+    (1024, 900.0, np.inf, []),
+]
+
+
+@pytest.mark.parametrize(("batch", "low", "high", "codes"), NOISES)
+def test_a_batch_is_judged_by_the_noise_of_its_gradient(
+    batch: int, low: float, high: float, codes: list[str]
+):
+    noise = NoiseScale(low, low, high, 1.0, 1.0, 16, 32)
+    given = replace(context(readings()), batch_size=batch, inputs=(np.zeros((2048, 1)),))
+    assert [one.code for one in with_noise([], given, noise)] == codes
+
+
+def test_the_noise_joins_what_is_known_of_large_batches():
+    given = replace(context(readings()), batch_size=512, inputs=(np.zeros((2048, 1)),))
+    known = too_large(given, [])
+    (found,) = with_noise([known], given, NoiseScale(9.0, 9.0, 200.0, 1.0, 1.0, 16, 32))
+    assert [one.value for one in found.evidence] == [512 / 712, 200.0]

@@ -14,12 +14,10 @@ from tests.diagnosis.programs import Program, program
 from tests.diagnosis.test_causes import findings
 
 from kilter._diagnosis.checks.generative import check_rivals, kl_weight
-from kilter._diagnosis.checks.speed import memory_growth
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.diagnose import diagnose, read_context
 from kilter._diagnosis.entries import pictures
 from kilter._diagnosis.learnable import learnable
-from kilter._diagnosis.thresholds import Thresholds
 from kilter._engine.training_spec import TrainingSpec
 
 RNG = np.random.default_rng(3)
@@ -202,20 +200,6 @@ def test_a_critic_that_wins_shows_in_the_losses_of_both():
     assert codes(0.69 * 0.5**steps, 0.7 + 0.4 * steps) == ["discriminator-won"]
     assert codes(np.full(12, 0.65), 0.7 + 0.02 * steps) == []
     assert codes(0.69 * 0.9**steps, np.full(12, 0.7)) == []
-
-
-@pytest.mark.parametrize(
-    ("memory", "found"),
-    [
-        ([1, 5, 6, 7, 8, 9, 10, 11], 1),
-        ([1, 5, 9, 9, 9, 9, 9, 9], 0),  # a cache that fills
-        ([5, 5, 5, 5, 5, 5, 5, 5], 0),
-        ([1, 5, 6, 7], 0),  # too short
-        ([0] * 9, 0),  # unknown
-    ],
-)
-def test_memory_that_grows_every_epoch_is_a_leak(memory: list[int], found: int):
-    assert len(memory_growth([one << 28 for one in memory], Thresholds())) == found
 
 
 def test_whether_masks_can_be_learnt_is_seen_around_their_pixels():

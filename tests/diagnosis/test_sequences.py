@@ -99,6 +99,16 @@ def transformer(
     return program(model, SPARSE, keras.optimizers.Adam(rate), data=data or tokens())
 
 
+def attending(*, residual: bool = True, position: bool = True) -> Program:
+    """Attention that reads numbers, not words."""
+    inputs = Input((STEPS, 2))
+    value = places(Dense(8)(inputs)) if position else Dense(8)(inputs)
+    for _ in range(4):
+        seen = Attention(2, 8)(value, value)
+        value = Norm()(value + seen) if residual else seen
+    return program(keras.Model(inputs, Dense(1)(layers.GlobalAveragePooling1D()(value))), "mse", data=waves())
+
+
 def weighted(axis: int, units: int = 1, activation: Any = None) -> Program:
     """A recurrent layer under an attention of one's own: a score for each step, and a weighted sum."""
     inputs = Input((STEPS, 2))
@@ -201,6 +211,8 @@ FAULTY: dict[str, tuple[str, Callable[[], Program]]] = {
     "queries of zeros": ("attention-uniform", lambda: transformer(init="zeros")),
     "loud positions": ("embedding-scale", lambda: drowned(3.0)),
     "no residual sums": ("rank-collapse", lambda: transformer(blocks=4, residual=False)),
+    "numbers without residual sums": ("rank-collapse", lambda: attending(residual=False)),
+    "numbers without positions": ("missing-positions", lambda: attending(position=False)),
     "an inverted mask of attention": ("inverted-mask", lambda: masked(True)),
     "an inverted mask of a cell": ("inverted-mask", lambda: masked(True, cell=True)),
     "no causal mask": ("missing-causal-mask", lambda: language(False)),
@@ -221,6 +233,7 @@ SOUND: dict[str, Callable[[], Program]] = {
     "weights over the steps": lambda: weighted(1),
     "attention of one's own": lambda: dotted(-1),
     "a transformer": transformer,
+    "a transformer of numbers": attending,
     "a deeper transformer": lambda: transformer(blocks=2),
     "counted words without positions": lambda: transformer(position=False, data=tokens(ordered=False)),
     "a mask": lambda: masked(False),

@@ -6,6 +6,7 @@ import pytest
 from kilter._diagnosis.catalogue import CATALOGUE
 from kilter._diagnosis.checks import curves as curve_checks
 from kilter._diagnosis.checks import probe, training
+from kilter._diagnosis.context import checks_in
 from kilter._diagnosis.entries import compiled, dynamics, fit_to_data, pictures, sequences
 from kilter._diagnosis.thresholds import Thresholds
 
@@ -125,7 +126,7 @@ SOUND = {
     "dropout": curves(train_loss=EPOCHS * 0.7, normalised=True),
     "no normalisation": curves(train_loss=EPOCHS * 5),
 }
-ALL = (*probe.CHECKS, *training.CHECKS)
+ALL = checks_in(probe, training)
 
 
 def found(checks, given):
@@ -136,7 +137,7 @@ def found(checks, given):
     ("family", "code", "severity", "given"), FAULTY, ids=[f"{case[1]}-{i}" for i, case in enumerate(FAULTY)]
 )
 def test_a_fault_is_named(family, code, severity, given):
-    findings = found(family.CHECKS, given)
+    findings = found(checks_in(family), given)
     assert (code, severity) in [(one.code, one.severity) for one in findings]
     named = next(one for one in findings if one.code == code)
     assert named.where
@@ -170,32 +171,32 @@ def test_the_first_layer_that_is_not_finite_is_named(place):
 
 def test_no_rate_is_blamed_where_the_gradient_is_lost():
     lost = steps(STILL, gradient_std=geometric(30.0), update_ratio=1e-8)
-    findings = found(training.CHECKS, lost)
+    findings = found(checks_in(training), lost)
     assert [one.code for one in findings] == ["vanishing-gradients", "loss-not-moving"]
     assert findings[1].remedies == CATALOGUE["vanishing-gradients"].remedies
 
 
 def test_the_rate_that_units_die_of_comes_before_them():
     dying = steps(np.r_[2.5, 3.2, STILL[2:]], update_ratio=over(3, 0), dead=over(0, 1))
-    assert [one.code for one in found(training.CHECKS, dying)] == ["rate-too-high", "dying-units"]
+    assert [one.code for one in found(checks_in(training), dying)] == ["rate-too-high", "dying-units"]
 
 
 def test_a_saturated_probe_explains_a_loss_that_stays():
     given = context(readings(saturated=0.95), readings(STILL, saturated=0.95, update_ratio=1e-8))
-    (still,) = found(training.CHECKS, given)
+    (still,) = found(checks_in(training), given)
     assert (still.code, still.remedies) == ("loss-not-moving", CATALOGUE["saturated-units"].remedies)
 
 
 def test_what_vanished_is_not_called_disconnected():
     lost = context(readings(gradient_std=[0, 1e-30, 1e-9, 1], weight_gradient_norm=[0, 1, 1, 1]))
-    assert [one.code for one in found(probe.CHECKS, lost)] == ["variance-backward"]
+    assert [one.code for one in found(checks_in(probe), lost)] == ["variance-backward"]
 
 
 def test_thresholds_are_the_contexts_own():
     given = context(readings(dead=0.2))
-    assert found(probe.CHECKS, given) == []
+    assert found(checks_in(probe), given) == []
     strict = type(given)(**{**vars(given), "thresholds": Thresholds(unit_share=0.1)})
-    assert [one.severity for one in found(probe.CHECKS, strict)] == ["severe"]
+    assert [one.severity for one in found(checks_in(probe), strict)] == ["severe"]
 
 
 @pytest.mark.parametrize("checks", [ALL, curve_checks.CHECKS], ids=["signal", "curves"])

@@ -8,6 +8,7 @@ import pytest
 
 from kilter._diagnosis.checks import probe as probe_checks
 from kilter._diagnosis.checks import training
+from kilter._diagnosis.context import checks_in
 from kilter._diagnosis.diagnose import read_context
 from kilter._engine.measuring import measured_steps, probe
 from kilter._engine.training_spec import TrainingSpec
@@ -50,7 +51,7 @@ def findings(options, optimizer):
     model.compile(optimizer, "sparse_categorical_crossentropy")
     read = {"probe": probe(model, x, y), "training": measured_steps(model, x, y, steps=48)}
     context = replace(read_context(model, x, y, TrainingSpec()), **read)
-    checks = (*probe_checks.CHECKS, *training.CHECKS)
+    checks = checks_in(probe_checks, training)
     with np.errstate(all="ignore"):
         return [one for check in checks for one in check(context)]
 

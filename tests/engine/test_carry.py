@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kilter._engine import step
-from kilter._engine.program_cache import steps_program
+from kilter._engine.step_loop import steps_program
 from kilter._models.variables import State, build, pull, push, variables
 
 from .cases import classifier, rows, same_bits

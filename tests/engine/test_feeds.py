@@ -264,7 +264,7 @@ def test_resident_blocks_are_the_full_batches_and_the_rest():
 def test_what_is_awaited_has_the_shapes_and_types_of_the_blocks(count, monkeypatch):
     x, y = np.zeros((count, 3), "float32"), np.zeros(count, "int64")
     feed = ResidentFeed(collect(x, y, wait=True), Order(np.int64(BATCH), shuffle=True, seed=0))
-    assert list(feed.awaited()) == []  # rows that take little memory
+    assert bool(list(feed.awaited())) == (count == 50)  # small rows: only those of two programs
     monkeypatch.setattr(feed_module, "_LARGE", 1)
     awaited, blocks = list(feed.awaited()), list(feed.blocks(0))
 

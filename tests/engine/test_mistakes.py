@@ -10,11 +10,11 @@ import pytest
 
 import kilter
 from kilter._engine.arrays import collect
-from kilter._engine.checks import check_targets
+from kilter._engine.checks import TargetCheck
 from kilter._engine.fit import fit
 from kilter._engine.inference import evaluate, predict
 from kilter._models.variables import build
-from kilter.errors import DataError, KilterError
+from kilter.errors import DataError, KilterError, ModelError
 
 from .cases import rows
 
@@ -345,6 +345,48 @@ MISTAKES: dict[str, Mistake] = {
 }
 
 
+def penalized(self: Any, state: Any, data: Any) -> Any:
+    logs, new = keras.Model.train_step(self, state, data)
+    return {**logs, "penalty": ops.sum(ops.square(self.layers[-1].kernel))}, new
+
+
+def with_results(self: Any, state: Any, data: Any) -> Any:
+    return {one.name: one.result() for one in self.metrics}, keras.Model.train_step(self, state, data)[1]
+
+
+def with_rate(self: Any, state: Any, data: Any) -> Any:
+    logs, new = keras.Model.train_step(self, state, data)
+    return {**logs, "rate": ops.convert_to_tensor(self.optimizer.learning_rate)}, new
+
+
+def tested(self: Any, state: Any, data: Any) -> Any:
+    logs, new = keras.Model.test_step(self, state, data)
+    return {**logs, "norm": ops.sum(self.layers[-1].kernel)}, new
+
+
+def predicted(self: Any, state: Any, data: Any) -> Any:
+    outputs, new = keras.Model.predict_step(self, state, data)
+    return outputs @ ops.transpose(self.layers[-1].kernel), new
+
+
+@pytest.mark.parametrize(
+    ("call", "read"),
+    [
+        (lambda: fit(with_step(penalized), X, Y, verbose=0), "dense/kernel"),
+        (lambda: fit(with_step(with_results), X, Y, verbose=0), "loss/total"),
+        (lambda: fit(with_step(with_rate), X, Y, verbose=0), "sgd/learning_rate"),
+        (lambda: evaluate(with_step(tested, "test_step"), X, Y), "dense/kernel"),
+        (lambda: predict(with_step(predicted, "predict_step"), X), "dense/kernel"),
+    ],
+    ids=["weight", "metric", "rate", "evaluation", "prediction"],
+)
+def test_a_step_that_reads_a_variable_instead_of_the_state_is_refused(call: Callable[[], Any], read: str):
+    keras.backend.clear_session()
+    with pytest.raises(ModelError, match="takes the values of variables from the state") as caught:
+        call()
+    assert read in str(caught.value)
+
+
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_told_with_its_cause(name: str):
     call, words = MISTAKES[name]
@@ -387,6 +429,6 @@ def test_classes_of_named_outputs_are_checked_in_any_order(names: tuple[str, ...
     two.compile("sgd", {name: losses[name] for name in names})
     y = {"kind": LABELS, "value": Y}
     build(two, collect(X, y).example(8))
-    check_targets(two, collect(X, y))
+    TargetCheck(two)(collect(X, y).data)
     with pytest.raises(DataError, match="labels 0 to 2"):
-        check_targets(two, collect(X, {**y, "kind": LABELS + 3}))
+        TargetCheck(two)(collect(X, {**y, "kind": LABELS + 3}).data)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import kilter
-from kilter._engine.interrupt import Interrupt, interruptible
+from kilter._engine.interrupt import Interrupt, awaited, started
 from kilter._system import leave
 from kilter.runs import Interrupted, checkpoints, open_run, resume, train
 from kilter.runs.termination import Terminated, Termination
@@ -168,7 +168,7 @@ def test_ctrl_c_does_not_wait_for_a_compilation():
     threading.Timer(0.2, _press(signal.SIGINT)).start()
     try:
         with Interrupt(), pytest.raises(KeyboardInterrupt):
-            interruptible(lambda: done.wait(60))
+            awaited(started(lambda: done.wait(60)))
         assert not done.is_set()
     finally:
         done.set()
@@ -176,13 +176,13 @@ def test_ctrl_c_does_not_wait_for_a_compilation():
 
 @pytest.mark.parametrize("error", [ValueError, TimeoutError])
 def test_interruptible_work_returns_what_it_made_or_raises_what_it_raised(error):
-    assert interruptible(lambda: 7) == 7
+    assert awaited(started(lambda: 7)) == 7
 
     def fail():
         raise error("in the work")
 
     with pytest.raises(error, match="in the work"):
-        interruptible(fail)
+        awaited(started(fail))
 
 
 def test_a_script_that_sigterm_stops_ends_with_its_code():

@@ -161,9 +161,12 @@ WAY = "the way from a constant prediction to perfect"
         (Effect(0.9, 0.8, 1.2, 0.01, ()), f"gains 90 % (80 to 100 %) of {WAY}"),
         (Effect(1.95, 1.95, 1.96, 0.01, ()), f"gains more than all of {WAY}"),
         (Effect(-1.5, -1.6, -1.4, 0.01, ()), f"gains -100 % (-100 to -100 %) of {WAY}"),
-        (said(Part("a", True, 0.999, 0, 0, 3)), "99.9 % less of the way to perfect without it (3 pairs)"),
-        (said(Part("a", True, 1.95, 0, 0, 3)), "worse than a constant prediction without it (3 pairs)"),
-        (said(Part("a", False, -1.95, 0, 0, 3)), "100 % more of the way to perfect without it"),
+        (said(Part("a", True, 0.999, 0, 0, 3)), "without it, the score drops by 99.9 % of the way"),
+        (
+            said(Part("a", True, 1.95, 0, 0, 3)),
+            "without it, the model does worse than a constant prediction (3 pairs)",
+        ),
+        (said(Part("a", False, -1.95, 0, 0, 3)), "without it, the score rises by 100 % of the way"),
     ],
 )
 def test_no_share_of_the_way_is_above_all_of_it(told: object, words: str):

@@ -16,7 +16,7 @@ from kilter._compare import search as searching
 from kilter._compare.comparison import Comparison, verdicts
 from kilter._compare.search import SearchTrial
 from kilter._progress import Display
-from kilter._text import duration, number, printable
+from kilter._text import counted, duration, number, printable
 from kilter._toml import parse_toml
 from kilter.errors import OptionError
 from kilter.recipe import Recipe, dump_recipe, load_recipe, with_overrides
@@ -198,7 +198,7 @@ def _line(progress: comparing.Progress) -> str:
 
 def _trial_line(one: SearchTrial) -> str:
     values = "  ".join(f"{key}={value}" for key, value in one.values.items())
-    return f"trial {one.number}  {number(one.score)}  {one.epochs} epochs  {values}"
+    return f"trial {one.number}  {number(one.score)}  {counted(one.epochs, 'epoch')}  {values}"
 
 
 def _number(value: float | None) -> str:

@@ -1,6 +1,5 @@
 """``kilter diagnose``, and the subject of it and of ``kilter treat``: a recipe, or a model with data."""
 
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from kilter._cli.commands import Diagnose, Treat
 from kilter._cli.output import say, say_json
 from kilter._cli.training import recipe_from, without_search
 from kilter._diagnosis.diagnose import diagnose as find
-from kilter._layout import columns, table
+from kilter._layout import columns, wrapped
 from kilter._models.saved import load_model
 from kilter._progress import Display
 from kilter._records import Diagnosis, Evidence, Finding
@@ -34,52 +33,40 @@ _STYLES: Final[dict[str, dict[str, Any]]] = {
     "note": {"dim": True},
 }
 SEVERE: Final = 1  # the exit code after severe findings
-_MOST_PLACES: Final = 4  # layers that a row names
+_MOST_PLACES: Final = 4  # layers that a finding names
 
 
-def findings_table(findings: Sequence[Finding], width: int | None = None) -> list[str]:
-    """A row for each finding: severity, code, where, evidence, and the remedies in order."""
-    rows = [
-        (
-            one.severity,
-            one.code + (f" (from {one.explained_by})" if one.explained_by else ""),
-            printable(few(one.where, _MOST_PLACES)),
-            [_seen(evidence) for evidence in one.evidence] or "-",
-            one.remedies or "-",
-        )
-        for one in findings
-    ]
-    return table(("severity", "code", "where", "evidence", "what to do"), rows, width=width)
+def findings_in_words(findings: Sequence[Finding], places: Mapping[str, str]) -> Iterator[list[str]]:
+    """The lines of each finding: what and where, the explanation, the evidence, the remedies, the source.
 
-
-def say_findings(findings: Sequence[Finding]) -> None:
-    """Print the table of findings, then a paragraph for each."""
-    for line in findings_table(findings, columns(sys.stdout)):
-        typer.echo(coloured(line))
-    for paragraph in explained(findings):
-        say()
-        say(paragraph)
-    say()
-
-
-def coloured(line: str) -> str:
-    """A line of the table with its severity in colour, for a terminal.
-
-    Example:
-        >>> coloured("note  test-rows-in-training")
-        '\\x1b[2mnote\\x1b[0m  test-rows-in-training'
+    ``places``: by code, where in a script the layers are made.
     """
-    found = re.match(rf"(severity: )?({'|'.join(_STYLES)})\b", line)
-    if found is None:
-        return line
-    severity = found[2]
-    return (found[1] or "") + typer.style(severity, **_STYLES[severity]) + line[found.end() :]
-
-
-def explained(findings: Sequence[Finding]) -> Iterator[str]:
-    """A paragraph for each finding: its explanation and its source."""
     for one in findings:
-        yield printable(f"{one.code}: {one.explanation} ({one.reference})")
+        where = printable(few(one.where, _MOST_PLACES)) + places.get(one.code, "")
+        cause = f" (caused by {one.explained_by})" if one.explained_by else ""
+        labelled = {
+            "measured": "; ".join(map(_seen, one.evidence)),
+            "remedies": ", ".join(one.remedies),
+            "source": one.reference,
+        }
+        yield [
+            f"{one.severity}: {one.code}{cause}: {where}",
+            f"    {printable(one.explanation)}",
+            *(f"    {label}: {text}" for label, text in labelled.items() if text),
+        ]
+
+
+def say_findings(findings: Sequence[Finding], places: Mapping[str, str] | None = None) -> None:
+    """Print a paragraph for each finding, its severity in colour."""
+    width = columns(sys.stdout)
+    for head, *lines in findings_in_words(findings, places or {}):
+        first, *rest = wrapped(head, width, indent="    ")
+        severity, colon, others = first.partition(":")
+        typer.echo(typer.style(severity, **_STYLES[severity]) + colon + others)
+        body = [part for text in lines for part in wrapped(text, width, indent="      ")]
+        for line in (*rest, *body):
+            typer.echo(line)
+        say()
 
 
 def verdict(diagnosis: Diagnosis) -> str:
@@ -95,11 +82,11 @@ def verdict(diagnosis: Diagnosis) -> str:
 
 
 def _seen(evidence: Evidence) -> str:
-    """The value, and its threshold in brackets."""
-    value, limit = (
-        number(one) if isinstance(one, int | float) else one for one in (evidence.value, evidence.threshold)
-    )
-    return printable(f"{evidence.name}: {value}" + ("" if limit is None else f" (limit {limit})"))
+    """The value, and its threshold in brackets; the usual value where that is a text."""
+    limit = evidence.threshold
+    value, shown = (number(one) if isinstance(one, int | float) else one for one in (evidence.value, limit))
+    word = "expected" if isinstance(limit, str) else "limit"
+    return printable(f"{evidence.name}: {value}" + ("" if limit is None else f" ({word} {shown})"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,8 +170,8 @@ def diagnose(asked: Diagnose, progress: Display) -> None:
     """Diagnose a recipe, a script, or the compiled ``model`` with data; exit code 1 if severe."""
     found = scripts.run_script(asked, progress, steps=asked.steps)
     if found is not None:
-        diagnosis, lines = scripts.diagnosis_of(found), scripts.lines_of(found, asked.source)
-        _show(diagnosis, lines) if not asked.as_json else say_json(found)
+        diagnosis, places = scripts.diagnosis_of(found), scripts.places_of(found, asked.source)
+        _show(diagnosis, places) if not asked.as_json else say_json(found)
         if not diagnosis.ok:
             raise typer.Exit(SEVERE)
         return
@@ -206,11 +193,8 @@ def diagnose(asked: Diagnose, progress: Display) -> None:
         raise typer.Exit(SEVERE)
 
 
-def _show(diagnosis: Diagnosis, lines: Sequence[str] = ()) -> None:
-    if diagnosis.findings:
-        say_findings(diagnosis.findings)
-    for line in lines:
-        say(line)
+def _show(diagnosis: Diagnosis, places: Mapping[str, str] | None = None) -> None:
+    say_findings(diagnosis.findings, places)
     for gap in diagnosis.unchecked:
         say(f"not checked: {gap}")
     say(verdict(diagnosis))

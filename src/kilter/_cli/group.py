@@ -22,7 +22,7 @@ from typer.models import CommandInfo
 from kilter._cli.options import Command, command_name, with_options
 from kilter._cli.output import say
 from kilter._layout import wrapped
-from kilter._system import BAD_INPUT, BY_SIGNAL
+from kilter._system import BAD_INPUT, BY_SIGNAL, FULL_DISK
 from kilter._text import cause
 from kilter.errors import KilterError, RunWarning
 
@@ -39,7 +39,6 @@ UNREACHABLE: Final = (
     errno.ELOOP,
     errno.EIO,
 )
-FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _PARSED: Final = ", unable to parse string as an integer"  # the end of pydantic's message
 _TYPE: Final = re.compile(r" <[^>]*>$")  # Python's type, which typer puts beside the name of an argument
@@ -154,7 +153,7 @@ class KilterGroup(TyperGroup):
                     f"{error.strerror}{where}"[:LONGEST],
                     "correct the path, or its permissions",
                 )
-            if error.errno not in FULL:
+            if error.errno not in FULL_DISK:
                 raise
             fail(
                 "room on the disk",

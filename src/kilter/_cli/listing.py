@@ -12,7 +12,7 @@ from kilter._cli.commands import Data, Report, Runs
 from kilter._cli.output import say, say_table
 from kilter._layout import columns
 from kilter._progress import Display
-from kilter._text import duration, number, printable
+from kilter._text import counted, duration, number, printable
 from kilter.data import ColumnSummary, SourceSummary, describe
 from kilter.data.survey import survey
 from kilter.errors import RunError
@@ -68,7 +68,7 @@ def data(asked: Data, progress: Display) -> None:
         _print_parts(summary)
         _print_classes(summary)
     else:
-        say(f"{asked.source}: {found.rows} rows")
+        say(f"{asked.source}: {counted(found.rows, 'row')}")
     if found.columns:
         rows = [
             (one.name, one.type, str(one.missing), str(one.distinct), one.shown, one.use)

@@ -24,7 +24,7 @@ from kilter.data import Dataset, Source
 from kilter.data.csv_output import csv_text
 from kilter.data.paths import quote
 from kilter.errors import DataError, OptionError
-from kilter.runs.atomic import write_with
+from kilter.runs.atomic import errors_named, write_bytes, write_with
 from kilter.runs.build import compile_for
 from kilter.runs.evaluating import BATCH, evaluate_part, fitting_measure
 from kilter.runs.predictions import Predictions, joined, name_columns, predictions, uncertain
@@ -107,8 +107,9 @@ def _evaluated(
 def predict(asked: Predict, progress: Display) -> None:
     """Write the predictions of a trained model for each row of ``data``, in order."""
     _check_seed(asked.samples, asked.seed)
-    check_out(asked.out, WRITERS)
     trained = open_trained(asked.model, allow_code=asked.allow_code)
+    masks = trained.data is not None and trained.data.task == "segmentation"
+    check_out(asked.out, ["", *WRITERS] if masks else WRITERS)
     progress.stage(f"Reading {printable(asked.data)}")
     read = read_for(trained, asked.data, target=asked.target, unlabelled=True, keep_inputs=True)
     _show_notes(read, progress)
@@ -123,6 +124,10 @@ def predict(asked: Predict, progress: Display) -> None:
     progress.close()
     if (out := asked.out) is None:
         typer.echo(csv_text(table), nl=False)
+        if masks:
+            say("the shares of the pixels; --out FOLDER writes the masks", err=True)
+    elif not out.suffix:
+        _write_masks(found, parts, out)
     else:
         write_with(out, lambda temporary: WRITERS[out.suffix](found, table, temporary))
         say(f"{counted(len(outputs), 'row')}: {out}")
@@ -132,6 +137,17 @@ def predict(asked: Predict, progress: Display) -> None:
         say(sentence, err=asked.out is None)
     if comparison:  # apart from the table of predictions
         say_table(COMPARED, comparison, right=range(1, len(COMPARED)), err=asked.out is None)
+
+
+def _write_masks(found: Predictions, parts: Sequence[Dataset], out: Path) -> None:
+    """Write a PNG for each picture into the folder ``out``."""
+    count = 0
+    for name, content in found.masks(parts):
+        with errors_named(out):
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(out / name, content)
+        count += 1
+    say(f"{counted(count, 'mask')}: {out}")
 
 
 def _show_notes(read: Source, progress: Display) -> None:
@@ -189,7 +205,7 @@ def fold_bn(asked: FoldBn, progress: Display) -> None:
     trained = open_trained(asked.model, allow_code=asked.allow_code)
     progress.stage(f"Reading {printable(asked.check)}")
     rows = read_for(trained, asked.check, target=asked.target, unlabelled=True).train.x[:CHECKED_ROWS]
-    progress.stage(f"Folding, and comparing the outputs on {len(rows)} rows")
+    progress.stage(f"Folding, and comparing the outputs on {counted(len(rows), 'row')}")
     folded, record = fold_batch_norm(trained.model, rows, timings=asked.timings)
     write_model(folded, asked.out, trained.data)
     progress.close()
@@ -205,6 +221,6 @@ def _print_folding(record: FoldRecord, count: int) -> None:
         say("The model has no batch normalisation: the file is a copy of it.")
     before, after = record.parameters
     say(f"parameters: {before}, then {after}")
-    say(f"largest relative difference of the outputs: {record.difference:.2g} on {count} rows")
+    say(f"largest relative difference of the outputs: {record.difference:.2g} on {counted(count, 'row')}")
     if record.speed is not None:
         say(f"predicting: {record.speed}")

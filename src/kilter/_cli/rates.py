@@ -9,7 +9,7 @@ from kilter._cli import commands
 from kilter._cli.output import check_out, say, say_table
 from kilter._cli.training import recipe_from, without_search
 from kilter._progress import Display
-from kilter._text import number
+from kilter._text import counted, number
 from kilter._tuning.find_lr import FoundRate
 from kilter._tuning.find_lr import find_lr as search
 from kilter.errors import OptionError
@@ -87,7 +87,10 @@ def _show_schedule(schedule: Schedule, prepared: Prepared, out: Path | None) -> 
         values = [schedule(step) for step in ends] + [schedule.momentum(step) for step in ends if cycles]
         rows.append([str(epoch + 1), *(number(float(np.asarray(value))) for value in values)])
     say_table(headings, rows, right=range(len(headings)))
-    say(f"{prepared.recipe.schedule.name}: {options.epochs} epochs of {batches} batches")
+    say(
+        f"{prepared.recipe.schedule.name}: {counted(options.epochs, 'epoch')} of "
+        f"{counted(batches, 'batch', 'batches')}"
+    )
     if out is not None:
         figure = schedule.plot(options.epochs * batches, steps_per_epoch=batches)
         write_text(out, figure.to_html())

@@ -9,6 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -113,8 +114,10 @@ def _treated(
         model = out / "model.weights.h5"
         result.model.save_weights(model)
     (out / "script.diff").write_text(diff, encoding="utf-8")
-    page = write_treatment(result, out / "report.html")
     unsaid = [{"remedy": one.remedy, "snippet": one.snippet} for one in result.changes if one.remedy in left]
+    code = {f"These changes in {script.name}": diff}
+    code |= {f"Not in the diff: {one['remedy']}": one["snippet"] for one in unsaid}
+    page = write_treatment(replace(result, name=script.name), out / "report.html", code=code)
     return {
         **result.to_json(),
         "summary": result.summary(width=10_000),

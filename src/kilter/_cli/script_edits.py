@@ -102,9 +102,14 @@ class Script:
         return True
 
     def insert_before(self, call: ast.Call, code: str) -> bool:
-        """Put a layer before one, wherever :meth:`insert_after` would put one after it."""
+        """Put a layer before one, wherever :meth:`insert_after` would put one after it.
+
+        It goes before the loop if a loop makes the layer several times.
+        """
         node = self._used(call)
-        holder = self._holder(node)
+        holder, loop = self._holder(node), self._loop(call)
+        if loop is not None:
+            return self._insert_before_loop(loop, holder, code)
         if isinstance(holder, ast.List):
             start = self._span(node)[0]
             indent = self._bytes[self._bytes.rfind(b"\n", 0, start) + 1 : start].decode()
@@ -119,6 +124,21 @@ class Script:
         else:
             return False
         return True
+
+    def _loop(self, call: ast.Call) -> ast.For | ast.While | None:
+        """The outermost loop around a call."""
+        loops = (one for one in ast.walk(self._tree) if isinstance(one, ast.For | ast.While))
+        return next((one for one in loops if any(call is each for each in ast.walk(one))), None)
+
+    def _insert_before_loop(self, loop: ast.For | ast.While, holder: Any, code: str) -> bool:
+        if isinstance(holder, ast.Expr):
+            return self.insert_line(loop, f"{self._text(holder.value.func.value)}.add({code})")  # type: ignore[attr-defined]
+        given = holder.args[0] if isinstance(holder, ast.Call) and holder.args else None
+        counters = [loop.target] if isinstance(loop, ast.For) else []
+        own = {getattr(one, "id", "") for each in counters for one in ast.walk(each)}
+        if not isinstance(given, ast.Name) or given.id in own:
+            return False
+        return self.insert_line(loop, f"{given.id} = {code}({given.id})")
 
     def _kept(self, call: ast.Call, node: ast.expr, code: str) -> str:
         """Code that makes a layer; the attribute that keeps it, beside the layer that is one itself."""
@@ -140,9 +160,9 @@ class Script:
         self._edits = before
         return False
 
-    def insert_line(self, call: ast.Call, code: str) -> bool:
-        """Put a line of code before the statement with a call; False if that shares its line with another."""
-        start = self._span(call)[0]
+    def insert_line(self, node: ast.AST, code: str) -> bool:
+        """Put a line of code before the statement of a node; False if that shares its line with another."""
+        start = self._span(node)[0]
         spans = [self._span(one) for one in ast.walk(self._tree) if isinstance(one, ast.stmt)]
         begin = max(first for first, last in spans if first <= start < last)
         indent = self._bytes[self._bytes.rfind(b"\n", 0, begin) + 1 : begin]

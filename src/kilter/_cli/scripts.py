@@ -102,15 +102,14 @@ def diagnosis_of(found: Mapping[str, Any]) -> Diagnosis:
     return Diagnosis(tuple(listed), tuple(found["unchecked"]))
 
 
-def lines_of(found: Mapping[str, Any], source: str) -> list[str]:
-    """For each finding about layers, the lines of the script that make them."""
-    diagnosis, lines = found.get("diagnosis", found), found["lines"]
-    said = []
-    for one in diagnosis["findings"]:
+def places_of(found: Mapping[str, Any], source: str) -> dict[str, str]:
+    """For each code of a finding about layers, the lines of the script that make them, as text."""
+    findings, lines = found.get("diagnosis", found)["findings"], found["lines"]
+    places = {}
+    for one in findings:
         names = [place.partition("#")[0].rpartition("/")[2] for place in one["where"]]
-        places = sorted({lines[name] for name in names if name in lines})
-        if places:
-            said.append(
-                f"{one['code']}: {source}, line{'s' * (len(places) > 1)} {', '.join(map(str, places))}"
+        if numbers := sorted({lines[name] for name in names if name in lines}):
+            places[one["code"]] = (
+                f" ({source}, line{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))})"
             )
-    return said
+    return places

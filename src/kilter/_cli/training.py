@@ -137,7 +137,7 @@ def _conclude(result: job.TrainResult, asked: Train | Transfer | Resume, progres
     if asked.path_only:
         typer.echo(result.path)
         return
-    best = "" if ended.best_epoch is None else f", the best was {ended.best_epoch + 1} by {ended.monitor}"
+    best = "" if ended.best_epoch is None else f"; best epoch: {ended.best_epoch + 1} (by {ended.monitor})"
     say(f"{counted(ended.epochs, 'epoch')} in {duration(ended.seconds)}{best}")
     for name, evaluation in ended.evaluations.items():
         say_evaluation(name, evaluation)
@@ -173,15 +173,18 @@ def say_evaluation(name: str, found: Evaluation) -> None:
     shown = found.per_class
     if len(shown) > CLASSES:
         shown = sorted(shown, key=lambda one: (math.isnan(one.recall), one.recall))[:CLASSES]
+    names = ("iou", "dice", "precision", "recall") if "iou" in found.metrics else ("precision", "recall")
     rows = [
-        ("  " + one.name, str(one.rows), str(one.found), _share(one.precision), _share(one.recall))
+        ("  " + one.name, str(one.rows), str(one.found), *(_share(getattr(one, name)) for name in names))
         for one in shown
     ]
     if rows:
-        say_table(("  class", "rows", "correct", "precision", "recall"), rows, right=(1, 2, 3, 4))
+        counted_in = "pixels" if "iou" in found.metrics else "rows"
+        headings = ("  class", counted_in, "correct", *names)
+        say_table(headings, rows, right=range(1, len(headings)))
     if len(shown) < len(found.per_class):
         say(f"  and {len(found.per_class) - len(shown)} more classes, with higher recall")
 
 
 def _share(value: float) -> str:
-    return "-" if math.isnan(value) else number(value)
+    return "-" if math.isnan(value) else f"{value:.4f}"

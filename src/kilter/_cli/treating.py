@@ -1,6 +1,7 @@
 """``kilter treat``: fix a network that does not learn, prove the changes, and train it."""
 
 import math
+import shlex
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +17,7 @@ from kilter._treatment.result import Treatment, said
 from kilter._treatment.treat import treat as treat_model
 from kilter.errors import RecipeError, RunError
 from kilter.recipe import Recipe, dump_recipe
-from kilter.report import write_treatment
+from kilter.report.treatment import KERAS_CODE, write_treatment
 from kilter.runs.atomic import write_text
 from kilter.runs.best_epoch import direction_of
 from kilter.runs.environment import describe_environment
@@ -50,7 +51,12 @@ def treat(asked: Treat, progress: Display) -> None:
         treatment = treat_model(**subject.arguments, **given, verbose=progress)
     progress.stage("Writing the model and the report")
     _keep(treatment, subject, out)
-    page = write_treatment(treatment, out / REPORT)
+    overrides = [f"--set {shlex.quote(line)}" for one in treatment.changes for line in one.recipe]
+    code = {
+        KERAS_CODE: treatment.snippet(),
+        "These changes as options of kilter train": " \\\n".join(overrides),
+    }
+    page = write_treatment(treatment, out / REPORT, code=code)
     progress.close()
     if asked.as_json:
         say_json(treatment.to_json())
@@ -61,11 +67,9 @@ def treat(asked: Treat, progress: Display) -> None:
 
 
 def _show_script(found: dict[str, Any], source: str, out: Path) -> None:
-    findings = scripts.diagnosis_of(found["diagnosis"]).findings
-    if findings:
-        say_findings(findings)
-    for sentence in (*scripts.lines_of(found, source), *found["summary"]):
-        say(sentence)
+    say_findings(scripts.diagnosis_of(found["diagnosis"]).findings, scripts.places_of(found, source))
+    for sentence in found["summary"]:
+        say(sentence, indent="    ")
     say()
     scripts.show_changes(found, source, out)
 
@@ -115,8 +119,7 @@ def _keep(treatment: Treatment, subject: Subject, out: Path) -> None:
 
 def show_treatment(treatment: Treatment) -> None:
     """Findings, changes, trials and the outcome."""
-    if treatment.diagnosis.findings:
-        say_findings(treatment.diagnosis.findings)
+    say_findings(treatment.diagnosis.findings)
     if treatment.changes:
         rows = [(one.remedy, one.before, one.after) for one in treatment.changes]
         say_table(("change", "before", "after"), rows)
@@ -141,5 +144,5 @@ def show_treatment(treatment: Treatment) -> None:
         say()
     for sentence in treatment.summary(width=sys.maxsize):
         if not sentence.startswith("changed: ") or not treatment.changes:
-            say(sentence)
+            say(sentence, indent="    ")
     say(f"took {duration(treatment.seconds)}")

@@ -253,9 +253,11 @@ def in_how_many(one: Difference) -> str:
 def proof_in_words(comparison: Comparison) -> str:
     """The proof of a treatment as text: pairs won, mean difference, p, and the level if it was missed."""
     one = comparison.differences[0]
-    word = "worse" if one.mean < 0 else "better"
-    by = f", {word} by {abs(one.mean):.3g} on average" if math.isfinite(one.mean) else ""
-    result = f"{in_how_many(one)}{by} (p = {one.p:.2g})"
+    words = in_how_many(one)
+    other = words.startswith("better") == (one.mean < 0)  # few large differences against many small ones
+    word = "" if not other else "worse " if one.mean < 0 else "better "
+    by = f", {word}by {abs(one.mean):.3g} on average" if math.isfinite(one.mean) else ""
+    result = f"{words}{by} (p = {one.p:.2g})"
     if one.verdict in ("better", "worse"):
         return result
     return f"no evidence that the changes help: {result[:-1]}, {comparison.level:.2g} needed)"

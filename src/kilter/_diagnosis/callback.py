@@ -2,21 +2,23 @@
 
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
 
 from kilter._array_types import Arrays
-from kilter._diagnosis.checks.speed import memory_growth
-from kilter._diagnosis.diagnose import diagnose, read_context
-from kilter._diagnosis.watch import BatchLosses, Layers, Place, cadence
+from kilter._diagnosis.checks import speed
+from kilter._diagnosis.context import checks_in
+from kilter._diagnosis.diagnose import diagnose, read_context, run_checks
+from kilter._diagnosis.thresholds import Thresholds
+from kilter._diagnosis.watch import BatchLosses, Layers, Place, Stopwatch, cadence
 from kilter._engine.training_spec import TrainingSpec
 from kilter._layout import columns, wrapped
 from kilter._models.keras_internals import io_utils
 from kilter._models.variables import assign
 from kilter._records import Diagnosis, Finding, ranked
-from kilter._system import resident_memory
 from kilter._validation import whole_number
 from kilter.errors import ModelError
 
@@ -28,7 +30,8 @@ class Doctor(keras.callbacks.Callback):
 
     Works with ``model.fit`` and :func:`kilter.fit`, and does not change the training by a single bit, unless
     ``stop`` ends it. The loss is checked after every batch (with :func:`kilter.fit` at the end of each chunk
-    of batches); the layers are read at a cadence that costs about 1 % of the training's work.
+    of batches); the layers are read at a cadence that costs about 1 % of the training's work. At the end it
+    says what made the training slow: waiting for data, compiling, or small batches.
 
     Args:
         x, y: training rows, as for :func:`kilter.diagnose`.
@@ -38,6 +41,7 @@ class Doctor(keras.callbacks.Callback):
         every: steps between two readings of the layers; None for the cadence of 1 %, 0 for no readings.
         stop: whether to end the training at a severe finding. The weights of the start are kept then:
             :meth:`restart` puts them back, for :func:`kilter.treat`.
+        thresholds: the limits of the checks.
         verbose: whether to print severe findings, and what happens during the training.
 
     Attributes:
@@ -58,11 +62,16 @@ class Doctor(keras.callbacks.Callback):
         steps: int = 0,
         every: int | None = None,
         stop: bool = False,
+        thresholds: Thresholds | None = None,
         verbose: bool = True,
     ) -> None:
         super().__init__()
         self._data = (x, y)
-        self._options: dict[str, Any] = {"validation_data": validation_data, "batch_size": batch_size}
+        self._options: dict[str, Any] = {
+            "validation_data": validation_data,
+            "batch_size": batch_size,
+            "thresholds": thresholds,
+        }
         self._steps = steps
         self._every = every if every is None else whole_number("every", every, 0)
         self._stop = stop
@@ -77,25 +86,29 @@ class Doctor(keras.callbacks.Callback):
         """Diagnose model and data, and if asked some training steps of a copy."""
         model: Any = self.model  # Keras has set it before any callback is called
         self._history, self.events, self.stopped = {}, [], None
-        self._memory: list[int] = []
         self._diagnose(steps=self._steps)
         self._start = [np.array(one) for one in model.variables] if self._stop else None
         spec = TrainingSpec(batch_size=self._options["batch_size"])
-        self._context = read_context(model, *self._data, spec)
+        self._context = read_context(model, *self._data, spec, thresholds=self._options["thresholds"])
         self._losses = BatchLosses(self._context.thresholds)
         self._taken = self._batches = self._epoch = 0
         self._next = self._first_reading()
         self._layers = None if self._next is None else Layers(model, *self._data, self._context)
         if self._stop and self.diagnosis is not None and not self.diagnosis.ok:
             self._end(self.diagnosis.findings[0])
+        self._watch, self._function = Stopwatch(), getattr(model, "train_function", None)
+        if self._function is not None:  # in Keras's own loop
+            model.train_function = self._watch.timed(self._function)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Running means start again."""
         self._epoch, self._batches = epoch, 0
         self._losses.begin_epoch()
+        self._watch.begin_epoch()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Judge the loss of the batch, and read the layers if it is time."""
+        self._watch.lap()
         self._taken += batch + 1 - self._batches
         self._batches = batch + 1
         place = Place(self._epoch, batch, self._taken)
@@ -105,21 +118,27 @@ class Doctor(keras.callbacks.Callback):
         if self._next is not None and self._taken >= self._next and self.stopped is None:
             self._happened(place, self._reading())
             self._next = self._taken + self._cadence()
+        self._watch.resume()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Keep the numbers of the epoch."""
+        self._watch.end_epoch()
         for name, value in (logs or {}).items():
             self._history.setdefault(name, []).append(float(value))
-        self._memory.append(resident_memory())
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Diagnose the trained model and its learning curves."""
+        """Diagnose the trained model, its learning curves, and what made the training slow."""
+        model: Any = self.model
+        model.train_function = self._function
+        steps = (self.params or {}).get("steps") or self._context.steps_per_epoch
+        timing = self._watch.stop(steps, self._layers.work if self._layers else 0.0)
         if self.stopped is None:
             self._diagnose(steps=0, history=self._history)
         known = Diagnosis(()) if self.diagnosis is None else self.diagnosis
-        happened = [one for _, one in self.events]
-        happened += memory_growth(self._memory, self._context.thresholds)
-        self.diagnosis = Diagnosis(ranked([*happened, *known.findings]), known.unchecked)
+        slow = run_checks(checks_in(speed), replace(self._context, timing=timing))
+        happened = {one.code: one for one in (*slow, *(one for _, one in self.events))}
+        others = [one for one in known.findings if one.code not in happened]
+        self.diagnosis = Diagnosis(ranked([*happened.values(), *others]), known.unchecked)
 
     def restart(self) -> keras.Model:
         """Put back the weights from before the training, and return the model, for :func:`kilter.treat`.

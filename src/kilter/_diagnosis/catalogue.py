@@ -9,7 +9,7 @@ from typing import Final
 
 from kilter._diagnosis.entries import compiled, dynamics, fit_to_data, pictures, sequences, splits
 from kilter._records import Evidence, Finding, Severity
-from kilter._text import few
+from kilter._text import few, singular
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ _DATA: Final = {
     ),
     "constant-columns": (
         "constant columns", (), f"{_LECUN}, section 4.3",
-        "{detail} have the same value in every row.",
+        "Columns with the same value in every row: {detail}.",
     ),
     "lost-differences": (
         "values that float32 cannot distinguish", (), "IEEE 754-2019, section 3.6",
@@ -186,7 +186,7 @@ _DATA: Final = {
     ),
     "duplicated-columns": (
         "duplicated columns", (), f"{_LECUN}, section 4.3",
-        "{detail} repeat other columns.",
+        "Columns that repeat others: {detail}.",
     ),
     "class-imbalance": (
         "imbalanced classes", ("class-weights", "output-bias-prior"),
@@ -248,7 +248,7 @@ _TRAINING: Final = {
         "NaN or infinity during training",
         ("standardize-inputs", "find-learning-rate", "clip-gradients", "repair-output"),
         f"{_BOOK}, section 8.2.4",
-        "{detail}.",
+        "NaN or infinity appeared {detail}.",
     ),
     "vanishing-gradients": (
         "vanishing gradients",
@@ -301,8 +301,8 @@ _OUTCOME: Final = {
         "augmentation that harms", ("drop-augmentation",),
         "Shorten & Khoshgoftaar 2019, A survey on image data augmentation",
         "With augmentation ({where}) the network reaches a skill of {reached:.2f}, without it {plain:.2f} in "
-        "as many steps. Look at some augmented rows: a flip or a large turn can change the label, as of "
-        "digits, and a crop can lose the object.",
+        "as many steps. Look at some augmented rows: a flip or a large rotation can change the label (of a "
+        "digit, for example), and a crop can lose the object.",
     ),
 }
 # fmt: on
@@ -336,7 +336,7 @@ def finding(
     ``remedies`` replaces the catalogue's list if the cause is known better.
     """
     entry, places = CATALOGUE[code], tuple(where)
-    explanation = entry.explanation.format(**({"where": few(places, _NAMED)} | words))
+    explanation = singular(entry.explanation.format(**({"where": few(places, _NAMED)} | words)))
     return Finding(
         code=code,
         severity=severity,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import ModuleType
 from typing import Any, Final
 
 import jax
@@ -207,6 +208,13 @@ def normalized(context: Context, layer: LayerFacts) -> bool:
 
 
 Check = Callable[[Context], Iterable[Finding]]
+
+
+def checks_in(*modules: ModuleType) -> tuple[Check, ...]:
+    """The functions ``check_...`` of modules, in the order in which they stand there."""
+    named = ((module.__name__, one) for module in modules for one in vars(module).items())
+    own = (one for home, (name, one) in named if name.startswith("check_") and one.__module__ == home)
+    return tuple(own)
 
 
 def check_validation(held: Any) -> None:

@@ -368,6 +368,7 @@ _EXPLAINED = {
     "row-weights": ("class-imbalance",),
     "infinite-derivative": ("non-finite", "rate-too-high"),
     "embedding-scale": ("attention-collapsed",),
+    "rank-collapse": ("disconnected-layer",),  # of equal tokens, queries and keys get no gradient
     "inputs-alike": ("dead-units", "loss-not-moving", "collapsed-output", "constant-columns"),
 }
 

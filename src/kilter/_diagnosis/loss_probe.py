@@ -80,6 +80,17 @@ def as_loss(given: Any) -> keras.losses.Loss:
     return LossFunctionWrapper(made, name=getattr(made, "__name__", "loss"))
 
 
+def slopes(given: Any, y: Any, predictions: np.ndarray) -> np.ndarray | None:
+    """The size of the gradient of each row's loss by its predictions; None if it cannot be had."""
+    p = jnp.asarray(predictions, jnp.float32)
+    try:
+        made, wanted = as_loss(given), jnp.asarray(y)
+        gradient: Any = jax.grad(lambda p: jnp.asarray(made(wanted, p), jnp.float32) * len(p))(p)
+    except FOREIGN_ERRORS:
+        return None
+    return np.abs(np.asarray(gradient, dtype=np.float64))
+
+
 def probed(given: Any, output: OutputFacts, answers: np.ndarray | None) -> Probed | None:
     """What the loss does with targets of ``output``; None if it cannot be called on them.
 

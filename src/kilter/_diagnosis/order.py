@@ -37,6 +37,14 @@ def gain_of_steps(context: Context, read: np.ndarray) -> float:
     return _gain(context, [_bag(kept), _ordered(kept)], [_bag(series), _ordered(series)])
 
 
+def gain_of_ids(context: Context) -> float:
+    """How much better trees tell the targets if whole numbers are also counted as ids, in skill."""
+    series = _series(context)
+    if series is None:
+        return float("nan")
+    return _gain(context, [_thinned(series)], [_thinned(series), _bag(series)])
+
+
 def _series(context: Context) -> np.ndarray | None:
     """The only input's rows of steps: ids [rows, steps], or numbers [rows, steps, columns]."""
     if len(context.inputs) != 1 or len(context.outputs) != 1 or context.outputs[0].targets is None:

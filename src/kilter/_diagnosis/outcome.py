@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from kilter._diagnosis.augmented import is_augmented
+from kilter._diagnosis.batch_noise import LARGE_BATCH, SMALL_BATCH, measured_noise
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.learnable import Learnable, learnable
 from kilter._diagnosis.planned_trial import PlannedTrial, Run, mean, row_skills
@@ -26,6 +27,7 @@ from kilter._models.copying import FOREIGN_ERRORS
 from kilter._models.reading import paired_targets
 from kilter._models.tracing import fixed_batch_size
 from kilter._progress import Progress
+from kilter._tuning.noise_scale import NoiseScale
 from kilter.errors import KilterError
 
 # Skill that each doubling of the steps may gain, whatever the last one did: networks may stay on a plateau.
@@ -48,6 +50,7 @@ class Outcome:
         plain: of the same without augmentation; NaN without any. harmful: the layers that cost it most.
         error: standard error of the difference to the sibling. chance: of the skill of a guess.
         learnable: of the label-permutation test; None if it was not needed.
+        noise: of the gradient, for batches of an unusual size; None if it was not needed.
     """
 
     planned: int
@@ -63,6 +66,7 @@ class Outcome:
     error: float = 0.0
     chance: float = 0.0
     learnable: Learnable | None = None
+    noise: NoiseScale | None = None
 
     @property
     def reference(self) -> float:
@@ -150,8 +154,14 @@ def outcome(
     """
     held, x_val, model = rows.context, rows.x_val, rows.context.model
     trial = PlannedTrial(held, spec, x_val, paired_targets(model, rows.y_val), progress)
+    noise: list[NoiseScale | None] = []
+
+    def look(trained: keras.Model) -> None:
+        if held.batch_size > LARGE_BATCH:  # the noise is least before training
+            noise.append(measured_noise(held, trained))
+
     try:
-        own = trial.run(model, given=True) if trained is None else trial.handed(model, trained)
+        own = trial.handed(model, trained, look) if trained else trial.run(model, given=True, look=look)
     except KilterError:
         return None
     if own is None:
@@ -159,6 +169,7 @@ def outcome(
     expected = _expected(own, trial.planned, trial.steps)
     known = _guarded(lambda: baseline(_with_targets(held), x_val, trial.wanted), math.nan)
     found = Outcome(trial.planned, trial.steps, own.skill, expected, baseline=known, chance=own.error)
+    found = replace(found, noise=noise[0] if noise else None)
     # Behind baselines that learn nothing themselves it may only be that there is nothing to learn.
     told = explained and known >= margin and found.falls_short(margin, margin)
     if expected >= 1 - margin or told:
@@ -179,6 +190,8 @@ def outcome(
     if found.falls_short(margin, margin):
         tuned = made if _same_network(sound, model) else _guarded(lambda: trial.run(own_network(held)), None)
         found = replace(found, tuned=math.nan if tuned is None else tuned.skill)
+        if held.batch_size <= SMALL_BATCH:
+            found = replace(found, noise=measured_noise(held, model))
     return found
 
 

@@ -35,6 +35,12 @@ _MOST_STEPS: Final = 4_000
 _RATES: Final = 64  # of the sibling's training, one after another
 
 
+Look = Callable[[keras.Model], None]
+
+
+def _unseen(trained: keras.Model) -> None: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """One training run: skill of each held-out row at its end, and the mean skill after half of its steps."""
@@ -69,14 +75,11 @@ class PlannedTrial:
         """The run without augmentation, and the layers of it that cost the trained network most."""
         model, named = unaugmented(self.context), list[str]()
 
-        def look() -> None:
-            named.extend(
-                most_harmful(
-                    self.context,
-                    self.x_val,
-                    lambda x: mean(row_skills(self.context, model, x, self.wanted)),
-                )
-            )
+        def look(trained: keras.Model) -> None:
+            def score(x: Any) -> float:
+                return mean(row_skills(self.context, trained, x, self.wanted))
+
+            named.extend(most_harmful(self.context, self.x_val, score))
 
         plain = PlannedTrial(
             self.context, replace(self.spec, augment=None), self.x_val, self.wanted, self.progress
@@ -85,23 +88,24 @@ class PlannedTrial:
         made = plain.run(model, look=look)
         return None if made is None else (made, tuple(named))
 
-    def handed(self, model: keras.Model, trained: Callable[[], keras.Model | None]) -> Run | None:
+    def handed(
+        self, model: keras.Model, trained: Callable[[], keras.Model | None], look: Look = _unseen
+    ) -> Run | None:
         """The run of the given model from its whole training; its own run if fewer steps are tried."""
         done = trained()
         if done is None:
             return None
         self.steps = self._affordable(done)
         if self.steps < self.planned:
-            return self.run(model, given=True)
+            return self.run(model, given=True, look=look)
+        look(done)
         rows = row_skills(self.context, done, self.x_val, self.wanted)
         return None if rows is None else Run(rows, float(rows.mean()))
 
-    def run(
-        self, model: keras.Model, *, given: bool = False, look: Callable[[], None] = lambda: None
-    ) -> Run | None:
+    def run(self, model: keras.Model, *, given: bool = False, look: Look = _unseen) -> Run | None:
         """The run of a model, put back after it; the ``given`` one decides how many steps.
 
-        ``look`` is called when the model is trained.
+        ``look`` is called with the trained model.
         """
         spec, before = self.spec, pull(model)
         if not given:
@@ -119,7 +123,7 @@ class PlannedTrial:
             feed = padded(model, feed, "train")  # the program that measures and trains
         try:
             made = self._trained(model, runner, feed, copied(before), highest)
-            look()
+            look(model)
             return made
         finally:
             push(before, model)

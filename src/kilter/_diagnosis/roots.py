@@ -17,7 +17,7 @@ PREVENTING: Final = (
 # Faults that may hide what there is to learn.
 HIDING: Final = (
     *PREVENTING, "output-activation-loss",
-    "masks-misplaced", "inputs-alike", "rows-alike",
+    "masks-misplaced", "inputs-alike", "rows-alike", "ids-as-quantities",
     "missing-positions", "softmax-axis", "inverted-mask", "unread-steps", "attention-uniform",
 )
 # Severe regardless of a short training: the training cannot run as requested, or has nothing to learn from.
@@ -42,8 +42,9 @@ STRUCTURAL: Final = (
 )
 # The sibling has these too: where it falls short of simple learners, they are why, not the number of steps.
 SHARED: Final = (
-    *STRUCTURAL, "narrow-layer", "dropout-at-output", "batch-too-large", "row-weights", "frozen-random",
-    "vanishing-through-time", "long-sequence", "rank-collapse", "narrow-heads", "embedding-scale",
+    *STRUCTURAL, "narrow-layer", "dropout-at-output", "batch-too-large", "batch-too-small", "row-weights",
+    "frozen-random", "vanishing-through-time", "long-sequence", "rank-collapse", "narrow-heads",
+    "embedding-scale",
 )
 # Under a usual rate these are why the updates are too large; the sibling's clipping only hides them.
 SPREADING: Final = (
@@ -72,6 +73,7 @@ OWN_RATES: Final = (
 )
 RATES: Final = (
     "batch-too-large", "rate-without-warm-up", "post-norm-depth", "clipping-too-strong", *OWN_RATES,
+    "batch-too-small",
 )
 CONSEQUENCES: Final = (
     "non-finite", "vanishing-gradients", "exploding-gradients", "dying-units", "saturating-units",

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from kilter._diagnosis.context import Context, SequenceReading
+from kilter._diagnosis.context import Context, SequenceReading, within
 from kilter._engine.arrays import collect
 from kilter._engine.program_cache import owners, shelf
 from kilter._engine.step import training_loss, without_optimizer
@@ -58,7 +58,8 @@ def read_sequences(context: Context, seed: int) -> SequenceReading | None:
 def _entry(context: Context) -> _Entry | None:
     """The first input of steps: a series, or ids that an embedding looks up."""
     first = [one for one in context.layers if not isinstance(one.layer, SHAPING)]
-    pictures = any(len(one.shape) > 3 for one in first)
+    inner = within(context, ATTENTION)  # its projections have an axis of heads
+    pictures = any(len(one.shape) > 3 and one.path not in inner for one in first)
     for leaf, array in enumerate(context.inputs):
         steps = array.shape[1] if array.ndim > 1 else 0
         if not _LEAST_STEPS <= steps <= _MOST_STEPS or array.dtype.kind not in "fiub":

@@ -13,7 +13,9 @@ from typing import Final
 import numpy as np
 
 from kilter._diagnosis import roots
+from kilter._diagnosis.batch_noise import with_noise
 from kilter._diagnosis.catalogue import finding
+from kilter._diagnosis.checks.data import unrelated
 from kilter._diagnosis.checks.optimizer import usual_rates
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.outcome import Outcome
@@ -39,7 +41,10 @@ def weighed(found: list[Finding], context: Context, outcome: Outcome | None) -> 
     if outcome is None:
         return found
     if is_noise(found, context, outcome):
-        return [_noise(outcome), *(_at_most_warning(one) for one in found if one.code != "shuffled-labels")]
+        assert outcome.learnable is not None
+        more = ", and neither the model nor its sibling learns anything that generalises"
+        noise = unrelated(outcome.learnable, "severe", more)
+        return [noise, *(_at_most_warning(one) for one in found if one.code != "shuffled-labels")]
     if outcome.reference >= outcome.least(limits.learnt_least):  # others learn from these labels
         found = [one for one in found if one.code != "shuffled-labels"]
     if not outcome.falls_short(limits.short_margin, limits.short_margin):
@@ -57,6 +62,7 @@ def weighed(found: list[Finding], context: Context, outcome: Outcome | None) -> 
         return [one if one.code in kept else _one_less(one) for one in found]
     if outcome.harmed_by_augmentation(limits.short_margin):
         found = [_augmentation(outcome), *found]
+    found = with_noise(found, context, outcome.noise)
     rate = _is_rate(outcome, limits.rate_share)
     if rate:
         found = _with_rate(found, context)
@@ -103,7 +109,7 @@ def _is_too_short(outcome: Outcome, limits: Thresholds) -> bool:
 def _too_short(outcome: Outcome) -> Finding:
     evidence = [Evidence("skill of the sibling", outcome.sibling, outcome.baseline, "simple learners")]
     detail = (
-        f"{outcome.planned} steps are too few: even its sibling reaches only a skill of "
+        f"{outcome.planned} steps are too few: even the sibling reaches only a skill of "
         f"{outcome.sibling:.2f}, nearest neighbours or ridge regression {outcome.baseline:.2f}"
     )
     return finding("underfitting", "severe", ("training",), evidence, detail=detail)
@@ -181,9 +187,8 @@ def _with_rate(found: list[Finding], context: Context) -> list[Finding]:
     rate = context.optimizer.learning_rate
     name = type(context.optimizer.optimizer).__name__
     given = name if rate is None else f"{name} at {rate:g}"
-    detail = (
-        f"With another optimiser and rate than {given}, the same network learns much more in as many steps"
-    )
+    detail = f"With another optimiser and learning rate than {given}, the same network learns much more in "
+    detail += "the same number of steps"
     return [*others, finding(code, "severe", ("optimizer",), (), detail=detail)]
 
 
@@ -206,7 +211,7 @@ def _short(outcome: Outcome, context: Context, root: str) -> Finding:
     limits = context.thresholds
     evidence = [seen(limits, "short_margin", "expected skill below the best of the others",
                      outcome.reference - outcome.expected)]  # fmt: skip
-    named = {"its sibling": outcome.sibling, "simple learners": outcome.baseline}
+    named = {"its sibling": outcome.sibling, "nearest neighbours or ridge regression": outcome.baseline}
     evidence += [
         Evidence(f"skill of {name}", value) for name, value in named.items() if not math.isnan(value)
     ]
@@ -219,11 +224,3 @@ def _short(outcome: Outcome, context: Context, root: str) -> Finding:
     )
     made = finding("falls-short", "severe", ("training",), evidence, detail=detail)
     return replace(made, explained_by=root)
-
-
-def _noise(outcome: Outcome) -> Finding:
-    assert outcome.learnable is not None
-    evidence = [Evidence("p of a label-permutation test", outcome.learnable.p, 0.05, "Fisher 1935")]
-    detail = f"a permutation test of {outcome.learnable.tested} gives p = {outcome.learnable.p:.2f}"
-    detail += ", and neither the model nor its sibling learns anything that generalises"
-    return finding("shuffled-labels", "severe", ["targets"], evidence, detail=detail)

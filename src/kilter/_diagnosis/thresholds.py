@@ -46,6 +46,8 @@ class Thresholds:
     few_steps: float = sourced(
         200, "Adam at 1e-3 moves a weight by at most 0.2 in 200 steps; limit by kilter"
     )
+    signal_least: float = sourced(0.1, "McCandlish et al. 2018, section 2.3: 10 times the fewest steps")
+    signal_most: float = sourced(0.9, "McCandlish et al. 2018, section 2.3: 10 times the fewest rows")
     update_ratio_sustained: float = sourced(0.05, "50 times the usual 1e-3 (Karpathy, CS231n notes)")
     weight_growth: float = sourced(5.0, OWN)
     stability: float = sourced(2.0, "Cohen et al. 2021: gradient descent is stable below 2")
@@ -164,8 +166,7 @@ class Thresholds:
     bright_pixels: float = sourced(0.03, "drawings and masks have 5 % and more; limit by kilter")
     cut_to_zero: float = sourced(0.5, "68 % of normal values cut to whole numbers are 0; limit by kilter")
     leakage: float = sourced(0.99, "Kaufman et al. 2012; limit by kilter")
-    neighbour_rows: float = sourced(200, "fewer rows cannot tell chance from a weak relation")
-    neighbour_score: float = sourced(2.0, "normal approximation: 2.3 % of shuffled labels exceed it")
+    unrelated_rows: float = sourced(200, "fewer rows cannot tell chance from a weak relation")
 
 
 def band(limits: Thresholds, limit: str, value: float) -> tuple[Severity, str] | None:

@@ -1,21 +1,24 @@
-"""Watching a training step by step: the loss of each batch, and readings of the layers at a cadence."""
+"""Watching a training step by step: the loss of each batch, the time it takes, and readings of the layers."""
 
 import math
+import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import jax
 import keras
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.checks.training import check_finite, check_gradients, check_units
-from kilter._diagnosis.context import Context
+from kilter._diagnosis.context import Context, Timing
 from kilter._diagnosis.thresholds import Thresholds, seen
 from kilter._engine.measuring import Reader, measurements
 from kilter._models.variables import pull
 from kilter._records import Evidence, Finding
+from kilter._system import resident_memory
 
 # A reading costs about one and a half steps on its rows; all of them at most this share of the training.
 SHARE: Final = 0.01
@@ -23,6 +26,9 @@ _COST: Final = 1.5
 _FIRST: Final = 10
 _MEMORY: Final = 50
 _ROWS: Final = 128
+_COMPILING: Final = tuple(
+    f"/jax/core/compile/{name}_duration" for name in ("jaxpr_to_mlir_module", "backend_compile")
+)
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,67 @@ class BatchLosses:
         return f"epoch {place.epoch + 1}, batches {first + 1} to {place.batch + 1}"
 
 
+class Stopwatch:
+    """Where the time of a training loop goes, by epoch.
+
+    Time that JAX reports as compiling does not count as computing. What happens at the end of an epoch, such
+    as validation, does not count at all.
+    """
+
+    def __init__(self) -> None:
+        self._computing, self._compiling, self._waiting = list[float](), list[float](), list[float]()
+        self._memory: list[int] = []
+        self._compiled = self._waited = 0.0
+        jax.monitoring.register_event_duration_secs_listener(self._listen)
+        self.resume()
+
+    def _listen(self, event: str, seconds: float, **_: Any) -> None:
+        self._compiled += seconds if event in _COMPILING else 0.0
+
+    def begin_epoch(self) -> None:
+        """Count for the next epoch."""
+        for column in (self._computing, self._compiling, self._waiting):
+            column.append(0.0)
+        self.resume()
+
+    def end_epoch(self) -> None:
+        """Note the memory in use."""
+        self._memory.append(resident_memory())
+
+    def resume(self) -> None:
+        """Count from now on; what was done since the last lap is left out."""
+        self._began = time.perf_counter(), self._compiled, self._waited
+
+    def lap(self) -> None:
+        """Count the time of a step."""
+        before = self._began
+        self.resume()
+        seconds, compiling, waiting = (now - then for now, then in zip(self._began, before, strict=True))
+        self._compiling[-1] += compiling
+        self._computing[-1] += max(seconds - compiling, 0.0)
+        self._waiting[-1] += waiting
+
+    def timed(self, function: Callable[[Any, Iterator[Any]], Any]) -> Callable[[Any, Iterator[Any]], Any]:
+        """A train function of Keras that also counts how long it waits for its batches."""
+        return lambda state, batches: function(state, self._arriving(batches))
+
+    def _arriving(self, batches: Iterator[Any]) -> Iterator[Any]:
+        while True:
+            began = time.perf_counter()
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            self._waited += time.perf_counter() - began
+            yield batch
+
+    def stop(self, steps: int, work: float) -> Timing:
+        """Stop listening to JAX; ``steps`` of an epoch, ``work`` of a step in multiply-adds, 0 if unknown."""
+        jax.monitoring.unregister_event_duration_listener(self._listen)
+        columns = (tuple(one) for one in (self._computing, self._compiling, self._waiting))
+        return Timing(*columns, steps=steps, work=work, memory=tuple(self._memory))
+
+
 def cadence(rows: int, batch_size: int) -> int:
     """The number of steps between two readings of ``rows`` rows that keeps them at 1 % of the work."""
     return max(_FIRST, math.ceil(_COST * rows / batch_size / SHARE))
@@ -96,9 +163,9 @@ class Layers:
         self._start = [np.array(one) for one in model.trainable_variables]
 
     @property
-    def rows(self) -> int:
-        """The number of rows of a reading."""
-        return self._reader.rows
+    def work(self) -> float:
+        """About the work of a training step, in multiply-adds; 0 before the first reading."""
+        return self._reader.work * self._context.batch_size / self._reader.rows
 
     def read(self, model: keras.Model, step: int) -> list[Finding]:
         """The findings in the readings so far, the newest included."""

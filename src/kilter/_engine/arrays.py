@@ -278,7 +278,7 @@ def _lengths(name: str, value: Any) -> list[int]:
     if scalars:
         raise DataError(
             expected=f"{name} with rows along the first axis",
-            received=f"{name} with single numbers where arrays are due",
+            received=f"{name} as nested lists, with single numbers inside",
             remedy=f"convert lists first: np.asarray({name}); a list stands for several inputs or outputs",
         )
     return [int(leaf.shape[0]) for leaf in leaves]

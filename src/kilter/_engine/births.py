@@ -1,5 +1,6 @@
 """Where the first number that is not finite was born: a training step run operation by operation."""
 
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,9 +9,8 @@ from typing import Any, Final
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Literal
 
-from kilter._models.evaluation import inner_program
+from kilter._xla.equations import computed, interpreted
 
 _SCOPE: Final = re.compile(r"[\w.-]+")
 _NOT_NAMES: Final = "jvp transpose vmap jit pjit remat checkpoint while body cond"
@@ -54,51 +54,23 @@ class _Made:
     inputs: list[_Value]
 
 
-class _Interpreter:
-    def __init__(self) -> None:
-        self._count = 0
-
-    def value(self, array: Any, maker: _Made | None = None) -> _Value:
-        self._count += 1
-        return _Value(array, self._count, maker)
-
-    def run(
-        self, jaxpr: Any, constants: Sequence[_Value], inputs: Sequence[_Value], outer: str = ""
-    ) -> list[_Value]:
-        held: dict[Any, _Value] = {}
-
-        def of(variable: Any) -> _Value:
-            return self.value(variable.val) if isinstance(variable, Literal) else held[variable]
-
-        held.update(zip(jaxpr.constvars, constants, strict=True))
-        held.update(zip(jaxpr.invars, inputs, strict=True))
-        for equation in jaxpr.eqns:
-            given = [of(one) for one in equation.invars]
-            stack = f"{outer}/{equation.source_info.name_stack}"
-            held.update(zip(equation.outvars, self._outputs(equation, given, stack), strict=True))
-        return [of(one) for one in jaxpr.outvars]
-
-    def _outputs(self, equation: Any, given: list[_Value], stack: str) -> list[_Value]:
-        inner = inner_program(equation)
-        if inner is not None:
-            body, constants = inner
-            return self.run(body, [self.value(one) for one in constants], given, stack)
-        made = _Made(equation, stack, given)
-        primitive = equation.primitive
-        found = primitive.bind(*(one.array for one in given), **equation.params)
-        return [self.value(one, made) for one in (found if primitive.multiple_results else [found])]
-
-
 def first_birth(step: Any, *arguments: Any) -> tuple[Birth | None, bool]:
     """Where the first number that is not finite, among the results of ``step``, came from.
 
     Returns None if there is none, or if it was in the arguments; and whether it was.
     """
-    closed = jax.make_jaxpr(step)(*arguments)
-    interpreter = _Interpreter()
-    inputs = [interpreter.value(one) for one in jax.tree.leaves(arguments)]
-    constants = [interpreter.value(one) for one in closed.consts]
-    found = interpreter.run(closed.jaxpr, constants, inputs)
+    closed, numbers = jax.make_jaxpr(step)(*arguments), itertools.count(1)
+
+    def value(array: Any, maker: _Made | None = None) -> _Value:
+        return _Value(array, next(numbers), maker)
+
+    def one(equation: Any, given: list[_Value], within: tuple[Any, ...]) -> list[_Value]:
+        stack = "/".join(str(each.source_info.name_stack) for each in (*within, equation))
+        made = _Made(equation, stack, given)
+        return [value(array, made) for array in computed(equation, [each.array for each in given])]
+
+    given = [value(array) for array in (*closed.consts, *jax.tree.leaves(arguments))]
+    found = interpreted(closed.jaxpr, given, one, value)
     broken = [one for one in found if not one.finite]
     if not broken:
         return None, False

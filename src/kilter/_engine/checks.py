@@ -123,17 +123,13 @@ def _shown(shapes: list[Any]) -> str:
     return ", ".join("None" if one is None else "(" + ", ".join(map(str, one)) + ")" for one in open_rows)
 
 
-def check_targets(model: keras.Model, rows: Rows) -> None:
-    """Raise :class:`DataError` if integer labels are outside a sparse cross-entropy's classes.
-
-    Keras on JAX would go on. Nothing is checked if only some outputs have a loss, or the classes are open.
-    """
-    TargetCheck(model)(rows.data)
-
-
 @dataclass
 class TargetCheck:
-    """:func:`check_targets` for data that come in parts; the model's outputs are looked up once."""
+    """Raises :class:`DataError` if integer labels are outside a sparse cross-entropy's classes.
+
+    Keras on JAX would go on. Nothing is checked if only some outputs have a loss, or the classes are open.
+    The model's outputs are looked up once, for data that come in parts.
+    """
 
     model: keras.Model
     _outputs: list[Any] | None = field(default=None, init=False)

@@ -124,7 +124,7 @@ class Placement:
             )
 
     def _placed(self, leaf: Any, sharding: Any) -> Any:
-        if not spans_processes():
+        if count() == 1:
             return jax.device_put(leaf, sharding)
         host = np.asarray(leaf)  # of a copy that every process has
         return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
@@ -152,7 +152,7 @@ def on_devices(model: keras.Model, devices: Any = None) -> Generator[None]:
     """
     token = _chosen.set(_of_all_processes() if devices is None else _placement_of(chosen(devices)))
     placed = _chosen.get()
-    if placed is not None and spans_processes():  # a callback's call: Keras cannot build on others' arrays
+    if placed is not None and count() > 1:  # a callback's call: Keras cannot build on others' arrays
         _gather(model)
     try:
         yield
@@ -167,7 +167,7 @@ def chosen(devices: Any) -> list[Any]:
     found = jax.devices()
     if devices == ALL:
         return found
-    if spans_processes():
+    if count() > 1:
         raise OptionError(
             expected='devices="all" for several processes, which use all of theirs',
             received=f"devices={devices!r}",
@@ -204,7 +204,7 @@ def start_alike(model: keras.Model, feed: Any) -> None:
     Each draws its own initial weights unless they are seeded; XLA does not look whether what should be the
     same is.
     """
-    if placement() is None or not spans_processes():
+    if placement() is None or count() == 1:
         return
     require_same_rows(feed)
     group = [variable for group in variables(model) for variable in group]
@@ -214,7 +214,7 @@ def start_alike(model: keras.Model, feed: Any) -> None:
 
 def require_same_rows(feed: Any) -> None:
     """Of several processes: raise :class:`DataError` unless each has the same rows, in the same order."""
-    if placement() is not None and spans_processes():
+    if placement() is not None and count() > 1:
         what = "rows, batch size and seed"
         require_same(_digest(feed), what, "give every process the same; each takes its share of a batch")
 
@@ -231,11 +231,6 @@ def _digest(feed: Any) -> int:
         piece = np.ascontiguousarray(leaf[places])
         found = zlib.crc32(piece.tobytes(), zlib.crc32(f"{leaf.shape}{piece.dtype}".encode(), found))
     return found
-
-
-def spans_processes() -> bool:
-    """Whether this process is one of several that train together."""
-    return count() > 1
 
 
 @dataclass(frozen=True)
@@ -287,7 +282,7 @@ def _placement_of(devices: Sequence[Any]) -> Placement | None:
 
 def _of_all_processes() -> Placement | None:
     distribution: Any = keras.distribution.distribution()
-    if not spans_processes():
+    if count() == 1:
         return _chosen.get()
     if distribution is None:
         return _placement_of(jax.devices())

@@ -20,7 +20,7 @@ import keras
 import numpy as np
 
 from kilter._engine.feed import Block
-from kilter._engine.program_cache import batch_at
+from kilter._engine.step_loop import batch_at
 from kilter._models.optimizers import optimizer_slot, slot_index
 from kilter._models.variables import State, copied, of_this_process
 from kilter.errors import ModelError
@@ -135,7 +135,8 @@ class DivergenceGuard:
 
     def broke(self, state: State, stop: int) -> Literal["not finite", "spike"] | None:
         """What is wrong with the state after step ``stop`` - 1 of the segment's block, if anything."""
-        held, loss = self._held, self._loss(state)
+        held, loss = self._segment, self._loss(state)
+        assert held is not None  # enter() was called
         if not _is_finite([*state.trainable, *loss]):  # host and device meet
             return "not finite"
         if stop < held.stop:
@@ -161,7 +162,8 @@ class DivergenceGuard:
 
         Raises :class:`ModelError` after :data:`ATTEMPTS` times, or if the rate cannot be lowered.
         """
-        held = self._held
+        held = self._segment
+        assert held is not None
         step, before = (self._first_bad if kind == "not finite" else self._worst)(held, stop, call)
         after, _ = call(copied(before), held.block, step, step + 1)
         rows = np.asarray(held.block.order[step])
@@ -187,19 +189,15 @@ class DivergenceGuard:
         if not self.scheduled:
             index = slot_index(self.model, "learning_rate")
             lowered = jnp.asarray(state.optimizer[index] * LOWER, state.optimizer[index].dtype)
-            held.state = state._replace(optimizer=_with(state.optimizer, index, lowered))
+            held.state = state._replace(
+                optimizer=[*state.optimizer[:index], lowered, *state.optimizer[index + 1 :]]
+            )
             state = copied(held.state)
         return state, held.start
 
     def _can_lower(self) -> bool:
         slot = optimizer_slot(self.model, "learning_rate")
         return self.scheduled or (slot is not None and slot.index is not None)
-
-    @property
-    def _held(self) -> Segment:
-        if self._segment is None:
-            raise RuntimeError("no segment was entered")
-        return self._segment
 
     def _first_bad(self, held: Segment, stop: int, call: Any) -> tuple[int, State]:
         """The first step after which a number is not finite, and the state before it."""
@@ -246,10 +244,6 @@ class DivergenceGuard:
         if math.isfinite(mean):
             self.first = mean if math.isnan(self.first) else max(self.first, mean)
             self.losses = [*self.losses, mean][-REMEMBERED:]
-
-
-def _with(values: list[Any], index: int, value: Any) -> list[Any]:
-    return [value if place == index else one for place, one in enumerate(values)]
 
 
 @jax.jit

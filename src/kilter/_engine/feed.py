@@ -58,7 +58,7 @@ class Feed(Protocol):
         ...
 
     def awaited(self) -> Iterator[Block]:
-        """Shapes of the blocks that are not on the device yet: their programs are compiled before."""
+        """Shapes of the blocks of several programs or of large rows, until the rows are on the device."""
         ...
 
     def blocks(self, epoch: int) -> Iterator[Block]:
@@ -183,6 +183,11 @@ class Place:
         return jax.tree.map(one, data)
 
 
+def is_large(data: Any) -> bool:
+    """Whether arrays, or shapes, take so much memory that their programs are compiled before they do."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(data)) >= _LARGE
+
+
 def given(leaf: Any) -> Any:
     """What a program gets for an array: a small one as it is, a very large one on a CPU without a copy."""
     small = isinstance(leaf, np.ndarray) and leaf.nbytes <= _SMALL
@@ -211,21 +216,21 @@ class ResidentFeed:
         return jax.tree.map(_as_on_device, self.rows.example(self.order.batch_size))
 
     def awaited(self) -> Iterator[Block]:
-        """The blocks of an epoch, until the rows are on the device; nothing for small rows."""
-        size = sum(leaf.nbytes for leaf in jax.tree.leaves(self.rows.data))
-        if size >= _LARGE and not self.place.holds(self.rows.data):
-            numbers = np.arange(self.rows.count, dtype=np.int32)
-            placed = placement()
-            where = None if placed is None else placed.everywhere
-            rows = self.rows.data if placed else jax.tree.map(in_place, self.rows.data)
-            for block in self._blocks(rows, numbers):
-                data, order = jax.tree.map(
-                    lambda leaf: jax.ShapeDtypeStruct(
-                        leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype), sharding=where
-                    ),
-                    (block.data, block.order),
-                )
-                yield block._replace(data=data, order=order)
+        """The blocks of an epoch, until the rows are on the device; nothing for one block of small rows."""
+        if self.place.holds(self.rows.data):
+            return
+        placed = placement()
+        where = None if placed is None else placed.everywhere
+        rows = self.rows.data if placed else jax.tree.map(in_place, self.rows.data)
+        blocks = self._blocks(rows, np.arange(self.rows.count, dtype=np.int32))
+        for block in blocks if is_large(rows) or len(blocks) > 1 else []:
+            data, order = jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(
+                    leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype), sharding=where
+                ),
+                (block.data, block.order),
+            )
+            yield block._replace(data=data, order=order)
 
     def blocks(self, epoch: int) -> Iterator[Block]:
         """All whole batches, then the last partial one, if any."""

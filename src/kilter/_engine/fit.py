@@ -18,7 +18,7 @@ from kilter._engine.arrays import (
 from kilter._engine.augmenting import Augment, as_augmentation, check_augmentation
 from kilter._engine.batch_feed import BatchFeed, Replayed
 from kilter._engine.batch_hooks import callback_list, say_price
-from kilter._engine.checks import TargetCheck, check_inputs, check_targets
+from kilter._engine.checks import TargetCheck, check_inputs
 from kilter._engine.cuts import Start
 from kilter._engine.devices import require_same_rows, start_alike
 from kilter._engine.divergence import Broken, DivergenceGuard
@@ -81,14 +81,16 @@ def fit(
     ``start``: where an interrupted ``initial_epoch`` begins. ``guard``: go back if the training breaks.
     """
     order = Order(checked_size(batch_size), shuffle, seed, goes_on=goes_on)
-    _check_numbers(validation_batch_size, epochs=epochs, initial_epoch=initial_epoch, seed=seed)
-    check_steps(steps_per_epoch=steps_per_epoch, validation_steps=validation_steps)
+    whole_number("validation_batch_size", validation_batch_size or 1, 1)
+    for name, value in (("epochs", epochs), ("initial_epoch", initial_epoch), ("seed", seed)):
+        whole_number(name, value, 0)
+    validated_steps = counted_steps(model, validation_steps, "validation_steps")[1]
     epochs = _limited("epochs", epochs, keras.config.max_epochs())
     check_schedule(model, schedule, validated=validation_data is not None or bool(validation_split))
     if validation_split and validation_data is None:
         (x, y, sample_weight), validation_data = split(x, y, sample_weight, validation_split)
-    limit = limited_steps(steps_per_epoch)
-    steps, once = executed_steps(model, limit) if goes_on else limit, epochs - initial_epoch <= 1
+    limit, executed = counted_steps(model, steps_per_epoch, "steps_per_epoch")
+    steps, once = executed if goes_on else limit, epochs - initial_epoch <= 1
     finite, of_validation = FiniteCheck(check), FiniteCheck(check)
     feed = training_feed(x, y, sample_weight, class_weight, order, steps=steps, once=once, check=finite)
     prepare(model, feed, augmentation := as_augmentation(augment))
@@ -96,7 +98,7 @@ def fit(
     size = validation_batch_size or order.batch_size
     history = History({"data": finite.found, "validation data": of_validation.found})
     own = [*measuring(history, feed, measure), *([RateKeeper(schedule)] if schedule else [])]
-    validation = _validation(model, validation_data, size, validation_steps, of_validation)
+    validation = _validation(model, validation_data, size, validated_steps, of_validation)
     validates = _validates(validation_freq)
     forward(feed, validation, validates, initial_epoch if start else 0)
     with epochs_told(verbose) as shown:
@@ -240,7 +242,7 @@ def _validation(
         return None
     check_loop(model, "test")
     with about("validation_data"):
-        feed = validation_feed(data, batch_size, executed_steps(model, limited_steps(steps)), check)
+        feed = validation_feed(data, batch_size, steps, check)
         _check(model, feed, "test")
         require_same_rows(feed)
     if isinstance(feed, BatchFeed):
@@ -253,7 +255,7 @@ def _check(model: keras.Model, feed: AnyFeed, kind: Kind) -> None:
         feed.check = TargetCheck(model)
     else:
         check_inputs(model, feed.rows)
-        check_targets(model, feed.rows)
+        TargetCheck(model)(feed.rows.data)
     check_ids(model, feed, kind)
 
 
@@ -273,15 +275,17 @@ def checked_size(batch_size: int | None) -> int:
     return size
 
 
-def _check_numbers(validation_batch_size: Any, **others: Any) -> None:
-    whole_number("validation_batch_size", validation_batch_size or 1, 1)
-    for name, value in others.items():
-        whole_number(name, value, 0)
+def counted_steps(model: keras.Model, steps: int | None, name: str) -> tuple[int | None, int | None]:
+    """The steps of an epoch, as limited by ``keras.config.set_max_steps_per_epoch``, and those that are run.
 
-
-def limited_steps(steps: int | None) -> int | None:
-    """``steps``, or fewer where ``keras.config.set_max_steps_per_epoch`` says so."""
-    return _limited("steps_per_epoch", steps, keras.config.max_steps_per_epoch())
+    As in Keras, an epoch consists of whole executions of ``steps_per_execution`` steps. Raises
+    :class:`OptionError` unless ``steps`` is None or a number of steps; ``name``: of that option.
+    """
+    if steps is not None:
+        whole_number(name, steps, 1)
+    limit = _limited("steps_per_epoch", steps, keras.config.max_steps_per_epoch())
+    every = int(getattr(model, "steps_per_execution", 1) or 1)
+    return limit, None if limit is None else -(-limit // every) * every
 
 
 def _limited(name: str, value: Any, most: int | None) -> Any:
@@ -291,12 +295,6 @@ def _limited(name: str, value: Any, most: int | None) -> Any:
     return most
 
 
-def executed_steps(model: keras.Model, steps: int | None) -> int | None:
-    """As in Keras, an epoch consists of whole executions of ``steps_per_execution`` steps."""
-    every = int(getattr(model, "steps_per_execution", 1) or 1)
-    return None if steps is None else -(-steps // every) * every
-
-
 def _validates(frequency: Any) -> Callable[[int], bool]:
     """Whether to validate after an epoch, counted from 0: every so many, or after these, counted from 1."""
     if isinstance(frequency, Iterable) and not isinstance(frequency, str):
@@ -304,10 +302,3 @@ def _validates(frequency: Any) -> Callable[[int], bool]:
         return lambda epoch: epoch + 1 in epochs
     every = whole_number("validation_freq", frequency, 1)
     return lambda epoch: (epoch + 1) % every == 0
-
-
-def check_steps(**options: int | None) -> None:
-    """Raise :class:`OptionError` unless each option is None or a number of steps."""
-    for name, value in options.items():
-        if value is not None:
-            whole_number(name, value, 1)

@@ -1,5 +1,6 @@
 """The result of a training run: Keras's History with times, measurements, findings and a plot."""
 
+import math
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
@@ -45,6 +46,21 @@ class History(keras.callbacks.History):
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the model, which may not be picklable; the findings, which need it, are made now."""
         return vars(self) | {"findings": self.findings, "examine": tuple, "_model": None}
+
+    def append(self, other: "History", *, shift: int = 0) -> None:
+        """Add the epochs of another training, with ``shift`` added to their numbers.
+
+        A measure that an epoch lacks is NaN there.
+        """
+        before, after = len(self.epoch), len(other.epoch)
+        for name in dict.fromkeys([*self.history, *other.history]):
+            earlier = self.history.get(name, [math.nan] * before)
+            self.history[name] = [*earlier, *other.history.get(name, [math.nan] * after)]
+        self.epoch += [epoch + shift for epoch in other.epoch]
+        self.seconds += other.seconds
+        self.events += other.events
+        self.compile_seconds += other.compile_seconds
+        self.params = other.params
 
     @cached_property
     def findings(self) -> tuple[Finding, ...]:

@@ -20,10 +20,8 @@ from kilter._engine.feed import Block, Order
 from kilter._engine.fit import (
     AnyFeed,
     check_ids,
-    check_steps,
     checked_size,
-    executed_steps,
-    limited_steps,
+    counted_steps,
     prepare,
     training_feed,
 )
@@ -31,9 +29,10 @@ from kilter._engine.host_rows import take
 from kilter._engine.loop import Chunk, evaluate_feed, testing
 from kilter._engine.overrides import check_loop, overrides
 from kilter._engine.padding import padded
-from kilter._engine.program_cache import Programs, located, looks_for_nan, owners, runs_eagerly
+from kilter._engine.program_cache import Programs, owners
 from kilter._engine.stable_losses import from_logits
 from kilter._engine.step import PredictStep, predict_step
+from kilter._engine.step_loop import located, looks_for_nan, runs_eagerly
 from kilter._models.layers import require_model
 from kilter._models.variables import assign, build_forward, fitting, values, values_kept
 from kilter._progress import QUICK, Verbose, shown
@@ -81,10 +80,8 @@ def evaluate(
     """
     require_model(model)
     batch_size = checked_size(batch_size)
-    check_steps(steps=steps)
     order = Order(batch_size, shuffle=False, seed=0)
-    limit = limited_steps(steps)
-    counted = executed_steps(model, limit)
+    limit, counted = counted_steps(model, steps, "steps")
     with on_devices(model, devices):
         feed = training_feed(x, y, sample_weight, None, order, steps=counted, once=True, check="warn")
         prepare(model, feed, training=False)
@@ -131,11 +128,10 @@ def predict(
     """
     require_model(model)
     batch_size = checked_size(batch_size)
-    check_steps(steps=steps)
+    limit, counted = counted_steps(model, steps, "steps")
     check_loop(model, "predict")
-    limit = limited_steps(steps)
     with on_devices(model, devices):
-        feed = _inputs_feed(model, x, batch_size, executed_steps(model, limit))
+        feed = _inputs_feed(model, x, batch_size, counted)
         example, _, _ = feed.example()
         size = row_count(x=example)
         check_inputs(model, Rows((example, None, None), size))

@@ -57,25 +57,31 @@ class Interrupt:
             raise KeyboardInterrupt(*{self.pending} - {signal.SIGINT})
 
 
-def interruptible(work: Callable[[], Made], limit_seconds: float = math.inf) -> Made:
-    """The result of ``work``; KeyboardInterrupt as soon as Ctrl-C is pressed.
+def started(work: Callable[[], Made], *, daemon: bool = False) -> Future[Made]:
+    """The coming result of ``work``, which runs in another thread.
 
-    For long work outside of Python that may be left undone, such as a compilation. It runs in another thread,
-    because Python handles signals between two instructions of the main thread. After Ctrl-C it finishes there
-    and its result is dropped; so it is after ``limit_seconds``, with a TimeoutError.
+    For long work outside of Python, such as a compilation: Python handles signals between two instructions of
+    the main thread, which can wait for the result in the meantime.
     """
-    if threading.current_thread() is not threading.main_thread():
-        return work()
     result: Future[Made] = Future()
 
     def run() -> None:
         try:
             result.set_result(work())
-        except BaseException as error:  # noqa: BLE001  (raised by result.result() in the main thread)
+        except BaseException as error:  # noqa: BLE001  (raised by result.result() in the waiting thread)
             result.set_exception(error)
 
-    threading.Thread(target=run, name="kilter-work", daemon=limit_seconds < math.inf).start()
+    threading.Thread(target=run, name="kilter-work", daemon=daemon).start()
+    return result
+
+
+def awaited(result: Future[Made], limit_seconds: float = math.inf) -> Made:
+    """The result, when it is there; KeyboardInterrupt as soon as Ctrl-C is pressed, TimeoutError when late.
+
+    The work then goes on, and its result is dropped.
+    """
     deadline = time.monotonic() + limit_seconds
+    is_main = threading.current_thread() is threading.main_thread()
     while True:
         try:
             return result.result(_PAUSE_SECONDS)
@@ -83,5 +89,6 @@ def interruptible(work: Callable[[], Made], limit_seconds: float = math.inf) -> 
             if result.done() or time.monotonic() > deadline:  # or the work itself timed out
                 raise
             active = getattr(signal.getsignal(signal.SIGINT), "__self__", None)
-            if isinstance(active, Interrupt) and active.pending and count() == 1:  # others would wait
+            asked = is_main and isinstance(active, Interrupt) and active.pending
+            if asked and count() == 1:  # others would wait
                 raise KeyboardInterrupt from None

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import jax
 
-from kilter._engine.interrupt import interruptible
+from kilter._engine.interrupt import awaited, started
 from kilter._system import BAD_INPUT, BY_SIGNAL
 from kilter._text import cause, first_line
 from kilter.errors import KilterError, OptionError
@@ -63,7 +63,8 @@ def _find_each_other(coordinator: str | None, processes: int | None, found: tupl
         expected = f"{processes} processes that connect to {coordinator}"
         remedy = "start every process with the same --coordinator and --processes, and ranks from 0"
     try:
-        interruptible(lambda: jax.distributed.initialize(*found, **limits), _WAIT_SECONDS)
+        joining = started(lambda: jax.distributed.initialize(*found, **limits), daemon=True)
+        awaited(joining, _WAIT_SECONDS)
     except TimeoutError:
         atexit.register(_leave, BAD_INPUT)  # the connection still waits
         received = f"not all of them connected within {_WAIT_SECONDS} seconds"

@@ -19,20 +19,13 @@ from kilter._engine.augmenting import augmented
 from kilter._engine.batch_hooks import BatchHooks
 from kilter._engine.devices import Kept, placement
 from kilter._engine.divergence import DivergenceGuard
-from kilter._engine.feed import Block, Feed
+from kilter._engine.feed import Block, Feed, is_large
 from kilter._engine.overrides import overrides
 from kilter._engine.processes import agreed, count, lost, meet
-from kilter._engine.program_cache import (
-    Programs,
-    eager_steps,
-    located,
-    looks_for_nan,
-    owners,
-    runs_eagerly,
-    steps_program,
-)
+from kilter._engine.program_cache import Programs, owners
 from kilter._engine.scheduling import Schedule, scaled
 from kilter._engine.step import Logs, Step, test_step, train_step
+from kilter._engine.step_loop import eager_steps, located, looks_for_nan, runs_eagerly, steps_program
 from kilter._models.keras_internals import pythonify_logs
 from kilter._models.variables import State, assign, copied, fitting, is_lent, push
 from kilter._xla.compilation import give_back
@@ -184,7 +177,7 @@ class Runner:
             state, given = State([], state.non_trainable, [], state.metrics), (state.trainable, *given)
         return state, block.data, block.order, start, stop, *given
 
-    def _program(self, arguments: tuple[Any, ...], block: Block) -> Any:
+    def _program(self, arguments: tuple[Any, ...], block: Block, *, waits: bool = True) -> Any:
         if runs_eagerly(self.model):
             return eager_steps(self.step())
         kept = Kept.of(placement(), arguments[0])
@@ -201,6 +194,8 @@ class Runner:
                 arguments,
                 donate=(0,) if self.donates and not checked else (),
                 hoists=self.reads,  # transposed kernels, above all
+                rare=block.partial and not self.reads,
+                waits=waits,
             )
         return located(program, eager_steps(self.step())) if checked else program
 
@@ -212,13 +207,22 @@ class Runner:
         return (*parts, *([] if rate == 1 else [rate]), *kinds)
 
     def _compile_for(self, feed: Feed, state: State) -> None:
-        """Compile before large rows go to the device, and return free memory to the system first."""
+        """Trace all programs of the first epoch while they compile, the second also while the first one runs.
+
+        Large rows go to the device only after that, and memory that compilation freed to the system.
+        """
         awaited, bound = list(feed.awaited()), jax.ShapeDtypeStruct((), jnp.int32)
-        if awaited and (placed := placement()) is not None:
+        large = bool(awaited) and is_large(awaited[0].data)
+        if not awaited or runs_eagerly(self.model) or (self.every is not None and not large):
+            return
+        if (placed := placement()) is not None:
             state = placed.state(self.model, state)
-        for block in awaited:
-            self._program(self._arguments(state, block, bound, bound), block)
-        if awaited:
+        given = [(self._arguments(state, block, bound, bound), block) for block in awaited]
+        for arguments, block in given:
+            self._program(arguments, block, waits=False)
+        if large:
+            for arguments, block in given:
+                self._program(arguments, block)
             give_back()
 
 

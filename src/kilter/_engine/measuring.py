@@ -19,7 +19,7 @@ import numpy as np
 from kilter._array_types import Arrays
 from kilter._engine.arrays import collect
 from kilter._engine.augmenting import Augment, as_augmentation
-from kilter._engine.checks import check_inputs, check_targets
+from kilter._engine.checks import TargetCheck, check_inputs
 from kilter._engine.feed import Order, ResidentFeed, single_steps
 from kilter._engine.loop import training
 from kilter._engine.padding import padded
@@ -90,7 +90,7 @@ class Reader:
         chosen = collect(sample["x"], sample.get("y"), sample.get("w"))
         check_inputs(model, chosen)
         build(model, chosen.example(chosen.count))
-        check_targets(model, chosen)
+        TargetCheck(model)(chosen.data)
         self.model = model
         self.batch = chosen.data
         self.rows = chosen.count

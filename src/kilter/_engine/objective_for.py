@@ -44,6 +44,8 @@ class Objective:
     ) -> np.ndarray:
         """Class indexes (int64 [n]) of a classifier's outputs [n, classes], or [n, 1] of a binary one.
 
+        Of masks [n, h, w] from [n, h, w, classes].
+
         ``threshold``: for two classes, ``positive`` is predicted from this probability on.
         """
         if threshold is not None:
@@ -61,7 +63,7 @@ class Objective:
             if self.from_logits:
                 return softmax(np.concatenate([np.zeros_like(outputs), outputs], axis=1), axis=1)
             return np.concatenate([1 - outputs, outputs], axis=1)
-        return softmax(outputs, axis=1) if self.from_logits else outputs
+        return softmax(outputs, axis=-1) if self.from_logits else outputs
 
 
 def objective_for(model: keras.Model, train: Dataset, label_smoothing: float = 0.0) -> Objective:
@@ -94,14 +96,14 @@ def objective_for(model: keras.Model, train: Dataset, label_smoothing: float = 0
         return Objective("regression", keras.losses.MeanSquaredError(), ("mae", "rmse"), weight)
     found = check_outputs(model, train.task, train.outputs)
     from_logits = last_activation(model) not in ("softmax", "sigmoid")
-    if found == 1:
+    if train.task == "classification" and found == 1:
         loss = keras.losses.BinaryCrossentropy(from_logits=from_logits, label_smoothing=label_smoothing)
         return Objective("classification", loss, ("accuracy",), binary=True, from_logits=from_logits)
     if label_smoothing:
         loss = SmoothedSparseCategoricalCrossentropy(label_smoothing, from_logits=from_logits)
     else:
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
-    return Objective("classification", loss, ("accuracy",), from_logits=from_logits)
+    return Objective(train.task, loss, ("accuracy",), from_logits=from_logits)
 
 
 def _are_unlike(scales: Sequence[TargetScale]) -> bool:
@@ -116,16 +118,18 @@ def check_outputs(model: keras.Model, task: Task, count: int) -> int | None:
     Raises :class:`ModelError` unless the model has one output that fits ``count`` classes or numbers.
     """
     fitting = {1, 2} if task == "classification" and count == 2 else {count}
-    what = f"{count} classes" if task == "classification" else f"{count} numbers to predict"
+    axes = ("rows", "height", "width") if task == "segmentation" else ("rows",)
+    what = f"{count} numbers to predict" if task == "regression" else f"{count} classes"
     outputs = getattr(model, "outputs", None)
     if not outputs:
         return None
     alone = not isinstance(getattr(model, "_outputs_struct", None), dict | list | tuple)
-    if alone and len(outputs) == 1 and len(outputs[0].shape) == 2 and outputs[0].shape[-1] in fitting:
+    ranked = len(outputs) == 1 and len(outputs[0].shape) == len(axes) + 1
+    if alone and ranked and outputs[0].shape[-1] in fitting:
         return int(outputs[0].shape[-1])
     widths = " or ".join(str(width) for width in sorted(fitting))
     raise ModelError(
-        expected=f"one output of shape (rows, {widths}), for {what}",
+        expected=f"one output of shape ({', '.join(axes)}, {widths}), for {what}",
         received=", ".join(f"{tensor.shape}" for tensor in outputs) + f" from model {model.name!r}",
         remedy="give the model a last layer of that width",
     )

@@ -126,18 +126,15 @@ def works_by_row(model: keras.Model, kind: Literal["train", "test"]) -> bool:
 
 
 def _graph_by_row(model: Any, kind: str) -> bool:
+    """Whether all layers and operations are known to compute a row from that row, and random numbers."""
     return all(
-        _graph_by_row(one, kind) if is_graph(one) else _is_by_row(one, kind)
+        _graph_by_row(one, kind)
+        if is_graph(one)
+        else all(_is_known(part, kind) for part in one._flatten_layers())
+        if isinstance(one, keras.Layer)
+        else _is_sum(one)
         for one in getattr(model, "_operations", None) or model.layers
     )
-
-
-def _is_by_row(operation: Any, kind: str) -> bool:
-    """Whether a layer or operation is known to compute each row from that row, and from random numbers."""
-    if not isinstance(operation, keras.Layer):
-        return _is_sum(operation)
-    parts = operation._flatten_layers()
-    return all(_is_known(one, kind) for one in parts)
 
 
 def _is_known(layer: Any, kind: str) -> bool:

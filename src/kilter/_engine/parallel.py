@@ -14,8 +14,9 @@ import numpy as np
 from kilter._engine.feed import Order, ResidentFeed
 from kilter._engine.fit import prepare, training_feed
 from kilter._engine.loop import metric_logs
-from kilter._engine.program_cache import owners, shelf, steps_program
+from kilter._engine.program_cache import owners, shelf
 from kilter._engine.step import train_step
+from kilter._engine.step_loop import steps_program
 from kilter._models.optimizers import slot_index
 from kilter._models.variables import State, fitting, pull, push
 from kilter.errors import OptionError

@@ -1,9 +1,4 @@
-"""The cache of compiled programs: by model, and by structure where models share them.
-
-A program takes the state, the data and the order of the rows, and runs the steps ``start`` to ``stop`` in one
-compiled loop. The bounds are traced, so one compilation serves a whole epoch, a part of one, and any number
-of epochs; the rows of a batch are gathered on the device.
-"""
+"""The cache of compiled programs: by model, and by structure where models share them."""
 
 import contextlib
 import time
@@ -14,35 +9,59 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import keras
-from jax import lax
 
-from kilter._engine.devices import Kept, kept_in_place
 from kilter._engine.fingerprint import Fingerprints, reference_to
-from kilter._engine.host_rows import take
-from kilter._engine.interrupt import interruptible
-from kilter._engine.padding import Padded
+from kilter._engine.interrupt import awaited, started
 from kilter._engine.stable_losses import is_from_logits, losses_used
-from kilter._engine.step import Step
 from kilter._engine.step_cost import StepCost, cost_of
+from kilter._engine.step_loop import Chunk, setting
 from kilter._engine.structure import structure
 from kilter._models.layers import CONVOLUTIONS
-from kilter._models.variables import State
-from kilter._xla.compilation import compares_floats, compile_options, is_quick, quick_compilation
-from kilter._xla.rewrite import Layout, is_rewritten, rewritten, trace, turn
+from kilter._models.variables import variables
+from kilter._xla.compilation import (
+    compares_floats,
+    compile_options,
+    is_quick,
+    quick_compilation,
+)
+from kilter._xla.equations import constants_of
+from kilter._xla.rewrite import is_rewritten
+from kilter.errors import ModelError
 
-Chunk = Callable[..., Any]
 _SHELF = "_kilter_programs"
 # Number of programs that are kept although they differ only in values their traces read, for values that
 # change back and forth.
 _MOST_READINGS = 4
+_STEPS: Final = ("train", "test", "predict")
+
+
+class Compilation:
+    """A program that another thread compiles; a call waits for it. A failed compilation is tried again."""
+
+    def __init__(self, compile_it: Callable[[], Callable[..., Any]]) -> None:
+        self._compile: Callable[[], Callable[..., Any]] | None = compile_it
+        self._coming: Any = started(compile_it)
+
+    def wait(self) -> float:
+        """Seconds until the program was there."""
+        if self._compile is None:
+            return 0.0
+        began, coming = time.perf_counter(), self._coming or started(self._compile)
+        self._coming = None
+        self._run = awaited(coming)
+        self._compile = None  # with the program as it was before compilation
+        return time.perf_counter() - began
+
+    def __call__(self, *arguments: Any) -> Any:
+        self.wait()
+        return self._run(*arguments)
 
 
 class Program(NamedTuple):
     """A compiled function, what one pass of its loop costs, and whether a loss is computed from logits."""
 
-    run: Callable[..., Any]
+    run: Compilation
     cost: StepCost
     from_logits: bool
 
@@ -68,102 +87,6 @@ class Key(NamedTuple):
     from_logits: bool
     settings: tuple[Any, ...]
     read: int
-
-
-def batch_at(data: Any, order: Any, index: Any, *, split: bool, padded: bool = False) -> Any:
-    """Batch ``index``: the rows of its order; or, of data already ``split`` into batches, that one.
-
-    ``padded``: as in :class:`~kilter._engine.feed.Block`; gives a :class:`~kilter._engine.padding.Padded`.
-    """
-    if split:
-        return jax.tree.map(lambda array: lax.dynamic_index_in_dim(array, index, keepdims=False), data)
-    rows = order[index]
-    if not padded:
-        return take(data, rows)
-    x, y, sample_weight = take(data, jnp.where(rows < 0, ~rows, rows))
-    return Padded(x, y, sample_weight, rows >= 0)
-
-
-def steps_program(
-    step: Step, kept: Kept | None = None, *, split: bool = False, padded: bool = False, once: bool = False
-) -> Chunk:
-    """``(state, data, order, start, stop, *given) -> (state, last step's logs)`` over ``order[start:stop]``.
-
-    ``order``: row numbers, shape (steps, batch). ``given``: arrays that every step gets beside its batch.
-    ``kept``: where state and batch are, on several devices. ``split``: the data are batches, not rows.
-    ``padded``: some rows only fill a batch. ``once``: run the first step alone, as traced and
-    without a loop, which compiles faster.
-    """
-
-    def at(data: Any, order: jax.Array, index: Any) -> Any:
-        return batch_at(data, order, index, split=split, padded=padded)
-
-    def run(
-        state: State, data: Any, order: jax.Array, start: jax.Array, stop: jax.Array, *given: jax.Array
-    ) -> Any:
-        if once:
-            as_written = (False,) * len(jax.tree.leaves(state))
-            return kept_in_place(step, kept, as_written)(state, at(data, order, 0), *given)
-        batch = jax.eval_shape(lambda: at(data, order, 0))
-        traced = trace(step, state, batch, *given)
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), traced.result[1])
-
-        def loop(fast: Callable[..., Any], layout: Layout) -> Any:
-            placed = kept_in_place(fast, kept, layout)
-
-            def body(index: jax.Array, carry: Any) -> Any:
-                return placed(carry[0], at(data, order, index), *given)
-
-            held, logs = lax.fori_loop(start, stop, body, (turn(state, layout), zeros))
-            return turn(held, layout), logs
-
-        return rewritten(traced, loop, batch_size=order.shape[1])
-
-    return run
-
-
-def eager_steps(step: Step) -> Chunk:
-    """:func:`steps_program` without compilation, for ``run_eagerly``: each step runs as Python reads it."""
-
-    def run(state: State, data: Any, order: jax.Array, start: int, stop: int, *given: jax.Array) -> Any:
-        logs = None
-        for index in range(int(start), int(stop)):
-            state, logs = step(state, take(data, order[index]), *given)
-        return state, logs
-
-    return run
-
-
-def runs_eagerly(model: keras.Model) -> bool:
-    """Whether steps run as Python: with ``run_eagerly=True``, and within ``jax.disable_jit()``."""
-    return model.run_eagerly or bool(_setting("disable_jit"))
-
-
-def looks_for_nan() -> bool:
-    """Whether JAX looks for NaN or infinity in every result, as with ``JAX_DEBUG_NANS=True``."""
-    return bool(_setting("debug_nans") or _setting("debug_infs"))
-
-
-def _setting(name: str) -> Any:
-    return getattr(jax.config, f"jax_{name}")
-
-
-def located(program: Callable[..., Any], eager: Callable[..., Any]) -> Callable[..., Any]:
-    """``program``; where JAX finds a NaN in its results, ``eager`` finds the operation, as in ``jax.jit``."""
-
-    def run(*arguments: Any) -> Any:
-        try:
-            return program(*arguments)
-        except Exception as error:
-            if type(error).__name__ != "InternalFloatingPointError":  # JAX has no public name for it
-                raise
-            eager(*arguments)
-            raise FloatingPointError(
-                "a NaN or an infinity in a result of the compiled step, which the same step has not if run "
-                "operation by operation"
-            ) from error
-
-    return run
 
 
 class _Shared:
@@ -200,9 +123,7 @@ _decided: ContextVar[bool] = ContextVar("kilter_compilation_decided", default=Fa
 
 
 @contextlib.contextmanager
-def compiled_for(
-    model: keras.Model, steps: int, most_weights: float = QUICK_WEIGHTS, most_steps: int = QUICK_STEPS
-) -> Generator[None]:
+def compiled_for(model: keras.Model, steps: int, most_weights: float) -> Generator[None]:
     """Context for trainings of ``steps`` steps of models like this one, whose programs compile alike.
 
     They compile fast for few steps of small networks without convolutions, which gain more than they lose.
@@ -212,7 +133,7 @@ def compiled_for(
         yield
         return
     convolves = any(isinstance(layer, CONVOLUTIONS) for layer in model._flatten_layers())
-    slow = convolves or steps > most_steps or (model.built and model.count_params() > most_weights)
+    slow = convolves or steps > QUICK_STEPS or (model.built and model.count_params() > most_weights)
     token = _decided.set(True)
     try:
         with contextlib.nullcontext() if slow else quick_compilation():
@@ -239,14 +160,17 @@ class Shelf:
         *,
         donate: tuple[int, ...] = (),
         hoists: bool = False,
+        rare: bool = False,
         shapes: Hashable = None,
-    ) -> Callable[..., Any]:
+        waits: bool = True,
+    ) -> Compilation:
         """The program ``name`` for the shapes of ``arguments``, compiled from ``make()`` if it is not there.
 
-        ``donate``: arguments whose memory it may reuse. ``hoists``: as for
+        ``donate``: arguments whose memory it may reuse. ``hoists``, ``rare``: as for
         :func:`~kilter._xla.compilation.compile_options`. ``owners``: objects that the trace depends on; with
         one of them the program goes too. The key also holds the values that a trace reads
         (:mod:`kilter._engine.fingerprint`). ``shapes``: the arguments' :func:`signature`, if it is known.
+        Unless it ``waits``, the program may still be compiling.
         """
         entries = self._fingerprints.read(self.model(), owners)
         key = Key(
@@ -256,7 +180,7 @@ class Shelf:
             is_quick(),
             is_rewritten(),
             is_from_logits(),
-            tuple(map(_setting, _SETTINGS)),
+            tuple(map(setting, _SETTINGS)),
             self._fingerprints.number(entries),
         )
         program, held = self.programs.get(key, (None, ()))
@@ -268,7 +192,9 @@ class Shelf:
             shared = _shared.get()
             program = None if shared is None or place is None else shared.programs.get(place)
             if program is None:
-                program = _compiled(make, arguments, donate, hoists)
+                kind = name[0] if isinstance(name, tuple) else name
+                of = self.model() if kind in _STEPS else None
+                program = _compiled(make, arguments, donate, {"hoists": hoists, "rare": rare}, of)
                 self._fingerprints.traced(entries, after := self._fingerprints.read(self.model(), owners))
                 keys = {key._replace(read=self._fingerprints.number(read)) for read in (entries, after)}
                 if shared is not None and place is not None:
@@ -276,6 +202,8 @@ class Shelf:
                     shared.kept += [owners, getattr(self.model(), "_compile_config", None)]
                 self.seconds += time.perf_counter() - began
             self.programs |= dict.fromkeys(keys, (program, tuple(map(reference_to, owners))))
+        if waits:
+            self.seconds += program.run.wait()
         return program.run
 
     def cost(self, name: str) -> StepCost | None:
@@ -322,14 +250,39 @@ class Shelf:
 
 
 def _compiled(
-    make: Callable[[], Chunk], arguments: tuple[Any, ...], donate: tuple[int, ...], hoists: bool
+    make: Callable[[], Chunk],
+    arguments: tuple[Any, ...],
+    donate: tuple[int, ...],
+    how: dict[str, bool],
+    of: keras.Model | None,
 ) -> Program:
+    """``of``: the model whose step this is, None for other programs."""
     with losses_used() as losses:
         traced = jax.jit(make(), donate_argnums=donate).trace(*arguments)
+    if of is not None:
+        _check_constants(of, traced.jaxpr)
     lowered, cost = traced.lower(), cost_of(traced.jaxpr)
-    options = compile_options(compares=compares_floats(traced.jaxpr), hoists=hoists, work=cost.work) or None
-    run = interruptible(lambda: lowered.compile(compiler_options=options))
-    return Program(run, cost, bool(losses))
+    options = compile_options(compares=compares_floats(traced.jaxpr), work=cost.work, **how) or None
+    return Program(Compilation(lambda: lowered.compile(compiler_options=options)), cost, bool(losses))
+
+
+def _check_constants(model: keras.Model, jaxpr: Any) -> None:
+    """Raise :class:`ModelError` if a step reads a variable of its model instead of the state.
+
+    It would have its present value in every step, without a gradient. Keras takes variables away meanwhile.
+    """
+    found, groups = set(map(id, constants_of(jaxpr))), variables(model)
+    # Layers may keep scalars of theirs, such as those that Normalization adapts to.
+    fixed = {id(one) for one in groups.non_trainable if not one._value.ndim}
+    every = (one for group in groups for one in group)
+    read = [one.path for one in every if id(one._value) in found and id(one) not in fixed]
+    if read:
+        raise ModelError(
+            expected="a step, loss or metric that takes the values of variables from the state",
+            received=f"model {model.name!r}, whose own code reads {', '.join(read)} directly",
+            remedy="compute penalties, such as compute_loss and self.losses, within self.stateless_call(..., "
+            "return_losses=True), or within keras.StatelessScope with the state's values",
+        )
 
 
 def signature(arguments: Any) -> Hashable:
@@ -362,7 +315,14 @@ class Programs:
         self._held: dict[Any, tuple[Any, Any]] = {}
 
     def get(
-        self, name: Hashable, owners: tuple[Any, ...], make: Callable[[], Chunk], arguments: Any, **how: Any
+        self,
+        name: Hashable,
+        owners: tuple[Any, ...],
+        make: Callable[[], Chunk],
+        arguments: Any,
+        *,
+        waits: bool = True,
+        **how: Any,
     ) -> Any:
         """The program as :meth:`Shelf.get` gives it."""
         programs = shelf(self._model)
@@ -370,7 +330,10 @@ class Programs:
         shapes = signature(arguments)
         key = (name, shapes, *modes, id(programs), *map(id, owners))
         if key not in self._held:
-            program = programs.get(name, owners, make, arguments, shapes=shapes, **how)
+            program = programs.get(name, owners, make, arguments, shapes=shapes, waits=waits, **how)
             # Keeps the shelf and the owners alive, so that their identities stay unique.
             self._held[key] = program, (programs, owners)
-        return self._held[key][0]
+        program = self._held[key][0]
+        if waits:
+            programs.seconds += program.wait()
+        return program

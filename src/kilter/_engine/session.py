@@ -57,10 +57,9 @@ class Session:
     def run(self) -> History:
         """Run the epochs. After KeyboardInterrupt the model has the state of the last chunk."""
         model, callbacks = self.model, self.callbacks
-        hooks, told = self._hooks("train"), self._hooks("test")
-        watch = (
-            self.divergence if hooks.every is None else None
-        )  # callbacks change the state between two steps
+        modes: tuple[Mode, ...] = ("train", "test")
+        hooks, told = (BatchHooks.of(model, callbacks, mode, self.chunk, self.guard) for mode in modes)
+        watch = self.divergence if hooks.every is None else None  # callbacks change the state between steps
         trainer = training(model, self.guard.schedule, self.augmentation, self.seed, hooks.every, watch)
         tester = testing(model, told.every)
         model.stop_training = False
@@ -80,9 +79,6 @@ class Session:
         self.history.stable_loss = bool(losses) or shelf(model).uses_logits("train")
         callbacks.on_train_end(logs)
         return self.history
-
-    def _hooks(self, mode: Mode) -> BatchHooks:
-        return BatchHooks.of(self.model, self.callbacks, mode, self.chunk, self.guard)
 
     def _epoch(self, epoch: int, train: Pass, test: Pass, interrupt: Interrupt) -> dict[str, Any]:
         model = self.model

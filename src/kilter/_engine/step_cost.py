@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kilter._xla.compilation import jaxprs_within
+from kilter._xla.equations import jaxprs_within
 
 # Work is the multiply-adds of products and convolutions, and a fixed amount for each operation. In
 # multiply-adds, 1e10 of which take about a second on two cores. Fitted roughly to four networks of 150 to

@@ -94,7 +94,8 @@ def _optimizer(trouble: Trouble, match: re.Match[str]) -> str:
 
 
 def _classes(trouble: Trouble, match: re.Match[str]) -> str:
-    if "binary" in _loss_name(trouble.model):
+    loss = getattr(trouble.model, "loss", None)
+    if "binary" in str(getattr(loss, "name", loss)).lower():
         return (
             "use sparse_categorical_crossentropy for class numbers, or give the model one output unit: "
             "binary_crossentropy compares y with the output, column by column"
@@ -103,11 +104,6 @@ def _classes(trouble: Trouble, match: re.Match[str]) -> str:
         "use sparse_categorical_crossentropy for class numbers, or make y one-hot with "
         "keras.utils.to_categorical"
     )
-
-
-def _loss_name(model: Any) -> str:
-    loss = getattr(model, "loss", None)
-    return str(getattr(loss, "name", loss)).lower()
 
 
 def _metric(trouble: Trouble, match: re.Match[str]) -> str:

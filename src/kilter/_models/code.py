@@ -189,10 +189,10 @@ def _layer_lines(before: keras.Model, after: keras.Model) -> Iterator[str]:
     found: dict[tuple[str, str], list[str]] = {}
     last = ""
     for layer in _own_layers(after):
-        code, old = _code_of(layer), known.get(layer.name)
+        code, old = code_of(layer), known.get(layer.name)
         if old is None:
             found.setdefault((code, "new, after {}" if last else "new, first{}"), []).append(last)
-        elif code != _code_of(old):
+        elif code != code_of(old):
             found.setdefault((code, "{}"), []).append(layer.name)
         last = layer.name if old is not None else last
     for (code, words), names in found.items():
@@ -214,7 +214,8 @@ def _own_layers(model: keras.Model) -> list[Any]:
     return [one for one in every if id(one) not in inner]
 
 
-def _code_of(layer: Any) -> str:
+def code_of(layer: Any) -> str:
+    """The call that makes a layer."""
     try:
         return layer_code(type(layer), layer.get_config())
     except (NotImplementedError, TypeError, ValueError):  # a user's own layer without a configuration

@@ -52,11 +52,7 @@ def load_model(path: str | Path, *, allow_code: bool = False, compiled: bool = F
     except Exception as error:
         if "unsafe" in str(error) or "safe_mode" in str(error):
             raise _code_refused(path, cause(error)) from error
-        raise ModelError(
-            expected=f"a whole .keras file: {path}",
-            received=cause(error),
-            remedy="save it again with model.save('....keras'), under the same Keras version",
-        ) from error
+        raise _unlikely(path, cause(error), ", under the same Keras version") from error
     if not isinstance(model, keras.Model):
         raise ModelError(
             expected=f"a model in {path}", received=type(model).__name__, remedy="save a keras.Model"
@@ -112,11 +108,7 @@ def _require_archive(path: Path) -> None:
         whole = zipfile.is_zipfile(path)
     if not whole:
         kind = "an HDF5 file" if start == _HDF5 else "not a zip archive" if start else "an empty file"
-        raise ModelError(
-            expected=f"a whole .keras file: {path}",
-            received=kind,
-            remedy="save the model again with model.save('....keras')",
-        )
+        raise _unlikely(path, kind)
 
 
 def _check_functions(path: Path) -> None:
@@ -181,12 +173,9 @@ def _require(needed: int, path: Path, received: str) -> None:
     )
 
 
-def _unlikely(path: Path, received: str) -> ModelError:
-    return ModelError(
-        expected=f"a whole .keras file: {path}",
-        received=received,
-        remedy="save the model again with model.save('....keras')",
-    )
+def _unlikely(path: Path, received: str, under: str = "") -> ModelError:
+    remedy = f"save the model again with model.save('....keras'){under}"
+    return ModelError(expected=f"a whole .keras file: {path}", received=received, remedy=remedy)
 
 
 def _declared(archive: zipfile.ZipFile) -> int:

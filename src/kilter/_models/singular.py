@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kilter._models.evaluation import evaluate, inner_program, line_of
+from kilter._models.causes import LIBRARIES, OWN
+from kilter._xla.equations import computed, interpreted
 
 _NAMES: Final = {
     "sqrt": "square root of 0", "rsqrt": "square root of 0", "cbrt": "cube root of 0", "pow": "power of 0",
@@ -53,39 +56,44 @@ def singular(program: Any, *arguments: Any) -> Singular | None:
     """The first operation of a program (a closed jaxpr) that has no finite derivative; None without one."""
     found: list[Singular] = []
 
-    def see(equation: Any, given: Sequence[Any], made: Sequence[Any]) -> None:
+    def one(equation: Any, given: Sequence[Any], _: Any) -> list[Any]:
         name = equation.primitive.name
         if name in _AT_ZERO and not found:
             bad = np.asarray(_AT_ZERO[name](*map(jnp.asarray, given)))
             if bad.any():
-                found.append(Singular(_NAMES[name], int(bad.sum()), bad.size, line_of(equation)))
+                found.append(Singular(_NAMES[name], int(bad.sum()), bad.size, _line_of(equation)))
 
-    evaluate(program.jaxpr, program.consts, arguments, see)
+        return computed(equation, given)
+
+    interpreted(program.jaxpr, [*program.consts, *arguments], one, lambda value: value)
     return found[0] if found else None
+
+
+def _line_of(equation: Any) -> str:
+    """The deepest line of the user's own code that made an equation; "" if it is not the user's."""
+    traceback = equation.source_info.traceback
+    for frame in () if traceback is None else traceback.frames:
+        if frame.file_name.startswith(OWN):
+            return ""  # the frames after it called kilter
+        if not frame.file_name.startswith(LIBRARIES):
+            return f"{Path(frame.file_name).name}, line {frame.line_num}"
+    return ""
 
 
 def one_sided(program: Any) -> list[bool]:
     """For each output of a closed jaxpr, whether it is the sigmoid of a value that is never negative."""
-    return [one == _HALF for one in _signs(program.jaxpr, {})]
+    jaxpr = program.jaxpr
+
+    def after(equation: Any, given: list[int], _: Any) -> list[int]:
+        return [_after(equation, given)] * len(equation.outvars)
+
+    unknown = [0] * (len(jaxpr.constvars) + len(jaxpr.invars))
+    return [one == _HALF for one in interpreted(jaxpr, unknown, after, _sign)]
 
 
-def _signs(jaxpr: Any, known: dict[Any, int]) -> list[int]:
-    """What is known of the outputs, given what is ``known`` of the inputs."""
-
-    def of(variable: Any) -> int:
-        if hasattr(variable, "val"):
-            return _POSITIVE if np.all(np.asarray(variable.val) >= 0) else 0
-        return known.get(variable, 0)
-
-    for equation in jaxpr.eqns:
-        given, inner = list(map(of, equation.invars)), inner_program(equation)
-        if inner is not None:
-            entering = dict(zip(inner[0].invars, given, strict=True))
-            made = _signs(inner[0], entering)
-        else:
-            made = [_after(equation, given)] * len(equation.outvars)
-        known |= dict(zip(equation.outvars, made, strict=True))
-    return list(map(of, jaxpr.outvars))
+def _sign(value: Any) -> int:
+    """What is known of a constant: of single numbers, not of arrays."""
+    return _POSITIVE if not isinstance(value, jax.Array) and np.all(np.asarray(value) >= 0) else 0
 
 
 def _after(equation: Any, given: Sequence[int]) -> int:

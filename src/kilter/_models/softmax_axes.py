@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 import jax.numpy as jnp
 import numpy as np
 
-from kilter._models.evaluation import evaluate, inner_program
+from kilter._xla.equations import computed, interpreted
 
 Problem = Literal["", "rows", "single", "other"]
 
@@ -55,7 +55,7 @@ def misused_softmaxes(program: Any, rows: int) -> tuple[Misused, ...]:
     A softmax that is an output of the model is left out, and so is whatever runs in a loop.
     """
     found: list[tuple[Problem, Softmax]] = []
-    ends = _walk(program.jaxpr, {}, rows, found)
+    ends = _walk(program.jaxpr, rows, found)
     last = [one.shape for one in ends if isinstance(one, Softmax)]
     used: list[tuple[Problem, Softmax]] = [
         (problem, one) for problem, one in found if problem == "other" or (problem and one.shape not in last)
@@ -69,42 +69,34 @@ def misused_softmaxes(program: Any, rows: int) -> tuple[Misused, ...]:
 def spreads(program: Any, rows: int, *arguments: Any) -> list[float]:
     """For each softmax inside a traced forward pass: its median entropy over that of equal weights."""
     found: list[tuple[Problem, Softmax]] = []
-    ends = _walk(program.jaxpr, {}, rows, found)
+    ends = _walk(program.jaxpr, rows, found)
     last = {id(one.variable) for one in ends if isinstance(one, Softmax)}
     inside = {id(one.variable): one.axes for _, one in found if id(one.variable) not in last}
     made: list[float] = []
 
-    def see(equation: Any, given: Sequence[Any], results: Sequence[Any]) -> None:
+    def one(equation: Any, given: Sequence[Any], _: Any) -> list[Any]:
+        results = computed(equation, given)
         axes = inside.get(id(equation.outvars[0]))
         length = 1 if axes is None else np.prod([results[0].shape[axis] for axis in axes])
         if length > 1:
             shares = jnp.asarray(results[0], jnp.float32)
             entropy = -jnp.sum(shares * jnp.log(jnp.maximum(shares, 1e-30)), axis=axes)
             made.append(float(jnp.median(entropy)) / float(np.log(length)))
+        return results
 
     if inside:
-        evaluate(program.jaxpr, program.consts, arguments, see)
+        interpreted(program.jaxpr, [*program.consts, *arguments], one, lambda value: value)
     return made
 
 
-def _walk(jaxpr: Any, known: dict[Any, Any], rows: int, found: list[tuple[Problem, Softmax]]) -> list[Any]:
-    """What is known of the outputs, given what is ``known`` of the inputs."""
+def _walk(jaxpr: Any, rows: int, found: list[tuple[Problem, Softmax]]) -> list[Any]:
+    """What is known of the outputs; the softmaxes are added to ``found``."""
 
-    def of(variable: Any) -> Any:
-        return None if hasattr(variable, "val") else known.get(variable)
+    def after(equation: Any, given: list[Any], _: Any) -> list[Any]:
+        return [_after(equation, given, rows, found), *[None] * (len(equation.outvars) - 1)]
 
-    for equation in jaxpr.eqns:
-        given = [of(one) for one in equation.invars]
-        inner = inner_program(equation)
-        if inner is not None:
-            entering = {var: one for var, one in zip(inner[0].invars, given, strict=True) if one is not None}
-            results = _walk(inner[0], entering, rows, found)
-            known |= {var: one for var, one in zip(equation.outvars, results, strict=True) if one is not None}
-            continue
-        made = _after(equation, given, rows, found)
-        if made is not None:
-            known[equation.outvars[0]] = made
-    return [of(one) for one in jaxpr.outvars]
+    unknown: list[Any] = [None] * (len(jaxpr.constvars) + len(jaxpr.invars))
+    return interpreted(jaxpr, unknown, after, lambda value: None)
 
 
 def _after(

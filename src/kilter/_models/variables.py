@@ -45,10 +45,7 @@ def variables(model: keras.Model) -> State:
 
 def values(model: keras.Model) -> tuple[list[Any], list[Any]]:
     """The values of the model's trainable and non-trainable variables; not copied."""
-    return (
-        [variable.value for variable in model.trainable_variables],
-        [variable.value for variable in model.non_trainable_variables],
-    )
+    return view(model)[:2]
 
 
 def pull(model: keras.Model) -> State:

@@ -2,39 +2,53 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import keras
+import numpy as np
 
-from kilter._models.code import compile_code, layer_code, value_code
+from kilter._models.code import code_of, compile_code, layer_code, value_code
 from kilter._models.keras_internals import Functional
 
+_GIVEN: Final = "given.get_layer"
 
-def model_code(model: keras.Model, data: Sequence[str]) -> str | None:
+
+def model_code(
+    model: keras.Model, data: Sequence[str], original: keras.Model, *, trained: bool = False
+) -> str | None:
     """Code that builds ``model``, adapts its Normalization layers and compiles it; None if it has no such.
 
-    ``data``: the training rows of each input, as code. Weights are not written: they are drawn again. None
-    for classes of the user's own, frozen layers, models within models, layers that are shared or hold a
-    vocabulary, and operations that are no layers.
+    ``data``: the training rows of each input, as code. ``original``: the model that the code finds as
+    ``model``. Its unchanged layers are taken from it if they are of the user's own class, frozen, models, or
+    hold a vocabulary, and all of them if it was ``trained``; other weights are drawn again. None for
+    operations that are no layers, and where such a layer was changed.
     """
     graph: Any = model._functional if isinstance(model, keras.Sequential) and model.built else model
     if type(model) not in (keras.Sequential, Functional) or type(graph) is not Functional:
         return None
     nodes = [node for depth in sorted(graph._nodes_by_depth)[::-1] for node in graph._nodes_by_depth[depth]]
     steps = [node for node in nodes if not node.is_input]
-    if max(Counter(id(node.operation) for node in steps).values(), default=2) > 1:
+    uses = Counter(id(node.operation) for node in steps)
+    if not steps:
         return None
     names = {id(one): f"inputs{f'_{i}' * (len(graph.inputs) > 1)}" for i, one in enumerate(graph.inputs)}
     entries = [_input_code(one, named=isinstance(graph._inputs_struct, dict)) for one in graph.inputs]
     rows = {id(one): code for one, code in zip(graph.inputs, data, strict=True)}
     lines, made, adapted = [], [], []
+    kept_layers: dict[int, str] = {}  # those that are called several times
     for place, node in enumerate(steps):
         ends = len(graph.outputs) > 1 and any(node.outputs[0] is one for one in graph.outputs)
-        code = _layer(node.operation, named=ends)
-        given = node.input_tensors
+        layer, given = node.operation, node.input_tensors
+        taken = _taken(layer, original)
+        code = taken if trained and taken else _layer(layer, named=ends) or taken
         if code is None or len(node.outputs) != 1:
             return None
-        if isinstance(node.operation, keras.layers.Normalization) and not node.operation.invert:
+        if uses[id(layer)] > 1:
+            if id(layer) not in kept_layers:
+                kept_layers[id(layer)] = f"shared_{len(kept_layers) + 1}"
+                adapted.append(f"{kept_layers[id(layer)]} = {code}")
+            code = kept_layers[id(layer)]
+        elif isinstance(layer, keras.layers.Normalization) and not layer.invert and code != taken:
             scaled = rows.get(id(given[0]))
             if scaled is None:
                 return None
@@ -58,9 +72,21 @@ def model_code(model: keras.Model, data: Sequence[str]) -> str | None:
     compiled = compile_code(model)
     if "model.optimizer" in compiled:
         return None
-    own = "loss=model.loss" in compiled  # a function of the user's own
-    lines = [*(["given = model"] if own else []), *adapted, *lines]
+    lines = [*adapted, *lines]
+    if "loss=model.loss" in compiled or any(_GIVEN in one for one in lines):
+        lines.insert(0, "given = model")
     return "\n".join([*lines, compiled.replace("loss=model.loss", "loss=given.loss")])
+
+
+def _taken(layer: Any, original: keras.Model) -> str | None:
+    """The code that takes a layer of the original model, if it is there with the same weights."""
+    found = next((one for one in original.layers if one.name == layer.name), None)
+    if found is None or type(found) is not type(layer) or found.trainable != layer.trainable:
+        return None
+    same = code_of(found) == code_of(layer) and len(found.weights) == len(layer.weights)
+    pairs = zip(found.weights, layer.weights, strict=False)
+    same = same and all(np.array_equal(one.numpy(), other.numpy(), equal_nan=True) for one, other in pairs)
+    return f'{_GIVEN}("{layer.name}")' if same else None
 
 
 def _input_code(tensor: Any, *, named: bool) -> str:

@@ -1,6 +1,5 @@
 """``kilter.fine_tune``: stages of training, each with its own layers and rates."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -28,26 +27,12 @@ from kilter.errors import DataError, OptionError
 class StagedHistory(History):
     """Keras's history of all stages, one after the other, with consecutive epochs.
 
-    ``stages``: the number of the stage, from 0, of each epoch. A measure that an epoch lacks is NaN there.
+    ``stages``: the number of the stage, from 0, of each epoch.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.stages: list[int] = []
-
-    def add(self, number: int, stage: History) -> None:
-        """Append the epochs of stage ``number``."""
-        names = dict.fromkeys([*self.history, *stage.history])
-        before, after = len(self.epoch), len(stage.epoch)
-        for name in names:
-            earlier = self.history.get(name, [math.nan] * before)
-            self.history[name] = [*earlier, *stage.history.get(name, [math.nan] * after)]
-        self.epoch += stage.epoch
-        self.stages += [number] * after
-        self.seconds += stage.seconds
-        self.events += stage.events
-        self.compile_seconds += stage.compile_seconds
-        self.params = stage.params
 
     def plot(self) -> Figure:
         """Each logged number against the epoch, with a line where a stage begins."""
@@ -181,7 +166,8 @@ def train_in_phases(
             start=start,
         )
         start = None
-        history.add(phase.number, found)
+        history.append(found)
+        history.stages += [phase.number] * len(found.epoch)
         if model.stop_training and not any(one.stopped_epoch for one in stopping):
             break
     return history

@@ -283,7 +283,12 @@ class _Course:
         trials = replace(found.trials, parts=made.parts)
         if not made.dropped:
             return Round(found.subject, found.trained, trials)
-        line = Trial(made.subject.remedies, made.score, 0.0, "short trials: mean of the rest, chosen")
+        line = Trial(
+            made.subject.remedies,
+            made.score,
+            0.0,
+            "short trials: without the changes that contribute nothing, chosen",
+        )
         if found.trained is None:
             return Round(made.subject, None, replace(trials, tried=moved(trials.tried, line)))
         trained = self._full_runs.enough(found.trained, self.steps.train(made.subject, tools), made.parts)

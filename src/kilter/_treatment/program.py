@@ -4,6 +4,7 @@ import ast
 import re
 from typing import Final
 
+from kilter._layout import wrapped
 from kilter._models.code import compile_code, difference_code
 from kilter._models.writing import model_code
 from kilter._treatment.subject import Subject
@@ -17,8 +18,8 @@ _CALLBACK: Final = "keras.callbacks."
 def program(original: Subject, treated: Subject) -> str:
     """Code that makes the changes of ``treated``, with ``model``, ``x_train`` and ``y_train``; "" for none.
 
-    The model is built anew where its code says all of it, and its weights were not trained before. Otherwise
-    each changed layer stands by itself, with the place where it goes.
+    The model is built anew, with the unchanged layers of the original where these are trained or cannot be
+    written. A model with operations that are no layers keeps a line for each changed layer, with its place.
     """
     if not treated.changes:
         return ""
@@ -29,11 +30,11 @@ def program(original: Subject, treated: Subject) -> str:
         data = [f"x_train[{place}]" for place in range(len(treated.x))]
     differing = difference_code(original.model, treated.model).splitlines()
     changed = any(not line.startswith(_COMPILE) for line in differing)
-    known = not original.trained and len(data) == len(treated.model.inputs)
-    whole = model_code(treated.model, data) if changed and known else None
+    known = changed and len(data) == len(treated.model.inputs or ())
+    whole = model_code(treated.model, data, original.model, trained=original.trained) if known else None
     heads, rows, after, options, callbacks = [], [], [], {}, []
     for one in treated.changes:
-        heads.append(f"# {one.remedy}: {one.after}")
+        heads += wrapped(f"# {one.remedy}: {one.after}", 100, indent="#     ")
         if one.snippet.startswith("#") and one.snippet != f"# {one.after}":
             heads.append(one.snippet.partition("\n")[0])
     cycle = "" if treated.cycle is None else treated.code_of(None, cycle=treated.cycle)
@@ -56,7 +57,8 @@ def program(original: Subject, treated: Subject) -> str:
     if callbacks:
         options["callbacks"] = f"[{', '.join(callbacks)}]"
     given = ", ".join(f"{key}={code}" for key, code in options.items())
-    fit = f"{'kilter.fit(model, ' if cycle else 'model.fit('}x_train, y_train, {given})" if given else ""
+    called = "kilter.fit(model, " if cycle or "augment" in options else "model.fit("
+    fit = f"{called}x_train, y_train, {given})" if given else ""
     return "\n".join(filter(None, [*heads, *rows, built, *after, compiled, fit]))
 
 

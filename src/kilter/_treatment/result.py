@@ -13,7 +13,7 @@ import kilter
 from kilter._compare.comparison import Candidate, Comparison, proof_in_words
 from kilter._layout import columns, wrapped
 from kilter._records import Change, Diagnosis, Measurements
-from kilter._text import as_number
+from kilter._text import as_number, counted
 from kilter._treatment.effect import Effect, percent
 from kilter.recipe import Recipe, with_overrides
 
@@ -76,10 +76,11 @@ def said(part: Part) -> str:
     """A change's own effect as text: what is lost without it, and whether it stayed."""
     if math.isnan(part.loss):
         return "short training runs do not show its effect"
-    fewer = f"{percent(abs(part.loss))} {'less' if part.loss >= 0 else 'more'} of the way to perfect"
+    moves = "drops" if part.loss >= 0 else "rises"
+    fewer = f"the score {moves} by {percent(abs(part.loss))} of the way to perfect"
     if part.loss > 1:
-        fewer = "worse than a constant prediction"
-    return f"{fewer} without it ({part.pairs} pairs)" + ("" if part.kept else "; removed")
+        fewer = "the model does worse than a constant prediction"
+    return f"without it, {fewer} ({counted(part.pairs, 'pair')})" + ("" if part.kept else "; removed")
 
 
 def failure(candidate: Candidate) -> str:
@@ -122,7 +123,7 @@ class Trials:
     @property
     def length(self) -> str:
         """The length of a short trial, as text."""
-        return f"{_count(self.epochs, 'epoch')} on {_count(self.rows, 'row')}"
+        return f"{counted(self.epochs, 'epoch', form=',')} on {counted(self.rows, 'row', form=',')}"
 
     @property
     def verdict(self) -> str:
@@ -306,7 +307,3 @@ def _found(diagnosis: Diagnosis) -> str:
     others = Diagnosis(tuple(one for one in diagnosis.findings if one.severity != "severe")).counts
     told = f"found: {', '.join(severe)}" if severe else "nothing severe found"
     return f"{told}; {others}, see the report" if others else told
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -20,6 +20,8 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Literal
 
+from kilter._xla.equations import equations_of
+
 _OPTION = "jax_disable_most_optimizations"
 
 
@@ -112,18 +114,23 @@ def is_quick() -> bool:
     return _runs.get() > 0 and jax.default_backend() == "cpu"
 
 
-def compile_options(*, compares: bool = False, hoists: bool = True, work: float = math.inf) -> dict[str, Any]:
+def compile_options(
+    *, compares: bool = False, hoists: bool = True, rare: bool = False, work: float = math.inf
+) -> dict[str, Any]:
     """Options for XLA by platform: on a CPU, the widest vectors that the machine has.
 
     None with a JAX that kilter was not tested with, whose XLA may not know them. Unless it ``hoists``, what a
     loop computes alike in every step stays in the loop. In a training step these are the factors of frozen
-    normalisation: short vectors, each of which would be a kernel to compile.
+    normalisation: short vectors, each of which would be a kernel to compile. A ``rare`` program, such as that
+    of the last partial batch, compiles at level 1: an eighth less, and its step takes as long (decision 149).
 
     Within :func:`quick_compilation` less optimisation; none if the program, with this ``work``, runs little.
     One that also compares floats for equality (``compares``, see :func:`compares_floats`) is not fused then.
     """
     if jax.default_backend() != "cpu" or not is_tested():
         return {}
+    if rare and not is_quick():
+        return {"xla_backend_optimization_level": 1}
     if not is_quick():
         stays = {} if hoists else {"xla_disable_hlo_passes": "while-loop-invariant-code-motion"}
         return {"xla_cpu_prefer_vector_width": 512} | stays
@@ -139,20 +146,13 @@ def compares_floats(jaxpr: Any) -> bool:
     At optimisation level 0, XLA's CPU backend may fuse an array into two loops that round it differently.
     Where it then looks for the maximum of one in the other, it finds none, and the gradient is wrong or NaN.
     """
-    return any(_compares_floats(one) or any(map(compares_floats, jaxprs_within(one))) for one in jaxpr.eqns)
+    return any(map(_compares_floats, equations_of(jaxpr)))
 
 
 def _compares_floats(equation: Any) -> bool:
     """Whether an equation compares floats, but not with a constant such as 0."""
     named = equation.primitive.name == "eq" and not any(isinstance(one, Literal) for one in equation.invars)
     return named and jnp.issubdtype(equation.invars[0].aval.dtype, jnp.inexact)
-
-
-def jaxprs_within(equation: Any) -> list[Any]:
-    """The jaxprs that an equation calls: bodies of loops, branches, inlined functions."""
-    values = equation.params.values()
-    each = (one for value in values for one in (value if isinstance(value, list | tuple) else [value]))
-    return [one for one in each if hasattr(one, "eqns")]
 
 
 enable_cache()

@@ -34,7 +34,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend import core
 
-from kilter._xla.compilation import jaxprs_within
+from kilter._xla.equations import equations_of
 from kilter._xla.values import Pass, Stored, Value, array_of, bind, stored_transposed, written
 
 # A larger array does not wait: its product keeps the cores busy, and waiting holds memory.
@@ -76,14 +76,12 @@ def is_plain_product(equation: core.JaxprEqn, *_: Any) -> bool:
 
 def reads_large_kernel(jaxpr: Any, batch_size: int) -> bool:
     """Whether a product of matrices multiplies ``batch_size`` rows by a kernel too large for these rules."""
-    for equation in jaxpr.eqns:
+    for equation in equations_of(jaxpr):
         if equation.primitive.name == "dot_general" and is_plain_product(equation):
             left, right = map(array_of, equation.invars)
             summed = left.shape[equation.params["dimension_numbers"][0][0][0]]
             if left.size * right.size >= _TOO_LARGE_KERNEL * summed * batch_size:
                 return True
-        if any(reads_large_kernel(one, batch_size) for one in jaxprs_within(equation)):
-            return True
     return False
 
 

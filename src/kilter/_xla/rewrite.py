@@ -22,11 +22,10 @@ from jax.extend import core
 from kilter._text import first_line, warn_once
 from kilter._xla.compilation import TESTED_JAX, is_quick, is_tested
 from kilter._xla.dense import reads_large_kernel
+from kilter._xla.equations import RECOMPUTED, computed, interpreted
 from kilter._xla.rules import rule_for
 from kilter._xla.values import Pass, Stored, Value, array_of, stored, stored_transposed, written
 
-# Calls that are inlined; after differentiation, their custom rules have been applied.
-_CALLS: Final = ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call")
 _enabled: ContextVar[bool] = ContextVar("kilter_rewrite", default=True)
 
 
@@ -113,7 +112,7 @@ def carry_layout(traced: Traced, *, batch_size: int) -> Layout:
     A leaf is stored transposed if the rewritten step makes it so. Nothing is traced to find that out.
     """
     inputs = [stored(Stored()) for _ in traced.equations.jaxpr.invars]
-    results = _run(traced.equations, inputs, _pass_of(traced, batch_size), _planned)
+    results = _run(traced, inputs, batch_size, _planned)
     return tuple(value.transposed for value in results[: len(jax.tree.leaves(traced.result[0]))])
 
 
@@ -136,7 +135,7 @@ def rewrite(traced: Traced, *, batch_size: int, layout: Layout = ()) -> Callable
             stored_transposed(leaf) if one else written(leaf, given=True)
             for leaf, one in zip(leaves, _filled(layout, leaves), strict=True)
         ]
-        made = _run(traced.equations, values, _pass_of(traced, batch_size), _rewritten)
+        made = _run(traced, values, batch_size, _rewritten)
         results = [value.get(one) for value, one in zip(made, _filled(layout, made), strict=True)]
         dtypes = [one.dtype for one in jax.tree.leaves(traced.result)]
         if dtypes != [one.dtype for one in results]:  # shapes are checked as the rules make them
@@ -146,33 +145,22 @@ def rewrite(traced: Traced, *, batch_size: int, layout: Layout = ()) -> Callable
     return function
 
 
-def _pass_of(traced: Traced, batch_size: int) -> Pass:
-    """A pass; beside a large kernel nothing counts as a row of the batch, so that dense layers stay."""
-    return Pass(0 if reads_large_kernel(traced.equations.jaxpr, batch_size) else batch_size)
-
-
 def _filled(layout: Layout, arrays: Sequence[Any]) -> Layout:
     """The layout of all arrays, of which the first have ``layout`` and the others are stored as written."""
     return (*layout, *[False] * (len(arrays) - len(layout)))
 
 
-def _run(closed: core.ClosedJaxpr, arguments: Sequence[Value], passing: Pass, one: Run) -> list[Value]:
-    jaxpr = closed.jaxpr
-    known = dict(zip(jaxpr.constvars, map(written, closed.consts), strict=True))
-    known |= zip(jaxpr.invars, arguments, strict=True)
+def _run(traced: Traced, arguments: Sequence[Value], batch_size: int, one: Run) -> list[Value]:
+    """Every equation's results by ``one``; calls are read into, after differentiation without own rules.
 
-    def read(atom: Any) -> Value:
-        return written(atom.val) if isinstance(atom, core.Literal) else known[atom]
-
-    for equation in jaxpr.eqns:
-        values = [read(atom) for atom in equation.invars]
-        if equation.primitive.name in _CALLS:
-            inner: Any = equation.params.get("jaxpr") or equation.params.get("call_jaxpr")
-            results = _run(inner, values, passing, one)
-        else:
-            results = one(equation, values, passing)
-        known |= zip(equation.outvars, results, strict=True)
-    return [read(atom) for atom in jaxpr.outvars]
+    Beside a large kernel nothing counts as a row of the batch, so that dense layers stay.
+    """
+    closed = traced.equations
+    passing = Pass(0 if reads_large_kernel(closed.jaxpr, batch_size) else batch_size)
+    given = [*map(written, closed.consts), *arguments]
+    return interpreted(
+        closed.jaxpr, given, lambda eqn, values, _: one(eqn, values, passing), written, whole=RECOMPUTED
+    )
 
 
 def _rewritten(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> list[Value]:
@@ -180,8 +168,7 @@ def _rewritten(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> l
         value = rule.rewrite(equation, values, passing)
         value.shape = array_of(equation.outvars[0]).shape
         return [value]
-    results = equation.primitive.bind(*(value.get() for value in values), **equation.params)
-    return [written(result) for result in (results if equation.primitive.multiple_results else [results])]
+    return list(map(written, computed(equation, [value.get() for value in values])))
 
 
 def _planned(equation: core.JaxprEqn, values: list[Value], passing: Pass) -> list[Value]:

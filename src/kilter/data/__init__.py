@@ -14,62 +14,6 @@ imports Keras or JAX, unless a named set comes from Keras. ``augmentation``, whi
 of files load on first use.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from kilter._lazy import names_of_stub
 
-from kilter.data.checks import check
-from kilter.data.dataset import Dataset, Source, Splits, Task
-from kilter.data.encoding import Column, TableEncoding
-from kilter.data.scaling import Moments, moments
-from kilter.data.summary import ClassCount, ColumnSummary, PartSummary, SourceSummary, describe
-
-if TYPE_CHECKING:
-    from kilter.data import augmentation
-    from kilter.data.folds import fold
-    from kilter.data.loading import FORMATS, Format, load
-    from kilter.data.named import NAMED_SETS
-    from kilter.data.splitting import split
-    from kilter.data.streaming import stream
-
-_HOMES = {
-    "FORMATS": "kilter.data.loading",
-    "Format": "kilter.data.loading",
-    "fold": "kilter.data.folds",
-    "load": "kilter.data.loading",
-    "NAMED_SETS": "kilter.data.named",
-    "split": "kilter.data.splitting",
-    "stream": "kilter.data.streaming",
-}
-
-__all__ = [
-    "FORMATS",
-    "NAMED_SETS",
-    "ClassCount",
-    "Column",
-    "ColumnSummary",
-    "Dataset",
-    "Format",
-    "Moments",
-    "PartSummary",
-    "Source",
-    "SourceSummary",
-    "Splits",
-    "TableEncoding",
-    "Task",
-    "augmentation",
-    "check",
-    "describe",
-    "fold",
-    "load",
-    "moments",
-    "split",
-    "stream",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "augmentation":
-        return importlib.import_module("kilter.data.augmentation")
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'kilter.data' has no attribute {name!r}")
+__getattr__, __dir__, __all__ = names_of_stub(__name__)

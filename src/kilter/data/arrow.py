@@ -9,14 +9,14 @@ import polars as pl
 from kilter._validation import errors_as
 from kilter.data.assembling import About
 from kilter.data.dataset import LoadOptions, Source
-from kilter.data.folders import TEST_NAMES, TRAIN_NAMES, VALIDATION_NAMES
+from kilter.data.folders import PARTS
 from kilter.data.frames import frames_source, joined
 from kilter.data.paths import first_named, quote
 from kilter.errors import DataError
 
 ENDINGS: Final = (".feather", ".arrow", ".ipc")
 # What datasets.save_to_disk writes: several parts, or one.
-_PARTS, _INFO, _STATE = "dataset_dict.json", "dataset_info.json", "state.json"
+_DIVIDED, _INFO, _STATE = "dataset_dict.json", "dataset_info.json", "state.json"
 _FILE_MAGIC: Final = b"ARROW1"
 
 
@@ -32,18 +32,17 @@ def frame(path: Path, options: LoadOptions) -> tuple[pl.DataFrame, tuple[str, ..
 
 def recognises_folder(path: Path) -> bool:
     """Whether the path is a folder that ``datasets.save_to_disk`` wrote."""
-    return path.is_dir() and ((path / _PARTS).is_file() or (path / _STATE).is_file())
+    return path.is_dir() and ((path / _DIVIDED).is_file() or (path / _STATE).is_file())
 
 
 def read_folder(path: Path, options: LoadOptions) -> Source:
     """Read the parts train, validation and test of a folder, or the only one."""
     folders, notes = {"train": path}, ()
-    if (path / _PARTS).is_file():
-        names = [str(name) for name in _json(path / _PARTS)["splits"]]
-        known = {"train": TRAIN_NAMES, "validation": VALIDATION_NAMES, "test": TEST_NAMES}
+    if (path / _DIVIDED).is_file():
+        names = [str(name) for name in _json(path / _DIVIDED)["splits"]]
         chosen = {
             part: next((name for name in names if name.lower() in begins), None)
-            for part, begins in known.items()
+            for part, begins in PARTS.items()
         }
         if chosen["train"] is None and names:
             chosen = {"train": names[0]}
@@ -58,9 +57,9 @@ def read_folder(path: Path, options: LoadOptions) -> Source:
 def first_rows(path: Path) -> pl.DataFrame:
     """The first rows of the training part of a folder."""
     folder = path
-    if (path / _PARTS).is_file():
-        names = [str(name) for name in _json(path / _PARTS)["splits"]]
-        folder = path / next((name for name in names if name.lower() in TRAIN_NAMES), names[0])
+    if (path / _DIVIDED).is_file():
+        names = [str(name) for name in _json(path / _DIVIDED)["splits"]]
+        folder = path / next((name for name in names if name.lower() in PARTS["train"]), names[0])
     return joined(_files(folder)[:1], "Arrow", _one)
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from kilter._text import counted
 from kilter.data.checks import check, find_nonfinite
 from kilter.data.dataset import Dataset, LoadOptions, Source, Task
 from kilter.data.encoding import TableEncoding
-from kilter.data.features import counted
 from kilter.data.labels import class_indexes, class_names, decide_task, if_usable, lost_labels, task_note
 from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, quote
 from kilter.data.precision import (
@@ -147,10 +147,12 @@ def _task_and_classes(train: Part, options: LoadOptions, about: About) -> tuple[
     if about.encoding is not None:
         return about.encoding.task, about.encoding.classes
     given = options.classes if options.classes is not None else about.classes
+    if options.task == "segmentation":
+        return options.task, given or ()
     if given is not None and options.task != "regression":
         return "classification", given
     if train.targets is None:
-        return ("regression", ()) if options.task == "regression" else ("classification", given or ())
+        return ("classification" if options.task == "auto" else options.task), ()
     task = decide_task(train.targets, options.task, images=train.x.ndim == 4)
     if task == "regression":
         return task, ()

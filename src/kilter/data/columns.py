@@ -18,11 +18,11 @@ from kilter.data.entries import (
     plain_text,
     without_markers,
 )
-from kilter.data.label_lists import label_counts, separator_of
 from kilter.data.number_formats import Writing, mostly_numbers, numbers_in, writing_of
 from kilter.data.paths import quote
 from kilter.data.precision import NO_SHIFT, find_compression, find_shift, median
-from kilter.data.texts import frequent_words
+from kilter.data.spelling import in_categories
+from kilter.data.words import frequent_words, label_counts, separator_of
 from kilter.errors import DataError
 
 # More one-hot columns of one column would fill the memory: the rarest categories share one.
@@ -184,7 +184,9 @@ def _text_column(text: pl.Series, precise: bool, kind: str | None, how: Literal[
     separator = separator_of(text) if kind is None and len(text) >= _FEWEST_NAMED_ROWS else ""
     if separator:
         text = label_counts(text, separator)
-        different = text.unique()
+    else:
+        text = in_categories(text)
+    different = text.drop_nulls().unique()
     kept, rare = _grouped(text)
     if not rare:
         kept = sorted(different.to_list())

@@ -25,6 +25,12 @@ _DECIMAL: Final = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?")
 _IN_SINGLE_QUOTES: Final = re.compile(r"'[^']*'(?:[,;\t|] ?'[^']*')+")
 _SEPARATOR_LINE: Final = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
 _WORD: Final = re.compile(r'"[^"]*"|\S+')
+# The header of Weka's ARFF, which names the columns, above rows of CSV.
+_ARFF: Final = re.compile(r"\A(?:\s*%.*\n|\s*\n)*\s*@relation\s", re.IGNORECASE)
+_ATTRIBUTE: Final = re.compile(
+    r"^\s*@attribute\s+(?:'([^']*)'|\"([^\"]*)\"|(\S+))", re.IGNORECASE | re.MULTILINE
+)
+_DATA: Final = re.compile(r"^\s*@data\b.*\n", re.IGNORECASE | re.MULTILINE)
 _AGREEING: Final = 0.8  # of the lines must have the same number of fields
 
 
@@ -41,11 +47,6 @@ _NO_TABLES: Final = (
         ("version https://git-lfs",),
         "a pointer of Git LFS instead of the file",
         "fetch the file with git lfs pull",
-    ),
-    (
-        ("@relation",),
-        "an ARFF file of Weka",
-        "convert it: pandas.DataFrame(scipy.io.arff.loadarff(FILE)[0]).to_csv('table.csv', index=False)",
     ),
 )
 
@@ -72,6 +73,8 @@ def arranged(content: Path | bytes) -> Layout:
         rest = _whole(content).split(b"\n", 1)[1]
         found = arranged(rest)
         return found if found.separator == declared[1] else Layout(rest, declared[1])
+    if _ARFF.search(sample):
+        return arranged(_without_attributes(_whole(content)))
     lines = sample.splitlines(keepends=True)
     lines = lines if is_whole or len(lines) < 2 else lines[:-1]
     comments = _comments(lines)
@@ -106,11 +109,20 @@ def arranged(content: Path | bytes) -> Layout:
     return _cut(content, separator, records)
 
 
+def _without_attributes(content: bytes) -> bytes:
+    """An ARFF file as CSV, with the names of its attributes in the first line."""
+    header, *rows = _DATA.split(content.decode("utf-8", errors="surrogateescape"), maxsplit=1)
+    names = io.StringIO()
+    csv.writer(names, lineterminator="\n").writerow("".join(one) for one in _ATTRIBUTE.findall(header))
+    lines = [line for line in "".join(rows).splitlines() if line.strip() and not line.startswith("%")]
+    body = "\n".join(lines)
+    body = body if '"' in body else body.replace("'", '"')
+    return (names.getvalue() + body + "\n").encode("utf-8", errors="surrogateescape")
+
+
 def require_table(content: Path | bytes, path: Path) -> None:
     """Raise DataError for a web page or a pointer of Git LFS, which some downloads are."""
     first = _sample(content)[0].lstrip("\ufeff \t\r\n").lower()
-    if "\n@relation" in first:  # below comments
-        first = "@relation"
     for beginnings, received, remedy in _NO_TABLES:
         if first.startswith(beginnings):
             raise DataError(expected=f"a table in {path}", received=received, remedy=remedy)

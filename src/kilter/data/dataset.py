@@ -14,7 +14,7 @@ from kilter.errors import OptionError
 if TYPE_CHECKING:
     from kilter._array_types import Chosen, HostRows
 
-Task = Literal["classification", "regression"]
+Task = Literal["classification", "regression", "segmentation"]
 KINDS = ("number", "category", "date", "text", "ignore")
 """The kinds of columns that a user may set."""
 TEXTS = ("ignore", "hash", "bag")
@@ -30,8 +30,8 @@ class Dataset:
             f]``. Not standardised, see :func:`kilter.data.moments`; columns in which float32 would lose
             differences are centred.
         y: classification: int32 ``[n]``, indexes into ``classes``; regression: float32 ``[n]`` or ``[n, k]``;
-            None: unlabelled.
-        task: "classification" or "regression".
+            segmentation: uint8 ``[n, h, w]``, indexes into ``classes``; None: unlabelled.
+        task: "classification", "regression" or "segmentation".
         classes: class names by index; () for regression.
         features: names of a table's features, in the order of x's columns; () for images and bare arrays.
         name: of the data, for messages.
@@ -62,7 +62,7 @@ class Dataset:
     @property
     def outputs(self) -> int:
         """The number of model outputs: classes, or columns of the target (1 for a vector or no target)."""
-        if self.task == "classification":
+        if self.task != "regression":
             return len(self.classes)
         return 1 if self.y is None or self.y.ndim == 1 else int(self.y.shape[1])
 
@@ -147,7 +147,7 @@ class LoadOptions:
     """The options of :func:`kilter.data.load`; see there for what each means."""
 
     target: str | None = None
-    task: Literal["auto", "classification", "regression"] = "auto"
+    task: Literal["auto", "classification", "regression", "segmentation"] = "auto"
     skip_bad: bool = False
     encoding: TableEncoding | None = None
     classes: tuple[str, ...] | None = None
@@ -167,7 +167,7 @@ class LoadOptions:
     seen: Callable[[Any], None] | None = None  # called with a table's frame before anything is refused
 
     def __post_init__(self) -> None:
-        one_of("task", self.task, ("auto", "classification", "regression"))
+        one_of("task", self.task, ("auto", "classification", "regression", "segmentation"))
         if self.encoding is not None and self.classes is not None:
             raise OptionError(
                 expected="encoding (of a table) or classes (of other data), not both",

@@ -12,29 +12,10 @@ _MICROSECONDS_A_DAY: Final = 86_400_000_000
 # ISO first. Where day and month could be either way round, all values of the column must fit. %B also reads
 # short names of months, and %A of weekdays.
 _DATES: Final = (
-    *(
-        "%Y-%m-%d",
-        "%Y/%m/%d",
-        "%Y.%m.%d",
-        "%d.%m.%Y",
-        "%d/%m/%Y",
-        "%m/%d/%Y",
-        "%d-%m-%Y",
-        "%m-%d-%Y",
-        "%Y%m%d",
-    ),
-    *(
-        "%d.%m.%y",
-        "%d/%m/%y",
-        "%m/%d/%y",
-        "%d-%m-%y",
-        "%d %B %Y",
-        "%d-%B-%Y",
-        "%d-%B-%y",
-        "%d %B %y",
-        "%d. %B %Y",
-    ),
-    *("%B %d, %Y", "%B %d %Y", "%Y-%B-%d", "%A, %d %B %Y", "%A %d %B %Y", "%A, %B %d, %Y"),
+    *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y"),
+    *("%Y%m%d", "%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%d-%m-%y"),
+    *("%d %B %Y", "%d-%B-%Y", "%d-%B-%y", "%d %B %y", "%d. %B %Y", "%B %d, %Y", "%B %d %Y", "%Y-%B-%d"),
+    *("%A, %d %B %Y", "%A %d %B %Y", "%A, %B %d, %Y"),
 )
 _TIMES: Final = ("%H:%M", "%H:%M:%S", "%H:%M:%S%.f", "%I:%M %p", "%I:%M:%S %p")
 # Of the first month of a quarter, and of a Monday.
@@ -127,14 +108,8 @@ def _likely(sample: pl.Series) -> list[str]:
         for mark in (":", r"\dT\d", ",", r"(?i)[ap]m\b", r"\p{L}", "-", "/")
     }
     needed = (
-        ("%H:%M", ":"),
-        ("%I", r"(?i)[ap]m\b"),
-        ("T%H", r"\dT\d"),
-        (", ", ","),
-        ("%B", r"\p{L}"),
-        ("%A", r"\p{L}"),
-        ("-", "-"),
-        ("/", "/"),
+        *(("%H:%M", ":"), ("%I", r"(?i)[ap]m\b"), ("T%H", r"\dT\d"), (", ", ",")),
+        *(("%B", r"\p{L}"), ("%A", r"\p{L}"), ("-", "-"), ("/", "/")),
     )
     found = [one for one in PATTERNS if all(has[mark] for part, mark in needed if part in one)]
     without_time = bool((~sample.str.contains(r"\d:\d|\d{14}|T\d{6}Z")).any())

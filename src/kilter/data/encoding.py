@@ -3,12 +3,12 @@
 import json
 import math
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from kilter._validation import errors_as
-from kilter.data.precision import Shift, shift_from
+from kilter._validation import STRICT, errors_as, record_from_json
+from kilter.data.precision import Shift, require_usable
 from kilter.errors import DataError
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class Column:
     mark: str = ""
     unit: str = ""
     separator: str = ""
+    __pydantic_config__ = STRICT
 
     @property
     def shift(self) -> Shift:
@@ -116,6 +117,7 @@ class TableEncoding:
     ids: tuple[str, ...] = ()
     signs: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
+    __pydantic_config__ = STRICT
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -141,55 +143,10 @@ class TableEncoding:
             expected="a table encoding as kilter wrote it in training",
             remedy="use the encoding file of the run directory, unchanged",
         ):
-            return _from_mapping(json.loads(text))
-
-
-def _from_mapping(content: dict[str, Any]) -> TableEncoding:
-    if content["version"] not in _READABLE:
-        raise ValueError(f"version={content['version']}, this kilter reads version {FORMAT_VERSION}")
-    columns = tuple(map(_column, content["columns"]))
-    task = _one_of(content["task"], "classification", "regression")
-    classes = _texts(content["classes"])
-    more = (_texts(content.get(key, [])) for key in ("ids", "signs", "unused"))
-    return TableEncoding(columns, _text(content["target"]), task, classes, *more)
-
-
-def _column(entry: dict[str, Any]) -> Column:
-    shift = shift_from(entry)
-    more: dict[str, Any] = {key: _finite(entry.get(key)) for key in ("fill", "low", "high")}
-    more |= {key: bool(entry.get(key, False)) for key in ("indicator", "has_time", "compressed")}
-    more |= {key: _text(entry.get(key, "")) for key in ("pattern", "mark", "unit", "separator")}
-    more |= {key: _texts(entry.get(key, [])) for key in ("rare", "signs")}
-    return Column(
-        _text(entry["name"]),
-        _one_of(entry["kind"], "number", "category", "date", "text"),
-        _texts(entry["categories"]),
-        shift.center,
-        shift.scale,
-        buckets=int(entry.get("buckets", 0)),
-        **more,
-    )
-
-
-def _finite(value: Any) -> float | None:
-    if value is not None and not (isinstance(value, int | float) and math.isfinite(value)):
-        raise ValueError(f"{value!r} is not a finite number")
-    return value
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not text")
-    return value
-
-
-def _texts(values: Any) -> tuple[str, ...]:
-    if not isinstance(values, list):
-        raise TypeError(f"{values!r} is not a list")
-    return tuple(_text(value) for value in values)
-
-
-def _one_of(value: Any, *allowed: str) -> Any:
-    if value not in allowed:
-        raise ValueError(f"{value!r} is none of {', '.join(allowed)}")
-    return value
+            version = json.loads(text)["version"]
+            if version not in _READABLE:
+                raise ValueError(f"version={version}, this kilter reads version {FORMAT_VERSION}")
+            found = record_from_json(cls, text)
+            for column in found.columns:
+                require_usable(column.shift)
+            return found

@@ -149,7 +149,7 @@ def plain_text(series: pl.Series) -> pl.Series:
 def refuse_text_among_numbers(text: pl.Series, *, targets: bool = False) -> NoReturn:
     """Raise DataError that counts and names the entries of ``text`` that are not numbers."""
     bad = np.flatnonzero((numbers_in(text).is_null() & text.is_not_null()).to_numpy())
-    shown = first_named(quote(entry) for entry in text.gather(bad).unique(maintain_order=True)[:3])
+    shown = first_named(quote(entry) for entry in text.gather(bad).unique(maintain_order=True))
     aside = (
         LEAVE_ROWS_OUT
         if targets
@@ -157,7 +157,7 @@ def refuse_text_among_numbers(text: pl.Series, *, targets: bool = False) -> NoRe
     )
     raise DataError(
         expected=f"numbers in column {quote(text.name)}",
-        received=f"{len(bad)} other entries, such as {shown}, {name_rows(bad)} (rows count from 0)",
+        received=f"{shown} {name_rows(bad)} (rows count from 0)",
         remedy=f"write plain numbers (a decimal point, at most one unit in the whole column), or {aside}",
     )
 

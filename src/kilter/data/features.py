@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
+from kilter._text import counted
 from kilter.data.dates import days_of, features_of, find_pattern
 from kilter.data.encoding import Column
 from kilter.data.entries import (
@@ -18,10 +19,10 @@ from kilter.data.entries import (
     with_signs,
     without_markers,
 )
-from kilter.data.label_lists import label_features
 from kilter.data.number_formats import Writing, numbers_in
 from kilter.data.paths import first_named, name_rows, quote
-from kilter.data.texts import word_features
+from kilter.data.spelling import in_categories
+from kilter.data.words import label_features, word_features
 from kilter.errors import DataError
 
 # Values that exceed the range of training by more than this many times its width are reported; for dates, all
@@ -91,16 +92,6 @@ class Values:
         return f"column {quote(name)}: {text} {name_rows(np.flatnonzero(self.bad))}"
 
 
-def counted(count: int, one: str, several: str) -> str:
-    """A number with its words.
-
-    Example:
-        >>> counted(1, "row", "rows"), counted(2, "row", "rows")
-        ('1 row', '2 rows')
-    """
-    return f"{count} {one if count == 1 else several}"
-
-
 def column_values(series: pl.Series, column: Column) -> Values:
     """The values of a column, as training encoded it. Raises DataError for text in a number column."""
     series = with_signs(series, column.signs)
@@ -155,7 +146,7 @@ def _dates(series: pl.Series, column: Column) -> Values:
         if other is None:
             raise DataError(
                 expected=f"dates in column {quote(column.name)}, as in training",
-                received=f"{int(given.sum())} other entries, such as {quote(str(text.drop_nulls()[0]))}",
+                received=f"{quote(str(text.drop_nulls()[0]))}, and no dates in {int(given.sum())} rows",
                 remedy="write the dates as in training, or correct the names of the columns",
             )
         days = days_of(text, other).copy()
@@ -196,6 +187,7 @@ def _codes(series: pl.Series, column: Column) -> Values:
     missing = text.is_null().to_numpy()
     if column.separator:
         return _label_lists(text, column)
+    text = in_categories(text, (*column.categories, *column.rare))
     _require_categories(text, column)
     # Rare categories come after the others: all of them are at one place.
     ordered = pl.Enum([*column.categories, *column.rare])

@@ -21,7 +21,6 @@ _CONVERSIONS: Final = {
     ".orc": "pandas.read_orc(FILE)",
     ".xml": "pandas.read_xml(FILE)",
     ".html": "pandas.read_html(FILE)[0]",
-    ".arff": "pandas.DataFrame(scipy.io.arff.loadarff(FILE)[0])",
 }
 _ARRAYS: Final = {
     ".mat": "numpy.savez('data.npz', x=scipy.io.loadmat(FILE)['X'], y=...)",

@@ -12,12 +12,15 @@ from kilter.data.dataset import LoadOptions, Source
 from kilter.data.images import FILE, Decoded, Encoded, content_of, decode_images
 from kilter.data.labels import lost_labels
 from kilter.data.paths import first_named, in_utf8, quote, require_file
+from kilter.data.picture import size_of
 from kilter.errors import DataError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 TRAIN_NAMES = ("train", "training")
 VALIDATION_NAMES = ("val", "valid", "validation", "dev")
 TEST_NAMES = ("test", "testing")
+PARTS = {"train": TRAIN_NAMES, "validation": VALIDATION_NAMES, "test": TEST_NAMES}
+HEIGHT, WIDTH = "height", "width"  # columns beside the names of pictures
 _DEEPEST = 4  # folders below one another
 _NUMBERED = re.compile(r"(.+?)[._ -]+\(?\d+\)?|(\D+?)\d+")
 _FEWEST = 2  # pictures of a class
@@ -96,7 +99,7 @@ def read_single(path: Path, options: LoadOptions) -> Source:
         )
     one = Encoded(1, lambda _: path.read_bytes(), lambda _: in_utf8(path.name))
     decoded = decode_images(one, options)
-    inputs = pl.DataFrame({FILE: [in_utf8(path.name)]}) if options.keep_inputs else None
+    inputs = inputs_of([path], [in_utf8(path.name)], options) if options.keep_inputs else None
     about = About("picture", str(path), path.stem, notes=decoded.notes, image_size=decoded.size)
     return assemble(Part(decoded.x, None, inputs=inputs), None, options, about)
 
@@ -186,8 +189,10 @@ def _part(
     notes += decoded.notes
     inputs = None
     if options.keep_inputs:
-        inputs = pl.DataFrame({FILE: [names[i] for i in decoded.positions]})
-    if classes == [""]:
+        inputs = inputs_of(
+            [files[i] for i in decoded.positions], [names[i] for i in decoded.positions], options
+        )
+    if classes == [""] or options.task == "segmentation":
         part = Part(decoded.x, None, decoded.skipped, inputs=inputs, left_out=len(decoded.skipped))
         return part, decoded, (), notes
     targets, good = np.array(labels), np.zeros(len(labels), bool)
@@ -195,6 +200,14 @@ def _part(
     lost = lost_labels(targets, good)
     part = Part(decoded.x, targets[good], decoded.skipped, lost, (), inputs, len(decoded.skipped))
     return part, decoded, tuple(map(in_utf8, classes)), notes
+
+
+def inputs_of(files: list[Path], names: list[str], options: LoadOptions) -> pl.DataFrame:
+    """The names of the pictures and, to write masks of the same size, their sizes."""
+    if options.task != "segmentation":
+        return pl.DataFrame({FILE: names})
+    sizes = [size_of(content_of(file)) or (0, 0) for file in files]
+    return pl.DataFrame({FILE: names, HEIGHT: [one[0] for one in sizes], WIDTH: [one[1] for one in sizes]})
 
 
 def _by_first_words(files: list[Path]) -> dict[str, list[Path]]:
@@ -216,9 +229,8 @@ def _refuse_masks(folder: Path, classes: dict[str, Path]) -> None:
     if len(names) > 1 and words & _OF_ANSWERS and words <= _OF_IMAGES | _OF_ANSWERS:
         raise DataError(
             expected=f"folders named for the classes in {folder}",
-            received=f"{first_named(map(quote, classes))}: images and their masks or boxes",
-            remedy="the command line trains on one class for each image; for masks, read both folders into "
-            "arrays and call kilter.fit or kilter.treat",
+            received=f"{first_named(map(quote, classes))}: images, and masks or boxes that are no pictures",
+            remedy="save masks as pictures of the same names as the images; boxes cannot be trained on",
         )
 
 

@@ -6,8 +6,7 @@ import numpy as np
 
 from kilter._validation import is_whole
 from kilter.data.dataset import Dataset, Source
-from kilter.data.groups import groups_of
-from kilter.data.splitting import row_keys
+from kilter.data.splitting import groups_of, row_keys
 from kilter.errors import DataError, OptionError
 
 

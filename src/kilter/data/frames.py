@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from kilter._text import counted
 from kilter._validation import errors_as
 from kilter.data.assembling import About, Part, assemble
 from kilter.data.dataset import LoadOptions, Source
 from kilter.data.entries import raw_targets
-from kilter.data.features import counted
 from kilter.data.folders import TEST_NAMES, TRAIN_NAMES, VALIDATION_NAMES, begins_as_picture
 from kilter.data.images import FILE, Encoded, Size, content_of, decode_images
 from kilter.data.labels import combined_labels_note, if_usable, label_name, lost_labels

@@ -7,7 +7,7 @@ from typing import Final
 import polars as pl
 
 from kilter.data.dataset import LoadOptions
-from kilter.data.entries import is_text, plain_text
+from kilter.data.entries import MARKERS, is_text, plain_text
 from kilter.data.paths import first_named, quote
 from kilter.data.rows import typed
 from kilter.errors import DataError
@@ -114,13 +114,14 @@ def _is_row(frame: pl.DataFrame, names: list[str]) -> bool:
 
 
 def _is_name_of_numbers(name: str, column: pl.Series) -> bool:
-    return column.dtype.is_numeric() and bool(name) and not _is_number(name)
+    """Whether there is text above a column of numbers, and not a sign for a missing one."""
+    return column.dtype.is_numeric() and name.lower() not in MARKERS and not _is_number(name)
 
 
 def _stands_in(name: str, column: pl.Series) -> bool:
     """Whether a field of the first line is like the values of its column."""
     if column.dtype.is_numeric():
-        return _is_number(name)
+        return _is_number(name) or (bool(name) and name.lower() in MARKERS)
     return bool(name) and bool((column.cast(pl.String) == name).any())
 
 

@@ -9,15 +9,15 @@ The rule of ``task="auto"``, in order:
    twice on average; otherwise regression. task_note() says which.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Literal, TypeVar
 
 import numpy as np
 import polars as pl
 
 from kilter.data.dataset import LoadOptions, Task
-from kilter.data.label_lists import separator_of
 from kilter.data.paths import first_named, name_rows, nearest_name, quote
+from kilter.data.words import separator_of
 from kilter.errors import DataError
 
 # Ratings and grades have up to about 20 steps; counts and prices have more. Otherwise pass task=.
@@ -146,37 +146,6 @@ def label_name(value: object) -> str:
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
         return str(int(value))
     return str(value).strip()
-
-
-def in_one_spelling(
-    targets: np.ndarray, missing: np.ndarray, known: Iterable[str] = ()
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Text labels with words that differ only in case spelled alike, and a note.
-
-    They are spelled as in ``known``, else as most rows are. Single letters are left alone: "a" and "A" may be
-    two characters to recognise.
-
-    Example:
-        >>> in_one_spelling(np.array(["Yes", "no", "YES", "Yes"]), np.zeros(4, bool))[0].tolist()
-        ['Yes', 'no', 'Yes', 'Yes']
-    """
-    if targets.dtype.kind not in "US":
-        return targets, ()
-    names, inverse, counts = np.unique(targets[~missing], return_inverse=True, return_counts=True)
-    spelled: dict[str, str] = {}
-    for place in np.argsort(-counts, kind="stable"):
-        name = str(names[place])
-        spelled.setdefault(name.casefold() if len(name) > 1 else name, name)
-    given = {name.casefold(): name for name in known if len(name) > 1}
-    spelled |= given if len(given) == sum(len(name) > 1 for name in known) else {}
-    chosen = [spelled[str(name).casefold() if len(name) > 1 else str(name)] for name in names]
-    changed = [f"{quote(str(a))} as {quote(b)}" for a, b in zip(names, chosen, strict=True) if str(a) != b]
-    if not changed:
-        return targets, ()
-    widest = max(targets.dtype.itemsize // 4, *map(len, chosen))
-    found = targets.astype(f"<U{widest}")
-    found[~missing] = np.array(chosen)[inverse.reshape(-1)]
-    return found, (f"classes that differ only in upper and lower case are one: {first_named(changed)}",)
 
 
 def require_repeated(targets: np.ndarray, classes: tuple[str, ...], target: str) -> None:

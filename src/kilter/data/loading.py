@@ -14,6 +14,7 @@ from kilter.data import (
     folders,
     idx,
     json_lines,
+    masks,
     memory,
     npz,
     packed,
@@ -143,6 +144,7 @@ FORMATS = (
         arrow.read_folder,
         resizes=True,
     ),
+    Format("masks", "a folder of images and a folder of masks", masks.recognises, masks.read, resizes=True),
     Format(
         "tables",
         "a folder of tables",
@@ -165,7 +167,7 @@ def load(
     source: Any,
     *,
     target: str | None = None,
-    task: Literal["auto", "classification", "regression"] = "auto",
+    task: Literal["auto", "classification", "regression", "segmentation"] = "auto",
     skip_bad: bool = False,
     encoding: TableEncoding | None = None,
     classes: tuple[str, ...] | None = None,
@@ -192,7 +194,8 @@ def load(
             a mapping of columns by name, or ``(x, y)``, where x may be a sparse matrix of scipy.
         target: a table's target column; else that of ``encoding``; else one called target, label, class or y;
             else the last one.
-        task: "auto" decides by the rule in docs/data.md.
+        task: "auto" decides by the rule in docs/data.md. "segmentation" is for pictures without masks alone,
+            to predict them.
         skip_bad: leave out rows with a missing target (of arrays also with NaN and infinite values) and list
             them in ``Dataset.skipped``. Otherwise they are errors. Images that cannot be decoded are left out
             anyway, unless they are more than half.
@@ -365,6 +368,7 @@ def _near_extension(path: Path) -> str:
 def _require_fitting_options(what: str, options: LoadOptions, *, is_table: bool, resizes: bool) -> None:
     """Raise OptionError for options that would have no effect."""
     unused = {
+        "task": options.task == "segmentation" and not resizes,
         "image_size": options.image_size is not None and not resizes,
         "channels": options.channels is not None and not resizes,
         "target": options.target is not None and not is_table,

@@ -57,16 +57,8 @@ NAMED_SETS = {
     "digits": NamedSet(tuple("0123456789"), None, digits, "scikit-learn"),
     "fashion-mnist": NamedSet(
         (
-            "T-shirt/top",
-            "trouser",
-            "pullover",
-            "dress",
-            "coat",
-            "sandal",
-            "shirt",
-            "sneaker",
-            "bag",
-            "ankle boot",
+            *("T-shirt/top", "trouser", "pullover", "dress", "coat"),
+            *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
         ),
         idx.read,
         lambda: keras_set("fashion_mnist"),

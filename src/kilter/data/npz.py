@@ -12,7 +12,7 @@ import numpy as np
 from kilter._validation import errors_as
 from kilter.data.assembling import About, Part, assemble
 from kilter.data.dataset import LoadOptions, Source
-from kilter.data.folders import TEST_NAMES, TRAIN_NAMES, VALIDATION_NAMES
+from kilter.data.folders import PARTS
 from kilter.data.paths import DAMAGE, first_named, nearest_name, quote, require_file, require_room
 from kilter.errors import DataError
 
@@ -20,7 +20,6 @@ _ROLES: Final = {
     "x": ("x", "data", "images", "image", "imgs", "features", "inputs", "input"),
     "y": ("y", "labels", "label", "targets", "target"),
 }
-_PARTS: Final = {"train": TRAIN_NAMES, "validation": VALIDATION_NAMES, "test": TEST_NAMES}
 _SPARSE: Final = {"indices", "indptr", "shape", "data"}
 
 
@@ -66,8 +65,8 @@ def _places(keys: Iterable[str]) -> dict[tuple[str, str], str]:
     for key in keys:
         words = re.sub(r"^([xy])(?=[a-z]{2})|(?<=[a-z]{2})([xy])$", r"\1 \2", key.lower())
         rest = [word for word in re.split(r"[^a-z]+", words) if word]
-        part = next((name for name, names in _PARTS.items() if any(one in names for one in rest)), "")
-        rest = [one for one in rest if one not in (*TRAIN_NAMES, *VALIDATION_NAMES, *TEST_NAMES)]
+        part = next((name for name, names in PARTS.items() if any(one in names for one in rest)), "")
+        rest = [one for one in rest if not any(one in names for names in PARTS.values())]
         role = next((role for role, names in _ROLES.items() if len(rest) == 1 and rest[0] in names), "")
         if role:
             place = part, role

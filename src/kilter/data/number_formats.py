@@ -14,24 +14,8 @@ from kilter.data.paths import quote
 
 UNITS = "%$€£¥₹₽₺₩₪₫₴₦"
 _CODES = (
-    *(
-        "USD",
-        "EUR",
-        "GBP",
-        "CHF",
-        "JPY",
-        "INR",
-        "CAD",
-        "AUD",
-        "SEK",
-        "NOK",
-        "DKK",
-        "PLN",
-        "CZK",
-        "CNY",
-        "BRL",
-    ),
-    *(r"US\$", r"R\$", r"A\$", r"C\$", r"Rs\.?", r"kr\.?"),
+    *("USD", "EUR", "GBP", "CHF", "JPY", "INR", "CAD", "AUD", "SEK", "NOK", "DKK", "PLN", "CZK", "CNY"),
+    *("BRL", r"US\$", r"R\$", r"A\$", r"C\$", r"Rs\.?", r"kr\.?"),
 )
 _CURRENCIES = rf"(?:(?:{'|'.join(_CODES)})\s*)"
 _FOOTNOTES = r"\s*(?:(?:\[[\p{L}\d ]{1,9}\])+|[*†‡]+)$"
@@ -254,11 +238,12 @@ def _bare(text: pl.Series, unit: str) -> pl.Series:
         text = text.str.replace(rf"^([{UNITS}])\s*\(([^()]+)\)$", "-${1}${2}")
     if text.str.contains(_FOOTNOTES).any():
         text = text.str.replace(_FOOTNOTES, "")
+    words = ~text.str.contains(r"\d")  # such as "Free" among prices
     for symbol in (*(f"[{unit}]" for unit in UNITS), *_CODES):
         pattern = rf"^([-+]?)\s*{symbol}\s*|\s*{symbol}$"
         having = text.str.contains(pattern)
         # "0" is as many percent as "0%"; an amount may do without the symbol of its currency.
-        others = having | text.str.contains(_ZERO if symbol == "[%]" else _BY_ANY_RULE)
+        others = having | words | text.str.contains(_ZERO if symbol == "[%]" else _BY_ANY_RULE)
         if having.any() and others.all():
             return text.str.replace(pattern, "${1}")
     return text

@@ -9,7 +9,7 @@ import polars as pl
 
 from kilter.data.assembling import About
 from kilter.data.dataset import LoadOptions, Source
-from kilter.data.folders import TEST_NAMES, TRAIN_NAMES, VALIDATION_NAMES
+from kilter.data.folders import PARTS
 from kilter.data.frames import frames_source, joined
 from kilter.data.parquet_pages import require_sound_headers
 from kilter.data.paths import first_named, require_room
@@ -56,8 +56,7 @@ def _shards(path: Path) -> tuple[dict[str, list[Path]], tuple[str, ...]]:
     if not path.is_dir():
         return {"train": [path]}, ()
     files = sorted(entry for entry in path.iterdir() if entry.suffix.lower() == ".parquet")
-    names = {"train": TRAIN_NAMES, "validation": VALIDATION_NAMES, "test": TEST_NAMES}
-    parts = {part: [f for f in files if f.name.lower().startswith(begins)] for part, begins in names.items()}
+    parts = {part: [f for f in files if f.name.lower().startswith(begins)] for part, begins in PARTS.items()}
     if not parts["train"]:
         return {"train": files}, ()
     rest = [file.name for file in files if all(file not in found for found in parts.values())]

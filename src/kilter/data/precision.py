@@ -7,7 +7,7 @@ times would lose its differences before any standardisation. Such a column is st
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -255,10 +255,7 @@ def lost_values(values: np.ndarray) -> tuple[int, int] | None:
     return (before, after) if after < before else None
 
 
-def shift_from(entry: dict[str, Any]) -> Shift:
-    """The shift in a JSON object; TypeError or ValueError for anything but finite numbers."""
-    center, scale = entry.get("center", 0), entry.get("scale", 1.0)
-    numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in (center, scale))
-    if not numbers or not (-_FLOAT32_MAX <= center <= _FLOAT32_MAX and 0 < scale <= _FLOAT32_MAX):
-        raise ValueError(f"center={center!r}, scale={scale!r} are not finite numbers, the scale above 0")
-    return Shift(center, float(scale))
+def require_usable(shift: Shift) -> None:
+    """Raise ValueError unless the numbers of a shift are finite in float32, the scale above 0."""
+    if not (-_FLOAT32_MAX <= shift.center <= _FLOAT32_MAX and 0 < shift.scale <= _FLOAT32_MAX):
+        raise ValueError(f"center={shift.center!r}, scale={shift.scale!r} are not finite, the scale above 0")

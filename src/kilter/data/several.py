@@ -14,14 +14,13 @@ import polars as pl
 from kilter._system import at_home
 from kilter.data.assembling import About
 from kilter.data.dataset import LoadOptions, Source
-from kilter.data.folders import EXTENSIONS, TEST_NAMES, TRAIN_NAMES, VALIDATION_NAMES
+from kilter.data.folders import EXTENSIONS, PARTS
 from kilter.data.frames import frames_source
 from kilter.data.packed import plain_name
 from kilter.data.paths import first_named, in_utf8, quote
 from kilter.errors import DataError
 
 _ENDINGS: Final = (".csv", ".tsv", ".parquet", ".feather", ".arrow", ".jsonl", ".ndjson", ".xlsx")
-_PARTS: Final = {"train": TRAIN_NAMES, "validation": VALIDATION_NAMES, "test": TEST_NAMES}
 _ANSWERS: Final = re.compile("submission|submit|metadata|dictionary")  # about the tables, or their answers
 _DEEPEST, _LOOKED_AT = 3, 1000
 Reader = Callable[[Path, LoadOptions], tuple[pl.DataFrame, tuple[str, ...]]]
@@ -73,7 +72,7 @@ def read_folder(path: Path, options: LoadOptions, reader_of: Callable[[Path], Re
     parts: dict[str, list[Path]] = {}
     for one in tables:
         words = {word for name in one.relative_to(path).parts for word in re.split("[^a-z]+", name.lower())}
-        part = next((part for part, names in _PARTS.items() if words & set(names)), "")
+        part = next((part for part, names in PARTS.items() if words & set(names)), "")
         parts.setdefault(part, []).append(one)
     if "train" not in parts:
         parts = {"train": tables}
@@ -123,7 +122,7 @@ def _below(folder: Path, depth: int = 0) -> Iterator[Path]:
 
 def _holds_rows(name: str) -> bool:
     """Whether a folder of this name has rows of the table: a part, a partition or ``data``."""
-    return name == "data" or "=" in name or any(name in names for names in _PARTS.values())
+    return name == "data" or "=" in name or any(name in names for names in PARTS.values())
 
 
 def _is_table(path: Path) -> bool:

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import polars as pl
 
 from kilter._validation import is_whole, one_of
 from kilter.data.checks import check
 from kilter.data.dataset import Dataset, Source, Splits
 from kilter.data.filling import filled_by
-from kilter.data.groups import draw_groups, groups_of
 from kilter.data.loading import contents, load
-from kilter.data.paths import first_named, quote
+from kilter.data.paths import first_named, nearest_name, quote
 from kilter.errors import DataError, OptionError
 
 
@@ -333,3 +333,43 @@ def _is_part(part: object) -> bool:
     if isinstance(part, float):
         return 0 <= part < 1
     return part is None or is_whole(part, 0) or isinstance(part, (str, Path))
+
+
+def groups_of(whole: Dataset, group: str | None) -> np.ndarray | None:
+    """The group of each row, int64 ``[n]``, by the entries of a column; None without one.
+
+    Missing entries are a group each. Raises DataError unless there are several groups.
+    """
+    if group is None:
+        return None
+    if whole.inputs is None or group not in whole.inputs.columns:
+        near = nearest_name(group, [] if whole.inputs is None else whole.inputs.columns)
+        raise DataError(
+            expected=f"a table with the column {quote(group)} of the groups, loaded with keep_inputs=True",
+            received="data without it",
+            remedy=f"correct the name of the column{near}",
+        )
+    entries = whole.inputs[group].cast(pl.String).to_list()
+    codes: dict[str, int] = {}
+    found = np.array([codes.setdefault(one or f"missing {i}", len(codes)) for i, one in enumerate(entries)])
+    if len(codes) < 2:
+        raise DataError(
+            expected=f"at least two groups in column {quote(group)}",
+            received=f"{len(codes)} in {len(whole)} rows",
+            remedy="name another column",
+        )
+    return found
+
+
+def draw_groups(groups: np.ndarray, keys: np.ndarray, share: Fraction) -> np.ndarray:
+    """Positions (ascending) of whole groups with about a share of the rows: at least one group, never all.
+
+    Example:
+        >>> draw_groups(np.array([0, 0, 1, 1, 2]), np.array([5, 6, 1, 9, 3], np.uint64), Fraction(1, 2))
+        array([2, 3])
+    """
+    _, first, inverse, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
+    order = np.argsort(keys[first], kind="stable")
+    totals = np.cumsum(sizes[order])[:-1]
+    count = int(np.argmin(np.abs(totals - float(share) * len(groups)))) + 1 if len(totals) else 0
+    return np.flatnonzero(np.isin(inverse, order[:count]))

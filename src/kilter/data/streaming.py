@@ -14,6 +14,7 @@ import polars as pl
 
 from kilter._array_types import HostRows
 from kilter._validation import errors_as
+from kilter.data.folders import EXTENSIONS
 from kilter.data.images import with_channels
 from kilter.data.paths import first_named, nearest_name, quote, require_file
 from kilter.data.picture import Bad, decode_image
@@ -21,7 +22,6 @@ from kilter.data.stored import StoredRows
 from kilter.errors import DataError, OptionError
 
 _BLOCK_BYTES: Final = 4 << 20  # of the rows of a block, about
-_IMAGES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
 
 
 def stream(
@@ -151,7 +151,7 @@ def _images(path: Path, image_size: tuple[int, int] | None) -> tuple[StoredRows,
         (file, number)
         for number, folder in enumerate(classes)
         for file in sorted(folder.iterdir())
-        if file.suffix.lower() in _IMAGES
+        if file.suffix.lower() in EXTENSIONS
     ]
     if not found:
         raise DataError(

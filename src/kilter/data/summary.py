@@ -4,12 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kilter._measures import rare_class
 from kilter.data.dataset import Dataset, Source
 from kilter.data.encoding import Column
 from kilter.data.paths import first_named, quote
 
-# A class this many times rarer than the most frequent is reported: accuracy hides its errors.
-IMBALANCE = 10.0
 _ROWS = 8192  # read at once for the ranges
 _AS_IT_IS = Column("", "number")
 
@@ -89,7 +88,7 @@ def describe(source: Source) -> SourceSummary:
     problems = [
         *source.losses,
         *_class_problems(classes),
-        *_column_problems(train, columns, source),
+        *rare_class_note(train),
         *_leaks(train, test),
     ]
     return SourceSummary(
@@ -170,36 +169,23 @@ def _class_problems(classes: tuple[ClassCount, ...]) -> list[str]:
         problems.append(f"no training row of class {first_named(absent)}")
     if single:
         problems.append(f"only one row of class {first_named(single)}, which is not in the validation part")
-    present = [found for found in classes if found.train]
-    rarest = min(present, key=lambda found: found.train)
-    commonest = max(present, key=lambda found: found.train)
-    if commonest.train > IMBALANCE * rarest.train:
-        problems.append(
-            f"classes are unbalanced: {commonest.train} rows of {quote(commonest.name)}, {rarest.train} of "
-            f"{quote(rarest.name)}; class weights help, and accuracy alone misleads"
-        )
     return problems
 
 
-def _column_problems(train: Dataset, columns: tuple[ColumnSummary, ...], source: Source) -> list[str]:
-    """Problems of a table's numbers; what a date or a category becomes says nothing about its column."""
-    if not train.features:
-        return []
-    encoding = source.encoding
-    numbers = (
-        train.features if encoding is None else {one.name for one in encoding.columns if one.kind == "number"}
+def rare_class_note(train: Dataset) -> tuple[str, ...]:
+    """A sentence on the rarest class, if it is too rare for accuracy."""
+    if train.task != "classification" or train.y is None:
+        return ()
+    counts = np.bincount(train.y, minlength=len(train.classes))
+    rarest = rare_class(counts)
+    if rarest is None:
+        return ()
+    commonest = int(np.argmax(counts))
+    return (
+        f"classes are unbalanced: {counts[commonest]} rows of {quote(train.classes[commonest])}, "
+        f"{counts[rarest]} of {quote(train.classes[rarest])}; class weights help, and accuracy alone "
+        "misleads",
     )
-    constant = [quote(one.name) for one in columns if one.minimum == one.maximum and one.name in numbers]
-    problems = [f"constant, so without information: column {first_named(constant)}"] if constant else []
-    steps = np.arange(len(train), dtype=np.float32)
-    numbering = [
-        quote(name)
-        for i, name in enumerate(train.features)
-        if name in numbers and len(train) > 2 and np.array_equal(train.x[:, i] - train.x[0, i], steps)
-    ]
-    if numbering:
-        problems.append(f"a row number, leave it out: column {first_named(numbering)}")
-    return problems
 
 
 def _leaks(train: Dataset, test: Dataset | None) -> list[str]:

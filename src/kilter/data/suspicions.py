@@ -19,17 +19,20 @@ _FEWEST, _FEWEST_OTHERS = 2, 5
 _IMPOSSIBLE, _GAP = 3.0, 0.5
 
 
-def suspicions(columns: Iterable[tuple[pl.Series, Column]]) -> tuple[str, ...]:
-    """A sentence on each entry that occurs in columns where it may stand for a missing value."""
+def suspicions(columns: Iterable[tuple[pl.Series, Column]]) -> tuple[tuple[str, ...], set[str]]:
+    """A sentence on each entry that may stand for a missing value, and the columns that have one."""
     found: dict[str, list[str]] = {}
+    names: set[str] = set()
     for series, column in columns:
         for entry, count in _entries(series, column):
             found.setdefault(entry, []).append(f"{quote(column.name)} ({count} rows)")
-    return tuple(
-        f"{entry} may stand for missing in column {first_named(names)}; if so: --missing={entry} "
+            names.add(column.name)
+    said = tuple(
+        f"{entry} may stand for missing in column {first_named(places)}; if so: --missing={entry} "
         "(in Python missing=)"
-        for entry, names in found.items()
+        for entry, places in found.items()
     )
+    return said, names
 
 
 def target_suspicions(series: pl.Series) -> tuple[str, ...]:

@@ -9,18 +9,18 @@ from typing import Final, Literal
 import numpy as np
 import polars as pl
 
+from kilter._text import counted
 from kilter.data.assembling import About, Part, assemble
 from kilter.data.columns import NO_VALUES, find_column, reason_to_set_aside
 from kilter.data.dataset import LoadOptions, Source, Task
 from kilter.data.encoding import Column, TableEncoding
 from kilter.data.entries import as_numbers, is_text, known_numbers, plain_text, raw_targets, with_signs
-from kilter.data.features import Values, column_values, counted
+from kilter.data.features import Values, column_values
 from kilter.data.labels import (
     class_names,
     combined_labels_note,
     decide_task,
     if_usable,
-    in_one_spelling,
     lost_labels,
     require_repeated,
     task_note,
@@ -37,6 +37,7 @@ from kilter.data.paths import (
 from kilter.data.plain_frame import plain
 from kilter.data.precision import STANDARDIZE, loss_note, shift_note
 from kilter.data.rows import without_totals
+from kilter.data.spelling import in_one_spelling, spelling_note
 from kilter.data.suspicions import suspicions, target_suspicions
 from kilter.data.usage import day_first_note, ids_among, shape_notes, signs_by_column, usable_columns
 from kilter.errors import DataError
@@ -120,10 +121,12 @@ def choose_target(
     if wanted is not None:
         if wanted in columns:
             return wanted, ()
+        placed = f"column_{wanted}"  # of a file without a header
+        near = f" (did you mean {quote(placed)}?)" if placed in columns else nearest_name(wanted, columns)
         raise DataError(
             expected=f"a target column among {first_named(map(quote, columns))} in {origin}",
             received=f"target={wanted!r}",
-            remedy=f"name one of the columns{nearest_name(wanted, columns)}",
+            remedy=f"name one of the columns{near}",
         )
     by_name = {column.lower(): column for column in reversed(columns)}
     named = next((by_name[name] for name in TARGET_NAMES if name in by_name), None)
@@ -190,9 +193,10 @@ def _fit_encoding(
     numbers = [one for one, column in zip(features, columns, strict=False) if column.kind == "number"]
     notes = (*_reading_notes(numbers), *notes)
     exact = [(one.name, one.shift) for one in columns if one.kind == "number" and not one.compressed]
-    notes += (*shift_note(exact), *shape_notes(columns), *aside)
-    notes += day_first_note(features, columns)
-    notes += suspicions(zip(features, columns, strict=False))
+    pairs = list(zip(features, columns, strict=False))
+    odd, suspicious = suspicions(pairs)
+    notes += (*odd, *shift_note(exact), *shape_notes(columns, suspicious), *aside)
+    notes += (*spelling_note(pairs), *day_first_note(features, columns))
     used = {target, *(one.name for one in columns)}
     unused = tuple(name for name in frame.columns if name not in used)
     return TableEncoding(columns, target, task, classes, ids, missing, unused), notes
@@ -343,7 +347,7 @@ def _require_enough(
 
 
 def _more(count: int) -> tuple[str, ...]:
-    return (f"and {count} more columns likewise",) if count > 0 else ()
+    return (f"and {counted(count, 'more column')} likewise",) if count > 0 else ()
 
 
 def _labels(

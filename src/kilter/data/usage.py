@@ -124,9 +124,12 @@ def day_first_note(features: list[pl.Series], columns: tuple[Column, ...]) -> tu
     return (f"dates are read with the day first, though the month could be: column {first_named(found)}",)
 
 
-def shape_notes(columns: tuple[Column, ...]) -> tuple[str, ...]:
-    """What was done to long tails, rare categories and texts."""
-    tails = [quote(one.name) for one in columns if one.compressed]
+def shape_notes(columns: tuple[Column, ...], suspicious: set[str]) -> tuple[str, ...]:
+    """What was done to long tails, rare categories and texts.
+
+    Of ``suspicious`` columns the tail is left out: it may be a code for missing, which another note names.
+    """
+    tails = [quote(one.name) for one in columns if one.compressed and one.name not in suspicious]
     rare = [
         f"{quote(one.name)} ({len(one.rare)} of {len(one.rare) + len(one.categories)})"
         for one in columns

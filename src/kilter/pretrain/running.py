@@ -172,12 +172,7 @@ def joined(histories: Sequence[History]) -> History:
     """Several training runs as one history, with epochs numbered consecutively."""
     whole = History()
     for one in histories:
-        whole.epoch += [len(whole.epoch) + number for number in range(len(one.epoch))]
-        for name, values in one.history.items():
-            whole.history.setdefault(name, []).extend(values)
-        whole.seconds += one.seconds
-        whole.compile_seconds += one.compile_seconds
-    whole.params = dict(histories[-1].params or {})
+        whole.append(one, shift=len(whole.epoch))
     return whole
 
 

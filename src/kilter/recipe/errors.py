@@ -10,13 +10,17 @@ from pydantic_core import ErrorDetails
 from kilter._text import did_you_mean
 from kilter.errors import KilterError, RecipeError
 from kilter.recipe.base import keys_of
-from kilter.recipe.model import BUILDERS, KINDS, MODEL_CLASSES, model_kind
+from kilter.recipe.model import BUILDER, BUILDERS, KINDS, MODEL_CLASSES, model_kind
 from kilter.recipe.schedule import NO_SUCH_SCHEDULE, schedule_section
 from kilter.recipe.sections import Recipe
 from kilter.schedules.registry import SCHEDULES
 
 SHOWN: Final = 8
 LONGEST: Final = 100
+_ADD_A_MODEL: Final = (
+    'add for example [model] builder = "mlp"; kilter train DATA, without a recipe, chooses one, and its '
+    "run directory has the whole recipe"
+)
 # A default that was not computed because of an error in another key.
 SILENT: Final = "default_factory_not_called"
 
@@ -128,23 +132,23 @@ def _unknown_key(path: tuple[str, ...], value: Any, given: Mapping[Any, Any]) ->
 
 def _no_one_model(value: Any) -> Problem:
     expected = (
-        'in [model] exactly one of builder = "mlp" or "cnn", file = "model.keras", '
+        'in [model] exactly one of builder = "mlp", "cnn" or "unet", file = "model.keras", '
         'factory = "module:function", reuse = "model.keras"'
     )
     if not isinstance(value, Mapping):
         return Problem(
-            "", expected, "no [model]" if value is None else f"model={shorten(value)}", "add one of them"
+            "", expected, "no [model]" if value is None else f"model={shorten(value)}", _ADD_A_MODEL
         )
     named = [key for key in KINDS if key in value]
     if named == ["builder"]:
         given = value["builder"]
         remedy = did_you_mean(given, BUILDERS, f"choose {' or '.join(BUILDERS)}", cutoff=0.4)
-        return Problem("model.builder", '"mlp" or "cnn"', f"model.builder={shorten(given)}", remedy)
+        return Problem("model.builder", BUILDER, f"model.builder={shorten(given)}", remedy)
     if named:
         received = " and ".join(f"{key}={shorten(value[key])}" for key in named)
         return Problem("", expected, received, "keep one of them")
     keys = ", ".join(str(key) for key in value) or "no key"
-    return Problem("", expected, f"[model] with {keys}", "add one of them")
+    return Problem("", expected, f"[model] with {keys}", _ADD_A_MODEL)
 
 
 def _no_one_schedule(value: Mapping[Any, Any]) -> Problem:

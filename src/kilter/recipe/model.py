@@ -40,6 +40,7 @@ def _widths(value: Any) -> Any:
 
 
 Widths = Annotated[tuple[int, ...], BeforeValidator(_widths)]
+BUILDER: Final = '"mlp", "cnn" or "unet"'
 BY_ROWS: Final = Discriminator(lambda value: "auto" if value == "auto" else "widths")
 
 
@@ -147,7 +148,7 @@ def _formula(initializer: str | VarianceScaling) -> str | nn_pairing.VarianceSca
 class MlpSection(BuilderSection):
     """``builder = "mlp"``: dense layers."""
 
-    builder: Literal["mlp"] = Field(description='"mlp" or "cnn"')
+    builder: Literal["mlp"] = Field(description=BUILDER)
     hidden: Annotated[Annotated[Widths, Tag("widths")] | Annotated[Literal["auto"], Tag("auto")], BY_ROWS] = (
         key(
             (100, 100),
@@ -170,7 +171,7 @@ class MlpSection(BuilderSection):
 class CnnSection(BuilderSection):
     """``builder = "cnn"``: convolutions, then dense layers."""
 
-    builder: Literal["cnn"] = Field(description='"mlp" or "cnn"')
+    builder: Literal["cnn"] = Field(description=BUILDER)
     filters: Widths = key((32, 64), "as hidden: the filters of each convolution")
     kernel_size: int = key(3, "the side of the convolutions' windows: 1 to 31", ge=1, le=31)
     hidden: Widths = key((128,), WIDTHS)
@@ -187,6 +188,20 @@ class CnnSection(BuilderSection):
             "kernel_size": self.kernel_size,
             "hidden": self.hidden,
         }
+
+
+class UnetSection(Section):
+    """``builder = "unet"``: a U-Net, which gives each pixel a class."""
+
+    builder: Literal["unet"] = Field(description=BUILDER)
+    filters: Widths = key((16, 32, 64), "as hidden: the filters of each level, at half the size of the last")
+
+    @field_validator("filters")
+    @classmethod
+    def _has_a_level(cls, filters: tuple[int, ...]) -> tuple[int, ...]:
+        if not 1 <= len(filters) <= 8:
+            raise refuse("from 1 to 8 levels in model.filters")
+        return filters
 
 
 def _without_allow_code(given: Any) -> Any:
@@ -243,7 +258,7 @@ class ReuseSection(Section):
 
 
 KINDS: Final = ("builder", "file", "factory", "reuse")
-BUILDERS: Final = ("mlp", "cnn")
+BUILDERS: Final = ("mlp", "cnn", "unet")
 
 
 def model_kind(value: Any) -> str | None:
@@ -263,6 +278,7 @@ def model_kind(value: Any) -> str | None:
 ModelSection = Annotated[
     Annotated[MlpSection, Tag("mlp")]
     | Annotated[CnnSection, Tag("cnn")]
+    | Annotated[UnetSection, Tag("unet")]
     | Annotated[FileSection, Tag("file")]
     | Annotated[FactorySection, Tag("factory")]
     | Annotated[ReuseSection, Tag("reuse")],
@@ -271,6 +287,7 @@ ModelSection = Annotated[
 MODEL_CLASSES: Final[dict[str, type[Section]]] = {
     "mlp": MlpSection,
     "cnn": CnnSection,
+    "unet": UnetSection,
     "file": FileSection,
     "factory": FactorySection,
     "reuse": ReuseSection,

@@ -96,11 +96,10 @@ def run_name(text: str) -> str:
 def recipe_for(source: str, *, average: bool = True) -> Recipe:
     """The default recipe for a named data set, a file or a folder; inspects names and column types only.
 
-    Two dense layers of 100 units (ELU, He), or a small convolutional network for the named image sets and
-    for encoded images; Nadam; at most 100 epochs, stopped 10 epochs after the best validation loss. Files of
-    tables are
-    trained with dropout, decaying weights, a moving average of the weights and batches that fit their rows
-    (docs/decisions/044);
+    Two dense layers of 100 units (ELU, He), a small convolutional network for the named image sets and
+    encoded images, or a U-Net for images with masks; Nadam; at most 100 epochs, stopped 10 epochs after the
+    best validation loss (with masks 20 after the best overlap). Files of tables are trained with dropout,
+    decaying weights, a moving average of the weights and batches that fit their rows (docs/decisions/044);
     ``average=False`` leaves the average out, which transfer and pretraining do not have.
 
     Raises :class:`~kilter.errors.RecipeError` for a name that is empty or not UTF-8.
@@ -109,9 +108,11 @@ def recipe_for(source: str, *, average: bool = True) -> Recipe:
     given: dict[str, Any] = {
         "name": run_name(Path(source).stem),
         "data": {"source": source},
-        "model": {"builder": "cnn" if found == "images" else "mlp"},
+        "model": {"builder": {"images": "cnn", "masks": "unet"}.get(found or "", "mlp")},
         "train": {"epochs": 100, "early_stopping": {"patience": 10}},
     }
+    if found == "masks":
+        given["train"] |= {"batch_size": 8, "early_stopping": {"patience": 20}}
     if found == "table" or (found is None and Path(source).suffix.lower() not in NO_TABLES):
         given["data"]["validation"] = 0.2
         given["model"]["hidden"] = AUTO
@@ -132,12 +133,15 @@ def recipe_of(source: Recipe | str | Path, *, average: bool = True) -> Recipe:
 
 
 def _contents(source: str) -> str | None:
-    """ "table", "images", also for a folder of idx files, or None for other arrays and for nothing."""
+    """ "table", "masks", "images", also for idx files, or None for other arrays and for nothing."""
     if source in IMAGE_SETS:
         return "images"
     from kilter.data.loading import contents
+    from kilter.data.masks import recognises
 
     found = contents(source)
+    if found == "images" and recognises(Path(source).expanduser()):
+        return "masks"
     of_idx = Path(source).is_dir() and not any(Path(source).glob("*.npy"))
     return "images" if found is None and of_idx else found
 

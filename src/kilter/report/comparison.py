@@ -60,8 +60,8 @@ def _cells(row: dict[str, Any], metric: str) -> list[str]:
     own = [*scores, str(row["diverged"] or "–"), duration(row["seconds"])]
     if row["verdict"] is None:
         return [*own, "–", "–", "–", "baseline"]
-    mean = f"{row['difference']:+.4g}" if math.isfinite(row["difference"]) else "–"
-    interval = f"{row['low']:+.4g} to {row['high']:+.4g}" if math.isfinite(row["low"]) else "–"
+    mean, low, high = (page.difference(metric, row[key]) for key in ("difference", "low", "high"))
+    interval = f"{low.removesuffix(' points')} to {high}" if math.isfinite(row["low"]) else "–"
     return [*own, mean, interval, f"{row['p_corrected']:.3f}", row["verdict"]]
 
 

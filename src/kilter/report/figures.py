@@ -12,6 +12,8 @@ from plotly.colors import qualitative
 from plotly.graph_objects import Figure, Image
 from plotly.subplots import make_subplots
 
+from kilter._text import counted
+
 if TYPE_CHECKING:
     from kilter._compare.comparison import Candidate, Comparison
     from kilter._engine.history import History
@@ -78,7 +80,9 @@ def signal_through_depth(record: "DepthRecord") -> Figure:
     figure.update_yaxes(title_text="standard deviation", type="log", dtick=1, row=1, col=1)
     figure.update_yaxes(title_text="mean", row=2, col=1)
     figure.update_xaxes(title_text="layer", row=2, col=1)
-    return figure.update_layout(template="plotly_white", title=f"Layer outputs on {record.rows} rows")
+    return figure.update_layout(
+        template="plotly_white", title=f"Layer outputs on {counted(record.rows, 'row')}"
+    )
 
 
 def learning_rate_search(found: "FoundRate") -> Figure:

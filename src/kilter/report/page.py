@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
+from kilter._layout import unbroken
 from kilter._text import counted, duration
 from kilter.nn.zeros import NEAR_ZERO
 from kilter.report import charts
@@ -79,7 +80,13 @@ def _tiles(records: RunRecords, best: EpochRecord | None) -> list[tuple[str, str
     for part, evaluation in (records.result.evaluations if records.result else {}).items():
         name = next((name for name in evaluation.metrics if name != "loss"), "loss")
         value = measure(name, evaluation.metrics.get(name))
-        tiles.append((f"{part} {name}", value, "; ".join([f"{evaluation.rows:,} rows", *evaluation.remarks])))
+        tiles.append(
+            (
+                f"{part} {name}",
+                value,
+                "; ".join([counted(evaluation.rows, "row", form=","), *evaluation.remarks]),
+            )
+        )
     monitor, _ = _monitor(records)
     if best is not None:
         tiles.append((f"best {monitor}", measure(monitor, best.logs[monitor]), f"epoch {best.epoch + 1}"))
@@ -149,13 +156,18 @@ def fill(template: str, *, drawn: bool, **content: Any) -> str:
     """The page from a template of this package; `drawn` says whether it has plots, which need a script."""
     # Autoescaping is on for every template, regardless of its name.
     environment = Environment(
-        loader=PackageLoader("kilter.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("kilter.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        # Code is escaped already, and stays as it is.
+        finalize=lambda value: unbroken(value) if type(value) is str else value,
     )
     # Only plotly's script is not escaped: it comes from the package, not from the run.
     return environment.get_template(template).render(plotly=get_plotlyjs(), drawn=drawn, **content)
 
 
-_SHARES = ("accuracy", "precision", "recall", "auc")
+_SHARES = ("accuracy", "precision", "recall", "auc", "f1", "iou", "dice")
 
 
 def measure(name: str, value: float | None) -> str:
@@ -174,6 +186,18 @@ def measure(name: str, value: float | None) -> str:
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.4g}"
+
+
+def difference(name: str, value: float) -> str:
+    """The difference of two measured values: of shares in percentage points; "–" where it is not finite.
+
+    Example:
+        >>> difference("val_accuracy", 0.12), difference("loss", -0.0123456), difference("loss", math.nan)
+        ('+12.00 points', '-0.01235', '–')
+    """
+    if not math.isfinite(value):
+        return "–"
+    return f"{100 * value:+.2f} points" if name.endswith(_SHARES) else f"{value:+.4g}"
 
 
 def model_in_words(records: RunRecords) -> str:
@@ -196,7 +220,7 @@ def data_in_words(records: RunRecords) -> str:
         return "data given in Python"
     named = {"training" if part == "train" else part: number for part, number in data.rows.items()}
     rows = ", ".join(f"{number:,} {part}" for part, number in named.items())
-    if data.task == "classification":
+    if data.classes:
         goal = counted(len(data.classes), "class", "classes", form=",")
     else:
         goal = counted(data.outputs, "number", form=",") + " to predict"

@@ -1,6 +1,7 @@
 """The page of a treatment: what was found, what was changed, how certain the gain is, before and after."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from kilter.report import page
 from kilter.report.charts import LEGEND_ABOVE, Chart, line, titled
 from kilter.runs.atomic import write_text
 
+KERAS_CODE: Final = "These changes as Keras code"
 _METHOD: Final = (
     "Short training runs on the same rows chose the changes. The proof then trained the original model and "
     "the changed one on paired seeds that the search had not used. p comes from the exact two-sided "
@@ -27,8 +29,11 @@ _THROUGH_DEPTH: Final = (
 )
 
 
-def write_treatment(treatment: Treatment, path: Path | str) -> Path:
+def write_treatment(treatment: Treatment, path: Path | str, *, code: Mapping[str, str] | None = None) -> Path:
     """Write the page of a treatment; returns its path.
+
+    ``code``: how to make the changes, by title, such as the diff of a script; by default the Keras code of
+    ``treatment.snippet()``.
 
     It is one file of about 5 MB, mostly plotly's script, that loads nothing else. Nothing is computed: the
     record has all the numbers.
@@ -36,7 +41,9 @@ def write_treatment(treatment: Treatment, path: Path | str) -> Path:
     Raises :class:`~kilter.errors.RunError` if it cannot be written.
     """
     place = Path(path)
-    write_text(place, page.fill("treatment.html", drawn=True, **_content(treatment)))
+    shown = {KERAS_CODE: treatment.snippet()} if code is None else code
+    written = {title: text for title, text in shown.items() if text}
+    write_text(place, page.fill("treatment.html", drawn=True, code=written, **_content(treatment)))
     return place
 
 
@@ -48,10 +55,7 @@ def _content(treatment: Treatment) -> dict[str, Any]:
         "tiles": _tiles(treatment),
         "findings": [_finding(one) for one in treatment.diagnosis.findings],
         "remaining": [_finding(one) for one in treatment.after.diagnosis.findings],
-        "changes": [
-            (one.remedy, ", ".join(one.where), one.before, one.after, one.recipe) for one in treatment.changes
-        ],
-        "snippet": treatment.snippet(),
+        "changes": [(one.remedy, ", ".join(one.where), one.before, one.after) for one in treatment.changes],
         "measure": trials.measure,
         "tried": [
             (", ".join(one.remedies) or "none", [_told(trials.measure, one.score), one.outcome])
@@ -74,8 +78,8 @@ def _content(treatment: Treatment) -> dict[str, Any]:
             (
                 one.measure,
                 [
-                    as_number(one.given),
-                    as_number(one.other),
+                    _told(one.measure.partition(" of ")[0], one.given),
+                    _told(one.measure.partition(" of ")[0], one.other),
                     f"{one.error:.2g}" if math.isfinite(one.error) else "–",
                     one.verdict,
                 ],
@@ -153,7 +157,7 @@ def _pairs(treatment: Treatment) -> dict[str, Any] | None:
                 pair[0].seed,
                 [
                     *(_told(measure, run.score) for run in pair),
-                    f"{value:+.4g}" if math.isfinite(value) else "–",
+                    page.difference(measure, value),
                 ],
             )
             for pair, value in zip(pairs, one.differences, strict=True)
@@ -184,18 +188,19 @@ def _curves(treatment: Treatment) -> list[Chart]:
 
 def _depth(before: Evaluation, after: Evaluation) -> list[Chart]:
     """Signal and gradient through the layers with weights before training, of both models."""
-    read = [("original", "--bad", before.measurements)]
+    # The original is drawn last, and dotted, so that it is visible where both have the same values.
+    read = [("original", "--bad", "dot", before.measurements)]
     if after.measurements is not before.measurements:
-        read.append(("treated", "--train", after.measurements))
+        read.insert(0, ("treated", "--train", "solid", after.measurements))
     charts = []
     for name, title, note in _THROUGH_DEPTH:
         traces = []
-        for label, color, found in read:
+        for label, color, dash, found in read:
             if found is None:
                 continue
             places = np.flatnonzero(np.isfinite(found.values["weight_norm"][0]))
             values = found.values[name][0, places]
-            traces.append(line(label, range(1, len(values) + 1), values.tolist(), color))
+            traces.append(line(label, range(1, len(values) + 1), values.tolist(), color, dash))
         layout = {
             "xaxis": {"title": {"text": "layer with weights"}},
             "yaxis": {"type": "log", "exponentformat": "power"},

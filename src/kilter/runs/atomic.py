@@ -12,12 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kilter._system import require_memory
+from kilter._system import FULL_DISK, require_memory
 from kilter._text import cause
 from kilter.errors import RunError
 
-# No space, over quota and over the file size limit need the same remedy.
-FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 # The system's number in the errors of tensorstore and polars, which are no OSErrors.
 _NUMBER = re.compile(r"os(?:_error_code='| error )(\d+)")
 _WINDOWS = os.name == "nt"

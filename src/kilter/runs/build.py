@@ -34,6 +34,7 @@ from kilter._validation import errors_as
 from kilter.data import Dataset, Source, Splits
 from kilter.data.loading import absolute
 from kilter.data.relations import leak_notes
+from kilter.data.summary import rare_class_note
 from kilter.errors import ModelError, RecipeError
 from kilter.nn.builders import BYTES_A_WEIGHT
 from kilter.recipe import FileSection, Recipe, ReuseSection
@@ -102,7 +103,11 @@ def prepare(
     progress.stage(f"Reading {printable(recipe.data.source)}")
     is_read = source is not None
     source, parts = read_parts(recipe, given_record(recipe), source=source)
-    for note in () if is_read else (*source.notes, *leak_notes(parts.train, source.encoding)):
+    for note in (
+        ()
+        if is_read
+        else (*source.notes, *leak_notes(parts.train, source.encoding), *rare_class_note(source.train))
+    ):
         progress.print(f"Note: {note}")
     if isinstance(recipe.train.batch_size, int) and recipe.train.batch_size > len(parts.train):
         progress.print(f"Note: train.batch_size is {len(parts.train)}, the number of training rows")

@@ -213,9 +213,10 @@ def _table(source: Source, numbers: np.ndarray, answers: list[Predictions]) -> p
     found = polars.concat([one.frame() for one in answers])
     found = found.with_columns(polars.Series("place", places))
     true = np.array(rows.classes)[rows.y].tolist() if rows.classes else rows.y.reshape(len(rows), -1)[:, 0]
+    of_pixels = rows.task == "segmentation"  # their true values are pictures
     every = row_names(rows, name_columns(source.encoding)).with_columns(
         polars.Series("place", np.arange(len(rows))),
         polars.Series("fold", numbers),
-        polars.Series("true", true),
+        *([] if of_pixels else [polars.Series("true", true)]),
     )
     return every.join(found, on="place", how="left", maintain_order="left").drop("place")

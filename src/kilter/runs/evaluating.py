@@ -1,6 +1,6 @@
 """A model's predictions and measures on a part of the data, and the measure for the best epoch."""
 
-from typing import Any
+from typing import Any, Final
 
 import keras
 import numpy as np
@@ -11,13 +11,18 @@ from kilter._engine.objective_for import Objective, objective_for
 from kilter._measures import POLICY, Answers
 from kilter._progress import Verbose
 from kilter._text import did_you_mean
-from kilter.data import Dataset, Splits
+from kilter.data import Dataset, Splits, Task
 from kilter.errors import RecipeError
 from kilter.recipe import Recipe
 from kilter.recipe.optimizer import AUTO
 from kilter.runs.best_epoch import Watch, direction_of
 from kilter.runs.records import DataRecord, Evaluation
 
+KINDS: Final[dict[Task, _measures.Kind]] = {
+    "classification": "classes",
+    "regression": "numbers",
+    "segmentation": "masks",
+}
 BATCH = 1024  # rows at once; enough to keep a GPU busy
 
 
@@ -30,6 +35,8 @@ def answers_of(
     threshold: float | None = None,
 ) -> Answers:
     """The model's predictions for a labelled part, from its outputs ``[n, k]``."""
+    if objective.task == "segmentation":
+        return Answers("masks", np.asarray(part.y), objective.classes_of(outputs), classes=len(part.classes))
     outputs, y = outputs.reshape(len(outputs), -1).astype(np.float64), np.asarray(part.y)
     if objective.task == "regression":
         return Answers("numbers", y.reshape(len(y), -1).astype(np.float64), outputs)
@@ -40,7 +47,7 @@ def answers_of(
 
 def positive_of(part: Dataset) -> int:
     """The rarer of two classes; the second if both have equally many rows or there are more classes."""
-    if part.y is None or len(part.classes) != 2:
+    if part.y is None or part.task != "classification" or len(part.classes) != 2:
         return 1
     counts = np.bincount(part.y, minlength=2)
     return 0 if counts[0] < counts[1] else 1
@@ -50,28 +57,26 @@ def constant_of(train: Dataset) -> tuple[float, ...]:
     """The best constant prediction to the training part, for its measures beside a model's."""
     if train.y is None:
         return ()
-    kind = "numbers" if train.task == "regression" else "classes"
-    return _measures.constant_for(kind, np.asarray(train.y), len(train.classes))
+    return _measures.constant_for(KINDS[train.task], np.asarray(train.y), len(train.classes))
 
 
 def fitting_measure(part: Dataset) -> str:
     """The measure to judge by for the training part: never the accuracy if a class is rare."""
-    if part.task == "regression" or part.y is None:
-        return _measures.fitting("numbers")
+    if part.task != "classification" or part.y is None:
+        return _measures.fitting("numbers" if part.y is None else KINDS[part.task])
     return _measures.fitting("classes", np.bincount(part.y, minlength=len(part.classes)))
 
 
 def measure_names(train: Dataset) -> list[str]:
     """The names of all measures of a model for these data, with the one to judge by first."""
-    kind = "numbers" if train.task == "regression" else "classes"
-    return _measures.names_of(kind, first=fitting_measure(train))
+    return _measures.names_of(KINDS[train.task], first=fitting_measure(train))
 
 
 def chosen_threshold(
     model: keras.Model, objective: Objective, train: Dataset, validation: Dataset | None
 ) -> float | None:
     """For a rare class of two: the probability from which it is predicted, chosen on the validation rows."""
-    if objective.task == "regression" or validation is None or len(train.classes) != 2:
+    if objective.task != "classification" or validation is None or len(train.classes) != 2:
         return None
     if fitting_measure(train) == "accuracy":
         return None
@@ -156,7 +161,9 @@ def watch_for(recipe: Recipe, objective: Objective, parts: Splits) -> Watch:
 def _can_tell_recalls(parts: Splits) -> bool:
     """Whether no recall depends on a few validation rows; two classes are judged by the order of all rows."""
     train, validation = parts.train, parts.validation
-    if validation is None or train.y is None or validation.y is None or len(train.classes) == 2:
+    if validation is None or train.y is None or validation.y is None:
+        return True
+    if train.task == "segmentation" or len(train.classes) == 2:
         return True
     rows = np.bincount(validation.y, minlength=len(train.classes))
     return bool((rows[np.unique(train.y)] >= POLICY.fewest_rows).all())

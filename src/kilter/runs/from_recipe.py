@@ -23,6 +23,7 @@ from kilter.data.relations import related_features
 from kilter.errors import ModelError, RecipeError
 from kilter.nn import cnn, lsuv, mlp
 from kilter.nn.builders import dense_weights, require_room
+from kilter.nn.unet import unet
 from kilter.recipe import (
     AugmentSection,
     CnnSection,
@@ -32,6 +33,7 @@ from kilter.recipe import (
     Recipe,
     ReuseSection,
 )
+from kilter.recipe.model import UnetSection
 
 
 def make_phases(
@@ -70,6 +72,13 @@ def make_augmentation(section: AugmentSection, train: Dataset) -> Augmentation |
     }
     if not made:
         return None
+    moving = [key for key, one in made.items() if not isinstance(one, Pixelwise)]
+    if moving and train.task == "segmentation":
+        raise RecipeError(
+            expected="augmentations that leave each pixel in its place, for images with masks",
+            received=f"augment.{', augment.'.join(moving)}, which would not change the masks",
+            remedy="leave them out; augment.brightness, contrast and the like work",
+        )
     of_images = [key for key, one in made.items() if not isinstance(one, Mixing) or one.whole_images]
     if of_images and train.x.ndim != 4:
         raise RecipeError(
@@ -107,7 +116,7 @@ def make_model(recipe: Recipe, train: Dataset, *, allow_code: bool = False) -> k
         model = call_factory(section.factory, recipe, train)
     else:
         model = _built(section, recipe, train)
-    if section.lsuv:
+    if getattr(section, "lsuv", False):
         lsuv(model, train.x, seed=recipe.seed)
     return model
 
@@ -133,9 +142,22 @@ def call_factory(name: str, recipe: Recipe, train: Dataset) -> keras.Model:
     return model
 
 
-def _built(section: MlpSection | CnnSection, recipe: Recipe, train: Dataset) -> keras.Model:
+def _built(section: MlpSection | CnnSection | UnetSection, recipe: Recipe, train: Dataset) -> keras.Model:
     build: Callable[..., keras.Sequential] = cnn if isinstance(section, CnnSection) else mlp
     inputs = moments(train.x) if recipe.data.standardize else None
+    given: dict[str, Any] = {
+        "normalization": None if inputs is None else (inputs.mean, inputs.variance),
+        "dtype": None if recipe.train.precision == "float32" else recipe.train.precision,
+        "seed": recipe.seed,
+    }
+    if isinstance(section, UnetSection):
+        if train.task != "segmentation":
+            raise RecipeError(
+                expected='images with masks, for builder = "unet"',
+                received=f"{train.name}, for {train.task}",
+                remedy='use builder = "cnn" for one answer for each image',
+            )
+        return unet(train.input_shape, train.outputs, filters=section.filters, **given)
     penalties = recipe.regularize
     chosen = recipe.data.select == "related" and train.features and train.y is not None
     kept = related_features(train) if chosen else None
@@ -148,9 +170,7 @@ def _built(section: MlpSection | CnnSection, recipe: Recipe, train: Dataset) -> 
         l1=penalties.l1,
         l2=penalties.l2,
         max_norm=penalties.max_norm,
-        normalization=None if inputs is None else (inputs.mean, inputs.variance),
-        dtype=None if recipe.train.precision == "float32" else recipe.train.precision,
-        seed=recipe.seed,
+        **given,
     )
     if train.task == "regression" and recipe.data.standardize:
         model.add(_in_target_units(train))

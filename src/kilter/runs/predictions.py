@@ -1,7 +1,8 @@
 """What the outputs of a trained model mean: classes with probabilities, or numbers; with uncertainty."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -12,7 +13,9 @@ from kilter._infer.monte_carlo import predict_mc
 from kilter._infer.outputs import Outputs
 from kilter._progress import Progress
 from kilter.data import Dataset, TableEncoding
+from kilter.data.folders import HEIGHT, WIDTH
 from kilter.data.images import FILE
+from kilter.data.masks import mask_png
 from kilter.errors import ModelError, OptionError
 from kilter.runs.trained import Trained
 
@@ -38,6 +41,7 @@ class Uncertainty:
 class Predictions:
     """One prediction per row: classes ``[n]`` with probabilities ``[n, classes]``, or numbers ``[n, k]``.
 
+    Or masks, class indexes ``[n, h, w]``.
     ``classes``: also the names of several numbers.
     """
 
@@ -55,9 +59,29 @@ class Predictions:
         codes = np.array([place[name] for name in self.answers.tolist()], np.int64)
         return self.probabilities[np.arange(len(codes)), codes]
 
+    @property
+    def is_masks(self) -> bool:
+        """Whether each row has a class for each pixel."""
+        return self.answers.ndim == 3
+
+    def masks(self, parts: Iterable[Dataset]) -> Iterator[tuple[Path, bytes]]:
+        """The name of each picture's mask, and the mask as a PNG of the picture's size."""
+        rows = polars.concat([_inputs(part) for part in parts], how="diagonal_relaxed")
+        taken: set[str] = set()
+        for mask, name, *size in zip(
+            self.answers, *(rows[one] for one in (FILE, HEIGHT, WIDTH)), strict=True
+        ):
+            named = str(Path(name).with_suffix(".png"))
+            named = f"{name}.png" if named in taken else named  # of a.jpg and a.png
+            taken.add(named)
+            yield Path(named), mask_png(mask, self.classes, (size[0], size[1]))
+
     def frame(self) -> polars.DataFrame:
         """The table of predictions, with a column for each class or number, to the digits of float32."""
-        if self.probabilities is not None:
+        if self.is_masks:
+            counts = [(self.answers == i).mean(axis=(1, 2)) for i in range(len(self.classes))]
+            columns = self._columns("share", np.stack(counts, axis=1))
+        elif self.probabilities is not None:
             shares = self._columns("probability", self.probabilities)
             columns = {"prediction": self.answers.tolist(), "probability": self.chosen, **shares}
         else:
@@ -99,6 +123,8 @@ class Predictions:
     def arrays(self) -> dict[str, np.ndarray]:
         """The same as arrays; text has NumPy's unicode type, which needs no pickle."""
         spread = {} if self.uncertainty is None else self.uncertainty.arrays()
+        if self.is_masks:
+            return {"masks": self.answers, "classes": np.array(self.classes, dtype=np.str_)}
         if self.probabilities is None:
             return {self.column: self.answers, **spread}
         return {
@@ -135,6 +161,12 @@ def uncertain(
     trained: Trained, parts: Sequence[Dataset], *, samples: int, seed: int, progress: Progress
 ) -> Predictions:
     """The mean of ``samples`` predictions with dropout for the rows of all ``parts``, and their spread."""
+    if trained.data is not None and trained.data.task == "segmentation":
+        raise OptionError(
+            expected="--mc for classes or numbers",
+            received="a model that gives each pixel a class",
+            remedy="leave --mc out",
+        )
     outputs = _outputs(trained, parts[0])
     how: dict[str, Any] = {"samples": samples, "seed": seed, "outputs": outputs, "verbose": progress}
     drawn = [predict_mc(trained.model, part.x, **how) for part in parts]
@@ -174,6 +206,9 @@ def predictions(
     trained: Trained, outputs: np.ndarray, rows: Dataset, *, averaged: bool = False
 ) -> Predictions:
     """The predictions for ``rows`` from ``outputs`` [n, k]; ``averaged`` outputs are probabilities."""
+    if trained.data is not None and trained.data.task == "segmentation":
+        masks = objective_for(trained.model, rows).classes_of(outputs)
+        return Predictions(masks.astype(np.uint8), trained.data.classes)
     outputs = outputs.reshape(len(outputs), -1)
     if trained.data is None:
         return Predictions(outputs, column="output")

@@ -6,19 +6,17 @@ JSON has no NaN and infinity: they become the strings "nan", "inf" and "-inf" an
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from functools import cache
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
-
-from pydantic import TypeAdapter, ValidationError
+from typing import Any, Literal
 
 from kilter import _measures
 from kilter._measures import ClassFigures, Direction, direction_of
 from kilter._text import number
-from kilter._validation import errors_as
+from kilter._validation import errors_as, record_from_json
+from kilter.data.dataset import Task
 from kilter.data.encoding import TableEncoding
-from kilter.data.precision import Shift, shift_from
+from kilter.data.precision import Shift, require_usable
 from kilter.errors import RunError
 from kilter.nn.zeros import PenalizedWeights
 
@@ -29,7 +27,6 @@ _SAID = 5  # classes that a remark names
 _FEWEST = 4  # rows of a class: to find none of fewer is often chance
 
 Status = Literal["training", "finished", "interrupted", "failed"]
-Record = TypeVar("Record")
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,7 @@ class EpochRecord:
     @staticmethod
     def from_json(line: str) -> "EpochRecord":
         """The record of one line; ``ValueError`` for any other line."""
-        return _read(EpochRecord, line)
+        return record_from_json(EpochRecord, line)
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,7 @@ class DataRecord:
     name: str
     kind: str
     origin: str
-    task: Literal["classification", "regression"]
+    task: Task
     classes: tuple[str, ...]
     input_shape: tuple[int, ...]
     outputs: int
@@ -100,10 +97,12 @@ class DataRecord:
     @staticmethod
     def from_json(text: str) -> "DataRecord":
         """The record of a data.json; ``ValueError`` for any other text."""
-        record = _read(DataRecord, text)
-        if record.task == "classification" and len(record.classes) != record.outputs:
+        record = record_from_json(DataRecord, text)
+        if record.task != "regression" and len(record.classes) != record.outputs:
             raise ValueError(f"{record.outputs} outputs for {len(record.classes)} classes")
-        return replace(record, shifts=tuple(shift_from(vars(shift)) for shift in record.shifts))
+        for shift in record.shifts:
+            require_usable(shift)
+        return record
 
 
 @dataclass(frozen=True)
@@ -125,8 +124,9 @@ class Evaluation:
     def remarks(self) -> tuple[str, ...]:
         """Sentences on classes that are never found, and on predictions no better than a constant one."""
         unfound = [one for one in self.per_class if one.rows >= _FEWEST and not one.found]
-        found = [f'finds 0 of {one.rows} rows of class "{one.name}"' for one in unfound[:_SAID]]
-        found += [f"and 0 rows of {len(unfound) - _SAID} more classes"] if len(unfound) > _SAID else []
+        unit = "pixels" if "iou" in self.metrics else "rows"
+        found = [f'finds 0 of {one.rows} {unit} of class "{one.name}"' for one in unfound[:_SAID]]
+        found += [f"and 0 {unit} of {len(unfound) - _SAID} more classes"] if len(unfound) > _SAID else []
         name = next((name for name in self.metrics if name in self.constant), "")
         value, constant = self.metrics.get(name, math.nan), self.constant.get(name, math.nan)
         worse = value >= constant if direction_of(name) == "min" else value <= constant
@@ -165,7 +165,7 @@ class Result:
     @staticmethod
     def from_json(text: str) -> "Result":
         """The record of a result.json; ``ValueError`` for any other text."""
-        return _read(Result, text)
+        return record_from_json(Result, text)
 
 
 @dataclass(frozen=True)
@@ -182,21 +182,6 @@ class RunSummary:
     best: float | None
     seconds: float
     metrics: Mapping[str, float]
-
-
-@cache
-def _reader(kind: type[Any]) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
-
-
-def _read(kind: type[Record], text: str) -> Record:
-    """The record in a text of JSON; ``ValueError`` names the first problem."""
-    try:
-        return _reader(kind).validate_json(text)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{where}: {first['msg']}".removeprefix(": ")) from None
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:

@@ -15,7 +15,13 @@ from kilter.schedules.registry import SCHEDULES, schedule_kind
 
 if TYPE_CHECKING:
     from kilter.schedules.base import Schedule as Schedule
+    from kilter.schedules.kinds.cosine import cosine as cosine
+    from kilter.schedules.kinds.exponential import exponential as exponential
+    from kilter.schedules.kinds.one_cycle import one_cycle as one_cycle
     from kilter.schedules.kinds.performance import Performance as Performance
+    from kilter.schedules.kinds.performance import performance as performance
+    from kilter.schedules.kinds.piecewise import piecewise as piecewise
+    from kilter.schedules.kinds.power import power as power
 
 _CLASSES = {"Schedule": "kilter.schedules.base", "Performance": "kilter.schedules.kinds.performance"}
 

@@ -1,4 +1,7 @@
-"""All checks. A new one is a function in one of these modules, listed in that module's ``CHECKS``."""
+"""All checks. A new one is a function ``check_...`` in one of these modules.
+
+A module whose checks look at different things lists them by these.
+"""
 
 from collections.abc import Mapping
 from typing import Final
@@ -36,55 +39,41 @@ from kilter._diagnosis.checks import (
     training,
     updates,
 )
-from kilter._diagnosis.context import Check
+from kilter._diagnosis.context import Check, checks_in
 
 CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
     "data": (
-        *data.CHECKS,
-        *distinct.CHECKS,
-        *ids.CHECKS,
-        *scales.CHECKS,
-        *splits.CHECKS,
-        *both_sides.CHECKS,
+        *checks_in(data, distinct, ids, scales, splits, both_sides),
         *pairs.DATA,
         *alignment.DATA,
     ),
     "model": (
-        *output.CHECKS,
-        *initializers.CHECKS,
-        *architecture.CHECKS,
-        *normalization.CHECKS,
-        *modes.CHECKS,
-        *optimizer.CHECKS,
+        *checks_in(output, initializers, architecture, normalization, modes, optimizer),
         *endings.MODEL,
         *updates.MODEL,
-        *pictures.CHECKS,
+        *checks_in(pictures),
         *alignment.MODEL,
         *generative.MODEL,
-        *recurrent.CHECKS,
-        *attention.MODEL_CHECKS,
-        *coverage.CHECKS,
+        *checks_in(recurrent),
+        *attention.MODEL,
+        *checks_in(coverage),
     ),
     "probe": (
-        *probe.CHECKS,
+        *checks_in(probe),
         *endings.PROBE,
         *singular.PROBE,
-        *losses.CHECKS,
-        *mixing.CHECKS,
-        *pairs.CHECKS,
+        *checks_in(losses, mixing),
+        *pairs.PROBE,
         *generative.PROBE,
         *updates.PROBE,
-        *steps.CHECKS,
-        *padding.CHECKS,
-        *attention.CHECKS,
+        *checks_in(steps, padding),
+        *attention.PROBE,
     ),
     "training": (
-        *singular.CHECKS,
-        *training.CHECKS,
-        *dynamics.CHECKS,
-        *curves.CHECKS,
+        *singular.TRAINING,
+        *checks_in(training, dynamics, curves),
         *generative.TRAINING,
-        *speed.CHECKS,
+        *checks_in(speed),
     ),
 }
 """The checks by what they look at, in the order in which they run."""

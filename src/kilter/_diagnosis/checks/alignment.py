@@ -3,18 +3,16 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import jax
-import keras
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
-from kilter._diagnosis.checks.pictures import receptive_field
 from kilter._diagnosis.context import Context
+from kilter._diagnosis.receptive import field_at
 from kilter._diagnosis.skill import baseline
-from kilter._models.keras_internals import BaseConvTranspose
-from kilter._models.layers import CONVOLUTIONS, POOLINGS, LayerFacts, OutputFacts
+from kilter._models.layers import OutputFacts
 from kilter._records import Evidence, Finding, Severity
 
 Turn = Callable[[np.ndarray], np.ndarray]
@@ -42,8 +40,9 @@ def check_masks(context: Context) -> list[Finding]:
     found = misplaced(context.outputs[0], context.inputs[0], context.thresholds.mask_fit)
     if found is None:
         return []
-    field = receptive_field(context, context.outputs[0])
-    within = found.turn == AS_THEY_ARE and (field is None or found.far < field / 2)
+    end = context.layer(context.outputs[0].where)
+    sees = None if end is None else field_at(context, end)
+    within = found.turn == AS_THEY_ARE and (sees is None or found.far < sees.size / 2)
     severity: Severity = "warning" if within else "severe"
     evidence = [
         context.seen("mask_fit", "correlation of images and masks after it", found.fit),
@@ -186,65 +185,15 @@ def turned_back(context: Context, part: Context, held: np.ndarray, inside: float
 
 def check_offset(context: Context) -> Iterator[Finding]:
     """Outputs of the input's size that are shifted against the input pixels they depend on."""
+    side = context.inputs[0].shape[1:3] if len(context.inputs) == 1 else ()
     for output in context.outputs:
-        side = context.inputs[0].shape[1:3] if len(context.inputs) == 1 else ()
-        if len(output.shape) != 4 or tuple(output.shape[1:3]) != tuple(side):
+        end = context.layer(output.where)
+        found = None if end is None or tuple(output.shape[1:3]) != tuple(side) else field_at(context, end)
+        if found is None or not math.isclose(found.step, 1.0) or len(output.shape) != 4:
             continue
-        offset = _offset(context, output)
-        if offset is not None and abs(offset) > context.thresholds.offset:
-            evidence = [context.seen("offset", "pixels between an output and its centre", offset)]
-            yield finding("output-offset", "warning", [output.where], evidence, offset=abs(offset))
-
-
-def _offset(context: Context, output: OutputFacts) -> float | None:
-    """How many pixels lie between an output pixel and the centre of what it sees; None if unknown.
-
-    Of several paths that of the least offset counts (start positions of Araujo et al. 2019).
-    """
-    end = context.layer(output.where)
-    known: dict[int, tuple[float, float]] = {}
-    for one in context.layers[: 0 if end is None else end.index + 1]:
-        before = [known[source] for source in one.sources if source in known]
-        if len(before) < len(one.sources) or not (before or one.takes_input):
-            return None
-        start, jump = min(before, key=lambda pair: abs(pair[0])) if before else (0.0, 1.0)
-        size = context.layers[one.sources[0]].shape[1] if one.sources else context.inputs[0].shape[1]
-        moved = _moved(one, start, jump, size)
-        if moved is None:
-            return None
-        known[one.index] = moved
-    if end is None or end.index not in known:
-        return None
-    start, jump = known[end.index]
-    return start if math.isclose(jump, 1.0) else None
-
-
-def _moved(one: LayerFacts, start: float, jump: float, size: Any) -> tuple[float, float] | None:
-    """The first pixel's centre and the pixel spacing after a layer, along the height."""
-    layer: Any = one.layer
-    if getattr(layer, "data_format", "channels_last") != "channels_last":
-        return None
-    if isinstance(layer, keras.layers.UpSampling2D):
-        factor = layer.size[0]
-        return start - (factor - 1) / 2 * jump / factor, jump / factor
-    if isinstance(layer, keras.layers.ZeroPadding2D):
-        return start - layer.padding[0][0] * jump, jump
-    if isinstance(layer, keras.layers.Cropping2D):
-        return start + layer.cropping[0][0] * jump, jump
-    if isinstance(layer, BaseConvTranspose):
-        kernel, stride = layer.kernel_size[0], layer.strides[0]
-        ahead = max(kernel - stride, 0) // 2 if layer.padding == "same" else 0
-        return start - ((kernel - 1) / 2 - ahead) * jump / stride, jump / stride
-    if isinstance(layer, (*CONVOLUTIONS, *POOLINGS)):
-        kernel = getattr(layer, "kernel_size", getattr(layer, "pool_size", None))
-        if kernel is None or not isinstance(size, int):
-            return None
-        reach = (kernel[0] - 1) * getattr(layer, "dilation_rate", (1,))[0]
-        stride = layer.strides[0]
-        lacking = max((math.ceil(size / stride) - 1) * stride + reach + 1 - size, 0)
-        ahead = lacking // 2 if layer.padding == "same" else 0
-        return start + (reach / 2 - ahead) * jump, jump * stride
-    return (start, jump) if len(one.shape) == 4 else None
+        if abs(found.start) > context.thresholds.offset:
+            evidence = [context.seen("offset", "pixels between an output and its centre", found.start)]
+            yield finding("output-offset", "warning", [output.where], evidence, offset=abs(found.start))
 
 
 DATA = (check_masks,)

@@ -266,17 +266,3 @@ def _above(
     where = [path for path, value in values.items() if value > getattr(limits, passed)]
     words: dict[str, Any] = {word: largest}
     return [finding(code, severity, where, [seen(limits, passed, name, largest)], **words)]
-
-
-CHECKS = (
-    check_saturating,
-    check_exponential,
-    check_softmax,
-    check_linear,
-    check_width,
-    check_leaky_slope,
-    check_self_normalization,
-    check_selu_dropout,
-    check_dropout,
-    check_penalty,
-)

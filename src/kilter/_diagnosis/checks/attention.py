@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
-from kilter._diagnosis.context import Check, Context
+from kilter._diagnosis.context import Context
 from kilter._models.copying import is_graph
 from kilter._models.keras_internals import Merge
 from kilter._models.layers import ATTENTION
@@ -17,7 +17,8 @@ from kilter._records import Evidence, Finding, Severity
 _ADAPTIVE: Final = ("adam", "adamw", "nadam", "adamax", "rmsprop", "lamb")
 _NORMS: Final = (keras.layers.LayerNormalization, keras.layers.RMSNormalization)
 _PROBLEMS: Final = {
-    "rows": "A softmax over an array of shape {shape} runs over its rows: rows change each other's weights",
+    "rows": "A softmax over an array of shape {shape} runs over the batch, so rows change each other's "
+    "weights",
     "single": "A softmax over an array of shape {shape} runs over an axis of length 1, so every weight is 1",
     "other": "A softmax over an array of shape {shape} runs over axis {axis}, but its weights are summed "
     "over another axis",
@@ -156,5 +157,5 @@ def check_softmax_axis(context: Context) -> Iterator[Finding]:
         yield finding("softmax-axis", severity, layers or ["attention"], evidence, detail=text)
 
 
-MODEL_CHECKS: tuple[Check, ...] = (check_heads, check_rate, check_post_norm)
-CHECKS: tuple[Check, ...] = (check_softmax_axis, check_spread, check_tokens)
+MODEL = (check_heads, check_rate, check_post_norm)
+PROBE = (check_softmax_axis, check_spread, check_tokens)

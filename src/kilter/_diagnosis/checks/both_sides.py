@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from typing import Final
 
 import jax
@@ -29,8 +30,8 @@ def check_shared_rows(context: Context) -> list[Finding]:
     # float64 tells rows apart that differ only in a unix time, but 0.1 differs between the two types.
     types = [array.dtype for array in (*context.inputs, *validation)]
     exact = np.float32 if np.dtype(np.float32) in types else np.float64
-    training = _row_keys(list(context.inputs), exact)
-    known, keys = Counter(training), _row_keys(validation, exact)
+    training = _keys(context.inputs, exact)
+    known, keys = Counter(training), _keys(validation, exact)
     repeated = sum(key in known for key in keys)
     usual = sum(known[key] > 1 for key in training) / len(training) * len(keys)
     if not repeated or (repeated <= 2 * usual + _ALIKE and _has_few_values(context)):
@@ -40,7 +41,8 @@ def check_shared_rows(context: Context) -> list[Finding]:
     return [finding("shared-rows", "warning", ["data"], evidence, detail=detail)]
 
 
-def _row_keys(arrays: list[np.ndarray], dtype: type[np.floating]) -> list[int]:
+def _keys(arrays: Sequence[np.ndarray], dtype: type[np.floating] = np.float32) -> list[int]:
+    """A number for each row, the same for rows with the same numbers."""
     same = [np.ascontiguousarray(array, dtype=dtype) for array in arrays if array.dtype.kind in "fiub"]
     return [hash(b"".join(part.tobytes() for part in row)) for row in zip(*same, strict=True)]
 
@@ -83,20 +85,15 @@ def are_windows(array: np.ndarray) -> bool:
 
 
 def _continued(array: np.ndarray) -> float:
-    starts = set(_key_rows(array[:, :-1]))
-    return float(np.mean([key in starts for key in _key_rows(array[:, 1:])]))
+    starts = set(_keys([array[:, :-1]]))
+    return float(np.mean([key in starts for key in _keys([array[:, 1:]])]))
 
 
 def _moved_on(windows: np.ndarray, others: np.ndarray) -> float:
     """The share of ``others`` that are windows moved by one step."""
-    starts, ends = set(_key_rows(windows[:, :-1])), set(_key_rows(windows[:, 1:]))
-    pairs = zip(_key_rows(others[:, 1:]), _key_rows(others[:, :-1]), others, strict=True)
+    starts, ends = set(_keys([windows[:, :-1]])), set(_keys([windows[:, 1:]]))
+    pairs = zip(_keys([others[:, 1:]]), _keys([others[:, :-1]]), others, strict=True)
     return float(np.mean([(on in starts or back in ends) and np.ptp(row) > 0 for on, back, row in pairs]))
-
-
-def _key_rows(rows: np.ndarray) -> list[int]:
-    same = np.ascontiguousarray(rows, dtype=np.float32).reshape(len(rows), -1)
-    return [hash(row.tobytes()) for row in same]
 
 
 def check_groups(context: Context) -> list[Finding]:
@@ -117,9 +114,6 @@ def check_groups(context: Context) -> list[Finding]:
             both = len(np.intersect1d(mine[:, columns], held[:, columns]))
         if both and len(np.unique(mine[:, columns], axis=0)) > 1:
             evidence = [Evidence("groups on both sides", both, 0)]
-            detail = f"{both} values of column {name} are in both"
+            detail = f"{both} values of column {name} occur in both parts"
             found.append(finding("shared-groups", "warning", ["data"], evidence, detail=detail))
     return found
-
-
-CHECKS = (check_shared_rows, check_windows, check_groups)

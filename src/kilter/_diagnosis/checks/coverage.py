@@ -13,7 +13,7 @@ from kilter._text import listed
 
 def check_coverage(context: Context) -> list[Finding]:
     """A note of all parts whose meaning is unknown."""
-    parts = list(_unknown(context))
+    parts = list(unknown(context))
     if not parts:
         return []
     evidence = [Evidence("unknown parts", sum(len(names) for _, names in parts))]
@@ -22,7 +22,7 @@ def check_coverage(context: Context) -> list[Finding]:
     return [finding("not-checked", "note", where, evidence, detail=detail)]
 
 
-def _unknown(context: Context) -> Iterator[tuple[str, list[str]]]:
+def unknown(context: Context) -> Iterator[tuple[str, list[str]]]:
     model = context.model
     losses = given_losses(model, len(context.outputs))
     pairs = zip(losses, context.outputs, strict=True)
@@ -30,18 +30,18 @@ def _unknown(context: Context) -> Iterator[tuple[str, list[str]]]:
         name_of(loss) for loss, output in pairs if output.loss is not None and output.loss.name is None
     ]
     if own_losses:
-        yield "own losses, which are only probed", own_losses
+        yield "custom losses, which are only probed", own_losses
     metrics = [name_of(one) for one in compiled_metrics(model) if one is not None and _is_own(one)]
     if metrics:
-        yield "own metrics", metrics
+        yield "custom metrics", metrics
     layers = [one.path for one in context.layers if not one.repeated and _is_own(one.layer)]
     if layers:
-        yield "own layers", layers
+        yield "custom layers, whose outputs are measured", layers
     functions = [one.path for one in context.layers if not one.repeated and _has_own_activation(one.layer)]
     if functions:
-        yield "own activations", functions
+        yield "custom activations", functions
     if trains_itself(model):
-        yield "an own training step", [type(model).__name__]
+        yield "a custom training step", [type(model).__name__]
 
 
 def _is_own(one: Any) -> bool:
@@ -57,6 +57,3 @@ def _has_own_activation(layer: Any) -> bool:
     given = getattr(layer, "activation", None)
     known = isinstance(layer, activation_layers()) and given is None
     return given is not None and not known and own_activation(layer) is None
-
-
-CHECKS = (check_coverage,)

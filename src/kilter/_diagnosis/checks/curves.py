@@ -3,7 +3,7 @@
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
-from kilter._diagnosis.context import Check, Context
+from kilter._diagnosis.context import Context
 from kilter._records import Finding
 
 # With a higher accuracy a constant accuracy means success, not one class for every row.
@@ -82,7 +82,9 @@ def check_oscillation(context: Context) -> list[Finding]:
         context.seen("oscillation_share", "share of epochs in which the loss changes direction", turns),
         context.seen("oscillation_size", "typical change relative to the first loss", size),
     ]
-    detail = f"It changes direction in {turns:.0%} of the epochs, typically by {size:.0%} of its first value"
+    detail = (
+        f"The loss changes direction in {turns:.0%} of the epochs, typically by {size:.0%} of its first value"
+    )
     return [finding("oscillating-loss", "warning", ("training",), evidence, detail=detail)]
 
 
@@ -129,14 +131,3 @@ def check_statistics(context: Context) -> list[Finding]:
     evidence = [context.seen("stale_ratio", name, ratio)]
     detail = f"On the training rows the loss is {ratio:.1f} times as high in inference mode"
     return [finding("stale-batch-norm", "warning", ("training",), evidence, detail=detail)]
-
-
-CHECKS: tuple[Check, ...] = (
-    check_finite,
-    check_fall,
-    check_generalisation,
-    check_oscillation,
-    check_end,
-    check_statistics,
-)
-"""The checks of curves; each returns nothing without curves, or if they are too short."""

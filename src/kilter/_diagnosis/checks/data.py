@@ -7,28 +7,27 @@ from typing import Any, Final
 import jax
 import keras
 import numpy as np
-from sklearn.neighbors import NearestNeighbors
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.checks.generative import is_generator
 from kilter._diagnosis.checks.output import SQUARES
 from kilter._diagnosis.context import Context, normalized
+from kilter._diagnosis.learnable import LEVEL, Learnable, learnable
 from kilter._diagnosis.targets import labels, target_facts
 from kilter._diagnosis.thresholds import band
 from kilter._diagnosis.values import masked_values, unmasked, without_sentinels
 from kilter._models.keras_internals import Merge
 from kilter._models.layers import LOOKUPS, NORMALIZATIONS, SCALINGS, OutputFacts, following
 from kilter._records import Evidence, Finding, Severity
+from kilter._text import few
 from kilter.data.checks import find_nonfinite
 from kilter.data.precision import lossy_columns, lost_values
 
 # Layers after which the scale of the inputs no longer matters, or that do not read quantities.
 _SCALING: Final = (*NORMALIZATIONS, *SCALINGS, *LOOKUPS)
 _SAMPLE: Final = 20_000
-_NEIGHBOURS: Final = 5
 _LEAST_COLUMNS: Final = 2
-_NEIGHBOUR_SAMPLE: Final = 1_000
-_NEIGHBOUR_FEATURES: Final = 512
+_MOST_COLUMNS: Final = 512
 
 
 def check_finite(context: Context) -> list[Finding]:
@@ -194,11 +193,7 @@ def check_columns(context: Context) -> Iterator[Finding]:
                 repeated.append(index)
         for code, columns in (("constant-columns", constant), ("duplicated-columns", repeated)):
             if columns:
-                detail = (
-                    "Columns "
-                    + ", ".join(map(context.column, columns[:8]))
-                    + (", …" if len(columns) > 8 else "")
-                )
+                detail = few([context.column(one) for one in columns], 8)
                 evidence = [Evidence("columns", len(columns), 0, "they carry no information")]
                 yield finding(code, "note", ["data"], evidence, detail=detail)
 
@@ -268,42 +263,22 @@ def _few_changes(classes: np.ndarray) -> bool:
 
 
 def check_labels(context: Context) -> list[Finding]:
-    """Labels that neighbouring rows share no more often than random rows; for models with one input."""
-    limits = context.thresholds
-    if len(context.inputs) != 1 or len(context.outputs) != 1 or context.inputs[0].dtype.kind not in "fiu":
-        return []
-    classes = labels(context.outputs[0].targets)
-    rows = min(len(context.inputs[0]), _NEIGHBOUR_SAMPLE)
-    if classes is None or rows < limits.neighbour_rows or len(np.unique(classes)) < 2:
+    """Labels that similar rows share no more often than random rows; the outcome of a training says more."""
+    single = len(context.inputs) == len(context.outputs) == 1
+    classes = labels(context.outputs[0].targets) if single and context.epochs is None else None
+    if classes is None or context.rows < context.thresholds.unrelated_rows:
         return []
     if any(isinstance(one.layer, LOOKUPS) for one in context.readers(0)):
         return []  # the distance of two ids means nothing
-    chosen = np.sort(np.random.default_rng(0).choice(len(classes), rows, replace=False))
-    score = _neighbour_score(context.inputs[0][chosen], classes[chosen])
-    if not np.isfinite(score) or score >= limits.neighbour_score:
-        return []
-    name = "neighbours with the same label, in standard deviations above chance"
-    evidence = [context.seen("neighbour_score", name, score)]
-    detail = f"{score:.1f} standard deviations above chance, on {rows} rows"
-    return [finding("shuffled-labels", "warning", ["targets"], evidence, detail=detail)]
+    found = learnable(context)
+    return [unrelated(found, "warning")] if found.learnable is False else []
 
 
-def _neighbour_score(inputs: np.ndarray, classes: np.ndarray) -> float:
-    """How much more often neighbours share a class than by chance, in standard deviations; NaN if unknown."""
-    rows = inputs.reshape(len(inputs), -1).astype(np.float64)  # float32 would lose the differences of times
-    rows = rows[:, :: max(1, rows.shape[1] // _NEIGHBOUR_FEATURES)]
-    if not np.all(np.isfinite(rows)):
-        return float("nan")
-    spread = rows.std(axis=0)
-    rows = rows[:, spread > 0] / spread[spread > 0]
-    if rows.shape[1] == 0:
-        return float("nan")
-    near = NearestNeighbors(n_neighbors=_NEIGHBOURS).fit(rows).kneighbors(return_distance=False)
-    shared = float(np.mean(classes[near] == classes[:, None]))
-    chance = float(np.sum(np.square(np.bincount(classes) / len(classes))))
-    # Most neighbours are mutual, so that about half of the pairs are independent.
-    deviation = np.sqrt(chance * (1 - chance) / (len(classes) * _NEIGHBOURS / 2))
-    return (shared - chance) / deviation if deviation > 0 else float("nan")
+def unrelated(found: Learnable, severity: Severity, more: str = "") -> Finding:
+    """The finding that targets do not depend on the inputs."""
+    evidence = [Evidence("p of a label-permutation test", found.p, LEVEL, "Fisher 1935")]
+    detail = f"a permutation test of {found.tested} gives p = {found.p:.2f}{more}"
+    return finding("shuffled-labels", severity, ["targets"], evidence, detail=detail)
 
 
 def check_leakage(context: Context) -> list[Finding]:
@@ -316,7 +291,7 @@ def check_leakage(context: Context) -> list[Finding]:
     targets, classes = targets[:_SAMPLE], labels(targets)
     if classes is None and (targets.size != len(targets) or targets.dtype.kind != "f"):
         return []
-    for index, column in enumerate(rows.T[:_NEIGHBOUR_FEATURES].astype(np.float64)):
+    for index, column in enumerate(rows.T[:_MOST_COLUMNS].astype(np.float64)):
         given = _told_by(
             column, classes[:_SAMPLE] if classes is not None else targets.ravel(), classes is not None
         )
@@ -342,16 +317,3 @@ def _told_by(column: np.ndarray, targets: np.ndarray, of_classes: bool) -> float
         return float(table.max(axis=1).sum() / len(targets))
     order = targets[np.argsort(column, kind="stable")]
     return 1 - max(0, int(np.count_nonzero(np.diff(order))) - table.shape[1] + 1) / len(order)
-
-
-CHECKS = (
-    check_finite,
-    check_scale,
-    check_amounts,
-    check_classes,
-    check_order,
-    check_labels,
-    check_leakage,
-    check_columns,
-    check_precision,
-)

@@ -116,6 +116,3 @@ def _rounded(context: Context, rows: np.ndarray) -> list[Finding]:
     evidence = [context.seen("cut_to_zero", name, float(np.mean(rows == 0)))]
     detail = f"The values are whole numbers from {rows.min():g} to {rows.max():g} around 0, most of them 0"
     return [finding("inputs-cut-off", "warning", ["data"], evidence, detail=detail)]
-
-
-CHECKS = (check_alike, check_whole)

@@ -4,17 +4,17 @@ import numpy as np
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.checks.probe import hidden_positions
-from kilter._diagnosis.context import Check, Context
+from kilter._diagnosis.checks.training import finite_readings
+from kilter._diagnosis.context import Context
 from kilter._records import Evidence, Finding, Measurements, Severity
 
 _LARGE_MOMENTUM = 0.5
 
 
 def _readings(context: Context) -> Measurements | None:
-    found, limits = context.training, context.thresholds
-    if found is None or len(found) < 3 or found.steps[-1] + 1 < limits.least_steps:
-        return None
-    return found if np.isfinite(found.loss).all() else None
+    found = finite_readings(context)
+    enough = found is not None and len(found) > 2 and found.steps[-1] + 1 >= context.thresholds.least_steps
+    return found if enough else None
 
 
 def check_updates(context: Context) -> list[Finding]:
@@ -55,7 +55,7 @@ def check_still(context: Context) -> list[Finding]:
     still = [one.path for one, most, norm in pairs if most == 0 and norm > limits.gradient_least]
     if not still:
         return []
-    evidence = [Evidence("layers that stay as they were", len(still), 0, f"of {len(kernels)}")]
+    evidence = [Evidence("layers whose weights did not change", len(still), 0, f"of {len(kernels)}")]
     severity: Severity = "severe" if len(still) == len(kernels) else "warning"
     words = {"steps": int(found.steps[-1] + 1), "detail": f"every weight of {', '.join(still[:4])}"}
     return [finding("weights-not-moving", severity, still, evidence, **words)]
@@ -143,13 +143,3 @@ def check_logits(context: Context) -> list[Finding]:
     most, steps = max(grown.values()), int(found.steps[-1] + 1)
     evidence = [context.seen("logits", "deviation of the attention's logits", most)]
     return [finding("attention-logits-growing", "warning", grown, evidence, most=most, steps=steps)]
-
-
-CHECKS: tuple[Check, ...] = (
-    check_updates,
-    check_still,
-    check_growth,
-    check_stability,
-    check_signal,
-    check_logits,
-)

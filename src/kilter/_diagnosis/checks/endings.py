@@ -42,9 +42,9 @@ def check_first_activation(context: Context) -> Iterator[Finding]:
             continue
         doubled = first.activation in _SHARES
         severity: Severity = "severe" if doubled else "warning"
-        why = "The second one flattens the first, so that no answer can be sure"
+        why = "The second activation squashes the first, so no prediction can be confident"
         if not doubled:
-            why = "It limits the logits, and units at its flat side get no gradient"
+            why = "It limits the logits, and units in its flat part get no gradient"
         evidence = [
             Evidence("activation before", str(first.activation), "linear", "logits are unbounded"),
             Evidence("activation of the output", last),
@@ -170,7 +170,7 @@ def _sums(values: np.ndarray, axis: int) -> bool:
 def _wrong_axis(output: OutputFacts, values: np.ndarray, axis: int) -> Finding:
     meaning = "The rows of a batch compete with each other, and the output for a row depends on its batch"
     if axis:
-        meaning = "Places compete with each other, not classes"
+        meaning = "Positions compete with each other instead of classes"
     evidence = [
         Evidence("axis along which the outputs sum to 1", axis, values.ndim - 1, "the classes"),
         Evidence("mean sum over the classes", float(values.sum(axis=-1).mean()), 1.0),
@@ -222,7 +222,8 @@ def check_metrics(context: Context) -> list[Finding]:
     amounts = targets is not None and not (targets.classes or targets.shares or targets.whole)
     if not named or name not in SQUARES or not amounts:
         return []
-    detail = f"{named[0]} counts answers that equal the target; for amounts that is next to never. Use 'mae'"
+    detail = f"{named[0]} counts predictions that equal the target exactly; for quantities that hardly ever "
+    detail += "happens. Use 'mae'"
     evidence = [Evidence("metric", named[0]), Evidence("loss", str(name))]
     return [finding("metric-misfit", "note", [output.where], evidence, detail=detail)]
 

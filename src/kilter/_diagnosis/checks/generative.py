@@ -4,14 +4,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.checks.output import BINARY
 from kilter._diagnosis.context import Context
-from kilter._diagnosis.loss_probe import as_loss
+from kilter._diagnosis.loss_probe import slopes
 from kilter._diagnosis.thresholds import band
 from kilter._models.copying import FOREIGN_ERRORS, is_graph
 from kilter._models.layers import OutputFacts, given_losses, loss_weights
@@ -50,7 +49,7 @@ def check_kl(context: Context) -> list[Finding]:
     if reached is None:
         return []
     severity, limit = reached
-    name = "noise that the KL term stands for, over the variance that a code can explain"
+    name = "cost of the KL term over what a code can gain"
     evidence = [context.seen(limit, name, share), Evidence("weight of the KL term", weight)]
     words: dict[str, Any] = {"share": share, "most": weight / share * limits.kl_share_warning}
     return [finding("kl-collapse", severity, [path], evidence, **words)]
@@ -144,14 +143,14 @@ def check_critic(context: Context) -> list[Finding]:
         return []
     slope = _slope(context, given)
     level: Severity = "severe" if slope is not None and slope < context.thresholds.slope_left else "warning"
-    evidence = [Evidence("least distance of an answer from the target", far, _SURE)]
+    evidence = [Evidence("smallest distance of a prediction from the target", far, _SURE)]
     if slope is not None:
-        evidence.append(context.seen("slope_left", "slope of the loss by the logit", slope))
+        evidence.append(context.seen("slope_left", "derivative of the loss by the logit", slope))
     detail = "the discriminator rejects every row that the generator makes, and "
     detail += (
         "almost no gradient passes. Use 'binary_crossentropy' with the label 1, which has a slope there"
         if level == "severe"
-        else "little tells the generator what would be better"
+        else "the generator hardly gets a signal"
     )
     return [finding("discriminator-won", level, [output.where], evidence, detail=detail)]
 
@@ -163,13 +162,8 @@ def _slope(context: Context, given: np.ndarray) -> float | None:
         return None
     if output.loss is not None and output.loss.name in BINARY:
         return 1.0  # it is computed from the logits
-    try:
-        made, y = as_loss(loss), jnp.asarray(output.targets[: len(given)])
-        answers = jnp.asarray(given, jnp.float32)
-        gradient: Any = jax.grad(lambda p: jnp.asarray(made(y, p), jnp.float32) * len(given))(answers)
-    except FOREIGN_ERRORS:
-        return None
-    return float(jnp.mean(jnp.abs(gradient * answers * (1 - answers))))
+    found = slopes(loss, output.targets[: len(given)], given)
+    return None if found is None else float(np.mean(found * given * (1 - given)))
 
 
 def check_rivals(context: Context) -> list[Finding]:

@@ -9,6 +9,7 @@ from scipy.stats import rankdata
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.learnable import are_repeated
+from kilter._diagnosis.order import gain_of_ids
 from kilter._diagnosis.targets import labels
 from kilter._engine.arrays import collect
 from kilter._engine.embedding_ids import IdCheck, WrongIds
@@ -19,6 +20,7 @@ from kilter.errors import KilterError
 
 _SAMPLE: Final = 10_000  # rows
 _MOST_COLUMNS: Final = 50
+_LEAST_WORDS: Final = 6
 _MORE: Final = 0.1  # of the variance of the targets: what ids must say beyond quantities
 
 
@@ -64,11 +66,36 @@ def check_numbered(context: Context) -> list[Finding]:
     """
     found = id_columns(context.layers, context.inputs, context.outputs)
     if not found:
-        return []
+        return _unread_words(context)
     several = len(context.inputs) > 1
     named = [f"{one.column} of input {one.place}" if several else str(one.column) for one in found]
     evidence = [Evidence("share of the targets' variance", max(one.gap for one in found), _MORE)]
     return [finding("ids-as-quantities", "severe", ["data"], evidence, columns=", ".join(named[:5]))]
+
+
+def _unread_words(context: Context) -> list[Finding]:
+    """Rows of ids of one vocabulary, such as words, that a layer reads as quantities."""
+    looked_up = any(isinstance(one.layer, LOOKUPS) for one in context.layers)
+    if looked_up or len(context.inputs) != 1 or not _are_words(array := context.inputs[0]):
+        return []
+    gain = gain_of_ids(context)
+    if not gain > _MORE:
+        return []
+    evidence = [Evidence("skill of trees that ids add to quantities", gain, _MORE)]
+    columns = f"0 to {array.shape[1] - 1}"
+    return [finding("ids-as-quantities", "severe", ["data"], evidence, columns=columns)]
+
+
+def _are_words(array: np.ndarray) -> bool:
+    """Whether all columns hold whole numbers from one vocabulary; pixels and chars are at most 255."""
+    rows = array[:_SAMPLE]
+    if array.ndim != 2 or array.dtype.kind not in "fiu" or array.shape[1] < _LEAST_WORDS or rows.max() <= 255:
+        return False
+    if rows.min() < 0 or not (rows == np.round(rows)).all():
+        return False
+    words = np.where(rows > 0, rows, np.nan).astype(np.float64)  # 0 is padding
+    filled = words[:, np.isfinite(words).mean(axis=0) > 0.5]
+    return filled.shape[1] > 1 and float(np.nanmean(filled, axis=0).std()) < 0.2 * float(np.nanstd(filled))
 
 
 class IdColumn(NamedTuple):
@@ -114,6 +141,3 @@ def _beyond_quantity(values: np.ndarray, wanted: np.ndarray) -> float:
     errors = [np.square(true - guess).mean() for guess in (own, around[place][repeated], np.mean(wanted))]
     explained = [1 - one / max(errors[2], 1e-12) for one in errors[:2]]
     return float(explained[0] - max(explained[1], 0.0)) if len(kinds) > 1 and repeated.any() else 0.0
-
-
-CHECKS = (check_ids, check_numbered)

@@ -166,6 +166,3 @@ def _entering(inputs: np.ndarray) -> Signal | None:
     if not np.all(np.isfinite(values)):
         return None
     return Signal(float(values.mean()), float(np.square(values).mean()))
-
-
-CHECKS = (check_identical_units, check_pairing)

@@ -67,8 +67,8 @@ def _meaning(context: Context, name: str, seen: Probed, severity: Severity) -> I
         evidence = [Evidence("axis that is normalised", 0, -1, "the classes are the last axis")]
         yield finding("loss-axis", "severe", ["loss"], evidence, name=name, detail=detail)
     elif seen.mixes:
-        detail = "it compares each prediction with the targets of all rows (shapes (n, 1) and (n,) make "
-        detail += "(n, n)), so that the mean is the best answer. Give both the same shape"
+        detail = "it compares each prediction with the targets of all rows (shapes (n, 1) and (n,) broadcast "
+        detail += "to (n, n)), so that predicting the mean is optimal. Give both the same shape"
         evidence = [Evidence("rows that decide one row's loss", ROWS, 1)]
         yield finding("loss-axis", "severe", ["loss"], evidence, name=name, detail=detail)
     elif seen.exchanged:
@@ -106,10 +106,7 @@ def _per_row(context: Context, name: str, seen: Probed) -> Iterator[Finding]:
         return
     weighted = context.row_weights is not None
     severity: Severity = "warning" if weighted else "note"
-    detail = ": weights of rows and classes have no effect on single rows" if weighted else ""
+    detail = ", so sample and class weights have no effect on single rows" if weighted else ""
     evidence = [Evidence("shape of the loss", str(seen.shape), f"({ROWS}, ...)")]
     words = {"name": name, "rows": ROWS, "shape": str(seen.shape), "detail": detail}
     yield finding("loss-not-per-row", severity, ["loss"], evidence, **words)
-
-
-CHECKS = (check_losses,)

@@ -66,6 +66,3 @@ def _suspects(model: Any) -> Iterator[str]:
             own = type(one).__module__.partition(".")[0] != "keras" or isinstance(one, keras.layers.Lambda)
             if own or getattr(one, "axis", -1) == 0:
                 yield one.name
-
-
-CHECKS = (check_mixing,)

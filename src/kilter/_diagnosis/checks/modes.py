@@ -100,6 +100,3 @@ def _is_last(context: Context, one: LayerFacts) -> bool:
         return one.shape[1:] in {tuple(output.shape[1:]) for output in context.outputs}
     plain = all(isinstance(each.layer, (*PASSING, *activation_layers())) for each in after)
     return plain and all(_is_last(context, each) for each in after)
-
-
-CHECKS = (check_modes, check_last)

@@ -98,6 +98,3 @@ def check_dropout(context: Context) -> list[Finding]:
     ]
     evidence = [Evidence("dropout layers before batch normalisation", len(found))]
     return [finding("dropout-before-batch-norm", "note", found, evidence)] if found else []
-
-
-CHECKS = (check_axis, check_batch, check_momentum, check_bias, check_dropout)

@@ -2,10 +2,11 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
+from kilter._diagnosis.batch_noise import LARGE_BATCH, USUAL_BATCH, too_large
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Context
 from kilter._models.optimizers import OptimizerFacts, optimizer_slot
@@ -36,8 +37,6 @@ RATES: Final = {
 }
 """By optimiser; "momentum" is SGD with a momentum of at least 0.5. From Bengio 2012 and Keras's defaults."""
 
-USUAL_BATCH: Final = 32
-LARGE_BATCH: Final = 128
 _SOURCE: Final = "Bengio 2012; Keras's defaults"
 _LARGE_MOMENTUM: Final = 0.5
 _SAMPLES: Final = 33  # of a schedule over the planned steps
@@ -130,14 +129,8 @@ def check_batch(context: Context) -> list[Finding]:
     """Batches so large that the planned training has few steps, where usual ones would give many more."""
     if context.epochs is None or context.batch_size <= LARGE_BATCH:
         return []
-    steps, limits = context.epochs * context.steps_per_epoch, context.thresholds
+    steps = context.epochs * context.steps_per_epoch
     more = context.epochs * math.ceil(context.rows / USUAL_BATCH)
-    if steps >= limits.few_steps or more < 4 * steps:
+    if steps >= context.thresholds.few_steps or more < 4 * steps:
         return []
-    evidence = [context.seen("few_steps", "weight updates in total", steps)]
-    batch = min(context.batch_size, context.rows)
-    words: dict[str, Any] = {"batch": batch, "steps": steps, "usual": USUAL_BATCH, "more": more}
-    return [finding("batch-too-large", "warning", ["training"], evidence, **words)]
-
-
-CHECKS = (check_frozen, check_stale, check_rate, check_decay, check_adagrad, check_batch)
+    return [too_large(context, [context.seen("few_steps", "weight updates in total", steps)])]

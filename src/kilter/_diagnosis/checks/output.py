@@ -262,6 +262,3 @@ def _width_complaint(output: OutputFacts, targets: TargetFacts) -> Iterator[Comp
 
 def _have(targets: TargetFacts) -> str:
     return f"the targets are {targets.kind}"
-
-
-CHECKS = (check_output, check_targets)

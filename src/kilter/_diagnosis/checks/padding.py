@@ -144,6 +144,3 @@ def _is_last_state(one: LayerFacts) -> bool:
 
 def _is_average(one: LayerFacts) -> bool:
     return isinstance(one.layer, keras.layers.GlobalAveragePooling1D)
-
-
-CHECKS = (check_padding,)

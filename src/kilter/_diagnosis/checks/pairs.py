@@ -3,17 +3,15 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import jax
-import jax.numpy as jnp
 import keras
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Context
-from kilter._diagnosis.loss_probe import as_loss
-from kilter._models.copying import FOREIGN_ERRORS
+from kilter._diagnosis.loss_probe import slopes
 from kilter._models.layers import LayerFacts, OutputFacts, given_losses
 from kilter._models.reading import paired_targets
 from kilter._records import Evidence, Finding
@@ -55,7 +53,7 @@ def _idle(context: Context) -> list[Finding]:
     label = idle_label(context.model, context.outputs[0])
     if label is None:
         return []
-    evidence = [Evidence(f"slope of the loss of pairs with the label {label}", 0.0, 0.0, "above 0 it pushes")]
+    evidence = [Evidence(f"largest gradient for pairs with the label {label}", 0.0, 0.0, "above 0 it pushes")]
     return [finding("pairs-not-apart", "severe", ["loss"], evidence, label=label)]
 
 
@@ -70,7 +68,7 @@ def _reversed(context: Context, pushed: int) -> Iterator[Finding]:
     found = _separation(context.inputs, np.ravel(np.asarray(context.outputs[0].targets)))
     if found is None or found.nearer != pushed or found.area < context.thresholds.nearer_pairs:
         return
-    name = "share of couples of pairs that the inputs' distance orders"
+    name = "AUC of the inputs' distance"
     evidence = [context.seen("nearer_pairs", name, found.area)]
     yield finding("pairs-reversed", "severe", ["loss"], evidence, label=pushed, area=found.area)
 
@@ -98,8 +96,8 @@ def hinge(context: Context, target: float) -> float | None:
     if len(active) <= 10 or active[-1] + 3 > len(_GRID):
         return None
     fine = np.linspace(_GRID[active[-1]], _GRID[active[-1] + 1], len(_GRID))
-    slopes = _slopes(context.model, context.outputs[0], target, fine)
-    return None if slopes is None else float(fine[np.flatnonzero(slopes > 1e-9 * coarse.max()).max()])
+    near = _slopes(context.model, context.outputs[0], target, fine)
+    return None if near is None else float(fine[np.flatnonzero(near > 1e-9 * coarse.max()).max()])
 
 
 def _slopes(
@@ -107,17 +105,11 @@ def _slopes(
 ) -> np.ndarray | None:
     """The size of the gradient of the loss of a pair with this target by its distance; None if unknown."""
     shape = (len(distances), *output.shape[1:])
-    try:
-        made = as_loss(given_losses(model, 1)[0])
-        given = jnp.broadcast_to(
-            jnp.asarray(distances, jnp.float32).reshape(-1, *[1] * (len(shape) - 1)), shape
-        )
-        y = jnp.full(shape, target, jnp.float32)
-        gradient: Any = jax.grad(lambda p: jnp.asarray(made(y, p), jnp.float32) * len(distances))(given)
-    except FOREIGN_ERRORS:
+    given = np.broadcast_to(distances.reshape(-1, *[1] * (len(shape) - 1)), shape)
+    found = slopes(given_losses(model, 1)[0], np.full(shape, target, np.float32), given)
+    if found is None or not np.isfinite(found).all():
         return None
-    slopes = np.abs(np.asarray(gradient, dtype=np.float64)).reshape(len(distances), -1).max(axis=1)
-    return slopes if np.isfinite(slopes).all() else None
+    return found.reshape(len(distances), -1).max(axis=1)
 
 
 def farthest(context: Context) -> float | None:
@@ -156,13 +148,13 @@ def check_easy(context: Context) -> list[Finding]:
     if not copied and (held is None or held.area > found.area - 0.02):
         return []  # they are as easy where it counts
     evidence = [
-        context.seen("easy_pairs", "share of couples of pairs that the inputs' distance orders", found.area),
+        context.seen("easy_pairs", "AUC of the inputs' distance", found.area),
         Evidence("share of matching pairs whose two rows are the same", found.copies, 0.5),
     ]
     if held is not None:
-        evidence.append(Evidence("the first share in the validation pairs", held.area))
-    detail = f"The plain distance of the inputs orders {found.area:.1%} of the training pairs"
-    detail += "" if held is None else f", and {held.area:.1%} of the validation pairs"
+        evidence.append(Evidence("the same AUC in the validation pairs", held.area))
+    detail = f"The distance of the inputs alone separates the training pairs with an AUC of {found.area:.3f}"
+    detail += "" if held is None else f", and the validation pairs with {held.area:.3f}"
     detail += f"; {found.copies:.0%} of the matching pairs are two copies of a row" if copied else ""
     return [finding("easy-pairs", "severe", ["data"], evidence, detail=detail)]
 
@@ -202,5 +194,5 @@ def _separation(pair: tuple[np.ndarray, ...], targets: np.ndarray) -> _Order | N
     return _Order(max(area, 1 - area), int(area < 0.5), float(np.mean(apart[near] == 0)))
 
 
-CHECKS = (check_margin,)
+PROBE = (check_margin,)
 DATA = (check_easy,)

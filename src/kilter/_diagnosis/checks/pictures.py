@@ -11,6 +11,7 @@ from scipy import ndimage
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, SPARSE
 from kilter._diagnosis.context import Context
+from kilter._diagnosis.receptive import field_at
 from kilter._models.keras_internals import BaseConvTranspose
 from kilter._models.layers import CONVOLUTIONS, DROPOUTS, POOLINGS, LayerFacts, OutputFacts
 from kilter._records import Evidence, Finding, Severity
@@ -70,60 +71,20 @@ def _spatial(context: Context, one: LayerFacts) -> tuple[int, ...]:
     return tuple(shape[2:] if first else shape[1:-1])
 
 
-def receptive_field(context: Context, output: OutputFacts) -> int | None:
-    """How many pixels across one output pixel sees: the largest over all paths; None if it is unknown.
-
-    Each convolution and pooling adds (kernel - 1) · dilation · stride so far (Araujo et al. 2019).
-    """
-    end = context.layer(output.where)
-    return None if end is None or len(output.shape) != 4 else _field_at(context, end)
-
-
-def _field_at(context: Context, end: LayerFacts) -> int | None:
-    known: dict[int, tuple[float, float]] = {}
-    for one in context.layers[: end.index + 1]:
-        before = [known[source] for source in one.sources]
-        if not before and not one.takes_input:
-            return None  # what comes before it is no layer
-        field, step = max((pair[0] for pair in before), default=1.0), min((p[1] for p in before), default=1.0)
-        grown = _grown(one, field, step)
-        if grown is None:
-            return None
-        known[one.index] = grown
-    return round(known[end.index][0]) if end.index in known else None
-
-
-def _grown(one: LayerFacts, field: float, step: float) -> tuple[float, float] | None:
-    layer: Any = one.layer
-    if isinstance(layer, keras.layers.UpSampling2D):
-        return field, step / max(layer.size)
-    if isinstance(layer, BaseConvTranspose):
-        stride = max(layer.strides)
-        return field + (max(layer.kernel_size) - 1) / stride * step, step / stride
-    if isinstance(layer, CONVOLUTIONS):
-        reach = (max(layer.kernel_size) - 1) * max(getattr(layer, "dilation_rate", (1,)))
-        return field + reach * step, step * max(layer.strides)
-    if isinstance(layer, POOLINGS):
-        if not hasattr(layer, "pool_size"):
-            return None  # global: it sees everything
-        return field + (max(layer.pool_size) - 1) * step, step * max(layer.strides)
-    flattening = len(one.shape) != 4
-    return None if flattening else (field, step)
-
-
 def check_field(context: Context) -> Iterator[Finding]:
     """Segmentation in which a pixel of the output sees less than half of an object."""
     for output in context.outputs:
-        size, field = _object_size(output), receptive_field(context, output)
-        if size is None or field is None:
+        size, end = _object_size(output), context.layer(output.where)
+        sees = None if size is None or end is None else field_at(context, end)
+        if size is None or sees is None:
             continue
-        share = field / size
+        share = sees.size / size
         if share < context.thresholds.field_share:
             evidence = [context.seen("field_share", "receptive field over the size of objects", share)]
             # Colour or texture may be enough; what a pixel sees is a structural fault while skill is missing.
             level: Severity = "severe" if share < context.thresholds.field_share / 2 else "warning"
             detail = f"the objects are about {size:.0f} pixels across"
-            words: dict[str, Any] = {"seen": f"{field} pixel{'s' * (field > 1)}", "detail": detail}
+            words: dict[str, Any] = {"seen": f"{sees.size} pixel{'s' * (sees.size > 1)}", "detail": detail}
             yield finding("receptive-field", level, [output.where], evidence, **words)
     pooled = [
         one
@@ -132,7 +93,8 @@ def check_field(context: Context) -> Iterator[Finding]:
     ]
     for source in (context.layers[place] for one in pooled for place in one.sources):
         sides = source.shape[1:3]
-        if len(source.shape) == 4 and min(sides) >= _LEAST_SIDE and _field_at(context, source) == 1:
+        sees = field_at(context, source) if len(source.shape) == 4 and min(sides) >= _LEAST_SIDE else None
+        if sees is not None and sees.size == 1:
             evidence = [context.seen("field_share", "receptive field over the map", 1 / min(sides))]
             words = {
                 "seen": "1 pixel",
@@ -168,7 +130,7 @@ def _masks(output: OutputFacts) -> np.ndarray | None:
 
 
 def rare_elements(output: OutputFacts) -> tuple[float, str] | None:
-    """The share of the rarest answer among elements of masks, and what it is; None for other targets."""
+    """The share of the rarest class among elements of masks, and what it is; None for other targets."""
     name = None if output.loss is None else output.loss.name
     targets = output.targets
     if targets is None or name not in (*BINARY, *CATEGORICAL, *SPARSE):
@@ -202,7 +164,7 @@ def check_rare_pixels(context: Context) -> Iterator[Finding]:
         classes = max(output.units, 2)
         if rare is not None and 0 < rare[0] < min(context.thresholds.rare_pixels, 0.1 / classes):
             share, what = rare
-            evidence = [context.seen("rare_pixels", "share of the rarest answer", share)]
+            evidence = [context.seen("rare_pixels", "share of the rarest class", share)]
             where = ["targets", output.where]
             yield finding("rare-pixels", "warning", where, evidence, share=share, what=what)
 
@@ -265,14 +227,3 @@ def check_bottleneck(context: Context) -> list[Finding]:
 def _restrains(layer: Any) -> bool:
     noisy = isinstance(layer, (*DROPOUTS, keras.layers.GaussianNoise, keras.layers.ActivityRegularization))
     return noisy or getattr(layer, "activity_regularizer", None) is not None
-
-
-CHECKS = (
-    check_channels,
-    check_small_maps,
-    check_field,
-    check_rare_pixels,
-    check_one_image,
-    check_upsampling,
-    check_bottleneck,
-)

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
-from kilter._diagnosis.context import Check, Context, is_passed, within
+from kilter._diagnosis.context import Context, is_passed, within
 from kilter._diagnosis.thresholds import band
 from kilter._models.layers import ATTENTION, activation_layers
 from kilter._records import Evidence, Finding, Measurements, Severity
@@ -162,14 +162,3 @@ def check_disconnected(context: Context) -> list[Finding]:
     after_dead = [index for index in np.flatnonzero(silent) if not (dead[index:] == 1).any()]
     layers = [found.layers[index] for index in after_dead]
     return [finding("disconnected-layer", "severe", layers)] if layers else []
-
-
-CHECKS: tuple[Check, ...] = (
-    check_finite,
-    check_forward,
-    check_backward,
-    check_saturated,
-    check_dead,
-    check_lost,
-    check_disconnected,
-)

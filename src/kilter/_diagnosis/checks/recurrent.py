@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, Final
 
 import keras
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
-from kilter._diagnosis.context import Check, Context
+from kilter._diagnosis.context import Context
 from kilter._models.layers import RECURRENT, LayerFacts, activation_name
 from kilter._records import Evidence, Finding, Severity
 
@@ -20,19 +21,15 @@ _GATE_COUNTS: Final = {keras.layers.LSTMCell: 4, keras.layers.GRUCell: 3, keras.
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """A cell of a recurrent layer; ``gates``: how many blocks of units its kernels hold."""
+    """A cell of a recurrent layer.
+
+    ``gates``: how many blocks of units its kernels hold. ``steps``: how many the layer reads, 0 if unknown.
+    """
 
     facts: LayerFacts
     cell: Any
     gates: int
-
-    @property
-    def steps(self) -> int:
-        """How many steps the layer reads; 0 if unknown."""
-        shape = getattr(self.facts.layer, "input_spec", None)
-        spec = shape[0] if isinstance(shape, list | tuple) and shape else shape
-        found = getattr(spec, "shape", None)
-        return int(found[1]) if found is not None and len(found) > 1 and found[1] else 0
+    steps: int
 
 
 def cells(context: Context) -> Iterator[Cell]:
@@ -40,11 +37,14 @@ def cells(context: Context) -> Iterator[Cell]:
     for one in context.layers:
         if not isinstance(one.layer, RECURRENT) or one.repeated:
             continue
+        read = [context.layers[source].shape for source in one.sources]
+        read += [context.inputs[place].shape for place in one.enters]
+        steps = max((shape[1] for shape in read if len(shape) > 1 and isinstance(shape[1], int)), default=0)
         cell: Any = one.layer.cell
         for inner in getattr(cell, "cells", [cell]):
             for kind, gates in _GATE_COUNTS.items():
                 if isinstance(inner, kind) and getattr(inner, "recurrent_kernel", None) is not None:
-                    yield Cell(one, inner, gates)
+                    yield Cell(one, inner, gates, steps)
 
 
 def check_activation(context: Context) -> list[Finding]:
@@ -55,7 +55,9 @@ def check_activation(context: Context) -> list[Finding]:
     found = {}
     for one in cells(context):
         name = activation_name(one.cell)
-        gate = activation_name(_Gate(one.cell)) if one.gates > 1 else "sigmoid"
+        gate = "sigmoid"
+        if one.gates > 1:
+            gate = activation_name(SimpleNamespace(activation=one.cell.recurrent_activation))
         identity = isinstance(one.cell.recurrent_initializer, keras.initializers.Identity)
         if name is not None and name not in _BOUNDED and not identity:
             found[one.facts.path] = f"{name} in {one.facts.path}"
@@ -66,13 +68,6 @@ def check_activation(context: Context) -> list[Finding]:
     evidence = [Evidence("recurrent layers of this kind", len(found))]
     detail = ", ".join(found.values())
     return [finding("recurrent-activation", "warning", found, evidence, detail=detail)]
-
-
-class _Gate:
-    """A cell as a holder of the activation of its gates."""
-
-    def __init__(self, cell: Any) -> None:
-        self.activation = cell.recurrent_activation
 
 
 def check_start(context: Context) -> Iterator[Finding]:
@@ -137,7 +132,7 @@ def check_stateful(context: Context) -> list[Finding]:
     if context.shuffle:
         detail = "the rows are shuffled"
     elif (jump := _jump(context)) is not None and jump > context.thresholds.continued:
-        detail = "no row continues the one that had its place in the batch before"
+        detail = "no row continues the row at the same place of the previous batch"
     else:
         return []
     evidence = [Evidence("stateful layers", len(layers))]
@@ -167,7 +162,7 @@ def check_outputs(context: Context) -> Iterator[Finding]:
         one = int(np.prod(targets.shape[1:])) <= shape[-1]
         stepped = [one for one in context.layers if getattr(one.layer, "return_sequences", False)]
         if one and targets.ndim < len(shape) and stepped and shape[1] > 1:
-            evidence = [Evidence("answers for each row", int(shape[1]), 1, "one target a row")]
+            evidence = [Evidence("predictions for each row", int(shape[1]), 1, "one target a row")]
             given, wanted = (("rows", *one[1:]) for one in (shape, targets.shape))
             detail = f"The output has shape {given}, the targets have {wanted}".replace("'", "")
             where = [stepped[-1].path]
@@ -178,23 +173,10 @@ def check_length(context: Context) -> list[Finding]:
     """Recurrent layers that read a long sequence before their single output."""
     limits, found = context.thresholds, {}
     for one in cells(context):
-        sources = [context.layers[source].shape for source in one.facts.sources]
-        read = [*sources, *(context.inputs[place].shape for place in one.facts.enters)]
-        steps = max((shape[1] for shape in read if len(shape) > 1 and isinstance(shape[1], int)), default=0)
-        if steps >= limits.long_sequence and not getattr(one.facts.layer, "return_sequences", False):
-            found[one.facts.path] = steps
+        if one.steps >= limits.long_sequence and not getattr(one.facts.layer, "return_sequences", False):
+            found[one.facts.path] = one.steps
     if not found:
         return []
     most = max(found.values())
-    evidence = [context.seen("long_sequence", "steps from the first input to the answer", most)]
+    evidence = [context.seen("long_sequence", "steps from the first input to the output", most)]
     return [finding("long-sequence", "warning", found, evidence, steps=most)]
-
-
-CHECKS: tuple[Check, ...] = (
-    check_activation,
-    check_start,
-    check_forget,
-    check_stateful,
-    check_outputs,
-    check_length,
-)

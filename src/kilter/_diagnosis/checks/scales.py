@@ -41,7 +41,9 @@ def check_sentinels(context: Context) -> Iterator[Finding]:
             )
             severity: Severity = "severe" if far > limits.input_scale else "warning"
             evidence = [
-                seen(limits, "input_scale", "distance from the other values, in their deviations", far),
+                seen(
+                    limits, "input_scale", "distance from the other values, in their standard deviations", far
+                ),
                 Evidence("columns with an isolated, repeated value", len(columns), 0),
                 Evidence("largest share of rows with it", max(shares.values())),
             ]
@@ -164,7 +166,7 @@ def check_row_weights(context: Context) -> list[Finding]:
         return []
     total = float(flat.sum())
     effective = total**2 / float(np.square(flat).sum()) / len(flat) if total > 0 else 0.0
-    evidence = [context.seen("effective_rows", "rows that the weights leave, as a share", effective)]
+    evidence = [context.seen("effective_rows", "effective share of the rows", effective)]
     named = [labels(one.targets) for one in context.outputs]
     for classes in (one for one in named if one is not None):
         counts = np.bincount(classes)
@@ -180,7 +182,7 @@ def check_row_weights(context: Context) -> list[Finding]:
         each = sums / counts
         reversed_ = each[common] > each[rare] * _FAVOURED and counts[common] > counts[rare] * _FAVOURED
         if made > limits.class_ratio and (reversed_ or made > 3 * counts.max() / counts.min()):
-            detail = f"With its weights one class counts {made:.3g} times as much as another, without them "
+            detail = f"With the weights one class counts {made:.3g} times as much as another, without them "
             detail += f"at most {counts.max() / counts.min():.3g} times as much"
             detail += ": the common class has the larger weight, not the rare one" if reversed_ else ""
             evidence = [context.seen("class_ratio", "most over least weight of a class", made)]
@@ -189,7 +191,7 @@ def check_row_weights(context: Context) -> list[Finding]:
             return [finding("row-weights", level, ["targets"], evidence, remedies, detail=detail)]
     if effective >= limits.effective_rows:
         return []
-    detail = f"The weights of the rows leave as much as {effective:.1%} of them"
+    detail = f"With these weights the rows are worth only {effective:.1%} of their number"
     # Validation rows show whether the weights are meant so; without any they may be, as of unlabelled rows.
     severity: Severity = "severe" if total == 0 or context.x_val is not None else "warning"
     return [finding("row-weights", severity, ["targets"], evidence, detail=detail)]
@@ -214,6 +216,3 @@ def untrained_loss(output: OutputFacts) -> float | None:
     if name in BINARY:
         return math.log(2)
     return math.log(max(output.units, 2)) if name in (*SPARSE, *CATEGORICAL) else None
-
-
-CHECKS = (check_sentinels, check_scaling_layers, check_drowned, check_untrained, check_row_weights)

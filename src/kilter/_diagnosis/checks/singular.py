@@ -9,7 +9,7 @@ from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.checks import training
 from kilter._diagnosis.checks.endings import last_two
 from kilter._diagnosis.checks.probe import check_finite
-from kilter._diagnosis.context import Check, Context
+from kilter._diagnosis.context import Context
 from kilter._engine.arrays import collect, pick
 from kilter._engine.step import training_loss, without_optimizer
 from kilter._models.copying import FOREIGN_ERRORS
@@ -85,5 +85,5 @@ def _found(context: Context) -> Singular | None:
         return None
 
 
-PROBE: tuple[Check, ...] = (check_one_sided,)
-CHECKS: tuple[Check, ...] = (check_singular,)
+PROBE = (check_one_sided,)
+TRAINING = (check_singular,)

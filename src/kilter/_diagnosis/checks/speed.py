@@ -1,12 +1,9 @@
 """Checks of what makes a training slow, each with the measured share. They change no result."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
-from kilter._diagnosis.context import Check, Context
-from kilter._diagnosis.thresholds import Thresholds, seen
+from kilter._diagnosis.context import Context
 from kilter._records import Evidence, Finding
 from kilter._system import in_bytes
 
@@ -73,12 +70,8 @@ def check_batches(context: Context) -> list[Finding]:
 
 
 def check_memory(context: Context) -> list[Finding]:
-    """Memory that grows from epoch to epoch."""
-    return [] if context.timing is None else memory_growth(context.timing.memory, context.thresholds)
-
-
-def memory_growth(memory: Sequence[int], limits: Thresholds) -> list[Finding]:
-    """The finding for bytes held after each epoch; the first two, which compile, do not count."""
+    """Memory that grows from epoch to epoch; the first two epochs, which compile, do not count."""
+    memory, limits = () if context.timing is None else context.timing.memory, context.thresholds
     later = np.asarray(memory[1:], dtype=np.float64)
     if len(later) < limits.least_epochs or later.min() <= 0:
         return []
@@ -88,11 +81,8 @@ def memory_growth(memory: Sequence[int], limits: Thresholds) -> list[Finding]:
     if growth < limits.memory_growth * later[0] or rises < 0.8 or half < 0.3 * growth:
         return []
     evidence = [
-        seen(limits, "memory_growth", "growth over what was held after two epochs", growth / later[0]),
+        context.seen("memory_growth", "growth over what was held after two epochs", growth / later[0]),
         Evidence("share of epochs in which it grew", rises, 0.8),
     ]
     words = {"before": in_bytes(int(later[0])), "after": in_bytes(int(later[-1])), "epochs": len(memory)}
     return [finding("memory-growth", "warning", ("training",), evidence, **words)]
-
-
-CHECKS: tuple[Check, ...] = (check_waiting, check_compiling, check_precision, check_batches, check_memory)

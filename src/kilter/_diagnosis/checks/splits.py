@@ -173,9 +173,8 @@ def check_classes(context: Context) -> Iterator[Finding]:
         if len(theirs) >= _LEAST_ROWS and distance > context.thresholds.class_mix:
             name = "share of rows of other classes than in training"
             evidence = [context.seen("class_mix", name, distance)]
-            detail = (
-                f"{distance:.0%} of the validation rows would have to change their class to be mixed alike"
-            )
+            detail = f"{distance:.0%} of the validation rows would have to change class for equal "
+            detail += "proportions"
             yield finding("validation-class-mix", "warning", ["targets"], evidence, detail=detail)
 
 
@@ -239,8 +238,9 @@ def _relation(context: Context, held: np.ndarray) -> Iterator[Finding]:
     if permuted is not None:
         share, plain, swaps = permuted
         evidence.append(Evidence("accuracy after another order of the classes", share, plain, "as they are"))
-        detail = f"Simple learners are right for {plain:.0%} of the validation rows, but for {share:.0%} if "
-        detail += f"the classes were numbered otherwise ({swaps}). Number both with one list of class names"
+        detail = f"Nearest neighbours or ridge regression are right for {plain:.0%} of the validation rows, "
+        detail += f"but for {share:.0%} if the classes were numbered differently ({swaps}). Number both with "
+        detail += "one list of class names"
         yield finding("validation-class-order", "severe", ["targets"], evidence, detail=detail)
         return
     detail = (
@@ -256,8 +256,8 @@ def _relation(context: Context, held: np.ndarray) -> Iterator[Finding]:
             Evidence("skill from three quarters of the training rows, in order, on the other", across)
         )
     if grouped:
-        detail += f". Nor does it hold between quarters of the training rows, in their order ({across:.2f}): "
-        detail += "rows come in groups, or change with time, and what some teach does not hold for others"
+        detail += ". It does not hold between consecutive quarters of the training rows either (skill "
+        detail += f"{across:.2f}): the rows come in groups, or change over time"
     severity: Severity = "severe" if outside < 0.1 * inside and not grouped else "warning"
     yield finding("validation-unlike-training", severity, ["data"], evidence, detail=detail)
 
@@ -305,9 +305,6 @@ def _permuted(context: Context, x: Any, y: np.ndarray, held: np.ndarray) -> tupl
     chance = float(np.bincount(wanted).max() / len(wanted))
     clear = best[0] > chance + 0.5 * (1 - chance) and best[0] > best[1] + 0.3
     return best if clear else None
-
-
-CHECKS = (check_scale, check_classes, check_relation)
 
 
 SHIFTS: Final = (

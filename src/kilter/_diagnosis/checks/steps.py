@@ -3,7 +3,7 @@
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
-from kilter._diagnosis.context import Check, Context, SequenceReading
+from kilter._diagnosis.context import Context, SequenceReading
 from kilter._diagnosis.order import gain_of_order, gain_of_steps
 from kilter._models.layers import ATTENTION, CONVOLUTIONS, RECURRENT
 from kilter._records import Evidence, Finding, Severity
@@ -39,7 +39,7 @@ def check_read(context: Context) -> list[Finding]:
     if np.isfinite(gain):
         evidence.append(context.seen("order_gain", "skill of trees that is lost without them", gain))
     where = [one.path for one in context.layers if isinstance(one.layer, (*RECURRENT, *ATTENTION))][-1:]
-    detail = f"Of {len(steps)} steps the loss depends on {int(steps.sum())}: {_places(steps)}"
+    detail = f"The loss depends on {int(steps.sum())} of {len(steps)} steps: {_places(steps)}"
     severity: Severity = "severe" if lost else "warning"
     return [finding("unread-steps", severity, where or ["data"], evidence, detail=detail)]
 
@@ -159,6 +159,3 @@ def check_future(context: Context) -> list[Finding]:
     layers = [one.path for one in context.layers if isinstance(one.layer, (*ATTENTION, *RECURRENT))]
     evidence = [context.seen("shifted", "share of targets that are the next input", same)]
     return [finding("missing-causal-mask", "severe", layers[:1] or ["data"], evidence)]
-
-
-CHECKS: tuple[Check, ...] = (check_read, check_time, check_order, check_future)

@@ -7,16 +7,16 @@ reported with the remedies of that cause, and the learning rate is not blamed.
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
-from kilter._diagnosis.checks.probe import CHECKS as PROBE_CHECKS
+from kilter._diagnosis.checks import probe
 from kilter._diagnosis.checks.probe import can_die, first_bad_layer, hidden_positions
-from kilter._diagnosis.context import Check, Context
+from kilter._diagnosis.context import Context, checks_in
 from kilter._records import Finding, Measurements, Severity
 
 _TOO_LOW: dict[str, Severity] = {"update_ratio_low": "severe", "update_ratio_low_warning": "warning"}
 
 
-def _readings(context: Context) -> Measurements | None:
-    """The measurements if they are finite and enough to judge; otherwise None."""
+def finite_readings(context: Context) -> Measurements | None:
+    """The measured steps if they are finite and enough to judge; otherwise None."""
     found = context.training
     if found is None or len(found) < 2:
         return None
@@ -47,7 +47,7 @@ def check_finite(context: Context) -> list[Finding]:
 
 def check_gradients(context: Context) -> list[Finding]:
     """Gradients that stay far smaller or larger in the first hidden layer than in the last."""
-    found, limits = _readings(context), context.thresholds
+    found, limits = finite_readings(context), context.thresholds
     if found is None:
         return []
     places = hidden_positions(context, found)
@@ -71,7 +71,7 @@ def check_gradients(context: Context) -> list[Finding]:
 
 def check_rate(context: Context) -> list[Finding]:
     """Steps that are too large: a loss that grows or jumps, or units that die."""
-    found, limits = _readings(context), context.thresholds
+    found, limits = finite_readings(context), context.thresholds
     if found is None or found.steps[-1] + 1 < limits.least_steps or _lost_at_first(context):
         return []
     first, late = float(found.loss[0]), float(np.median(_after(found)[len(found) // 2 :]))
@@ -98,7 +98,7 @@ def check_rate(context: Context) -> list[Finding]:
 
 def check_units(context: Context) -> list[Finding]:
     """Units that die or saturate during training."""
-    found, limits = _readings(context), context.thresholds
+    found, limits = finite_readings(context), context.thresholds
     if found is None:
         return []
     results = []
@@ -115,14 +115,14 @@ def check_units(context: Context) -> list[Finding]:
         if worse:
             layer = max(worse, key=worse.__getitem__)
             evidence = [context.seen("unit_share_trained", "share at the last measurement", worse[layer])]
-            detail = f"{worse[layer]:.0%} of the units of {layer}, more than before training"
+            detail = f"{worse[layer]:.0%} of the units of {layer} are {name}, more than before training"
             results.append(finding(code, "severe", worse, evidence, detail=detail))
     return results
 
 
 def check_movement(context: Context) -> list[Finding]:
     """A loss that does not fall, with the cause: steps too small, or no gradient."""
-    found, limits = _readings(context), context.thresholds
+    found, limits = finite_readings(context), context.thresholds
     if found is None or found.steps[-1] + 1 < limits.least_steps or check_rate(context):
         return []
     steps = np.nanmedian(_sizes(context, found), axis=0)
@@ -158,7 +158,7 @@ def _sizes(context: Context, found: Measurements) -> np.ndarray:
 
 def _lost_at_first(context: Context) -> Finding | None:
     """The severe finding before the first step, which no learning rate can fix; None without one."""
-    earlier = (one for check in PROBE_CHECKS for one in check(context))
+    earlier = (one for check in checks_in(probe) for one in check(context))
     return next((one for one in earlier if one.severity == "severe"), None)
 
 
@@ -171,6 +171,3 @@ def _without_gradient(context: Context, found: Measurements) -> bool:
     """Whether the median gradient of every weight is close to 0."""
     norms = found.values["weight_gradient_norm"]
     return bool(np.nanmax(np.nan_to_num(np.median(norms, axis=0))) < context.thresholds.gradient_least)
-
-
-CHECKS: tuple[Check, ...] = (check_finite, check_gradients, check_rate, check_units, check_movement)

@@ -18,8 +18,8 @@ MODEL: Final[dict[str, Text]] = {
     "excessive-smoothing": (
         "labels smoothed too much", ("ease-smoothing",),
         "Szegedy et al. 2016, Rethinking the inception architecture, section 7",
-        "The loss of {where} spreads a share of {share:g} of each label over all classes, which leaves "
-        "little of what tells them apart. 0.1 is usual.",
+        "The loss of {where} smooths labels by {share:g}: most of each label is spread evenly over all "
+        "classes, so they hardly differ. 0.1 is usual.",
     ),
     "accumulation-too-long": (
         "gradients accumulated over too many batches", ("drop-accumulation",), _OPTIMIZERS,
@@ -43,8 +43,8 @@ MODEL: Final[dict[str, Text]] = {
     ),
     "dropout-at-output": (
         "dropout on the predictions", ("ease-regularization",), "Srivastava et al. 2014, Dropout, section 4",
-        "{where} changes the predictions themselves at random while the model trains, and no weight can make "
-        "up for that. Put it before the last layer with weights.",
+        "{where} sets predictions to 0 at random during training, which no weights can compensate. Move it "
+        "before the output layer.",
     ),
     "foreign-optimizer": (
         "optimiser of another model", ("recompile",), _OPTIMIZERS,
@@ -70,12 +70,12 @@ PROBE: Final[dict[str, Text]] = {
     "loss-minimum": (
         "loss does not rise away from the targets", ("replace-loss",), f"{_BOOK}, section 8.1",
         "{name}: the loss is {right:.4g} at the targets and {there:.4g} for predictions {detail}. It does "
-        "not rise there, so nothing holds the predictions at the targets. Is an abs() or a square missing?",
+        "not rise there, so nothing keeps the predictions at the targets. Is an abs() or a square missing?",
     ),
     "loss-arguments": (
         "targets and predictions exchanged in the loss", ("replace-loss",), "Keras, keras.io/api/losses",
-        "{name}: the loss is linear in the predictions and curved in the targets, as if one were taken for "
-        "the other. Keras calls it with (y_true, y_pred).",
+        "{name}: the loss is linear in the predictions and curved in the targets, as if the two were "
+        "swapped. Keras calls it with (y_true, y_pred).",
     ),
     "loss-axis": (
         "loss over the wrong axis", ("replace-loss",), f"{_BOOK}, section 6.2.2",
@@ -93,7 +93,8 @@ PROBE: Final[dict[str, Text]] = {
     "clipping-too-strong": (
         "gradients clipped to almost nothing", ("ease-clipping",),
         "Pascanu et al. 2013, On the difficulty of training recurrent neural networks",
-        "{option}={limit:g} keeps {share:.2g} of the gradient's norm of {norm:.3g}{detail}.",
+        "The gradient has a norm of {norm:.3g}, and {option}={limit:g} scales it down to {share:.2g} times "
+        "that{detail}.",
     ),
     "penalty-outweighs-loss": (
         "penalties outweigh the loss", ("ease-regularization",), f"{_BOOK}, section 7.1",

@@ -29,7 +29,13 @@ TRAINING: Final[dict[str, Text]] = {
         "batches too large: too few steps", ("change-batch-size",),
         "McCandlish et al. 2018, An empirical model of large-batch training",
         "Batches of {batch} rows allow only {steps} updates in total; batches of {usual} give {more}. "
-        "Beyond a few hundred rows, a larger batch hardly improves a step.",
+        "Beyond the gradient noise scale, a larger batch hardly improves a step.",
+    ),
+    "batch-too-small": (
+        "batches too small: gradients are mostly noise", ("change-batch-size", "find-learning-rate"),
+        "McCandlish et al. 2018, An empirical model of large-batch training",
+        "The gradient noise scale is at least {noise:.0f} rows: {signal:.0%} of the gradient of {batch} rows "
+        "is signal and the rest noise. Use larger batches, or a lower learning rate.",
     ),
     "edge-of-stability": (
         "learning rate at the edge of stability", ("find-learning-rate",),
@@ -48,8 +54,9 @@ TRAINING: Final[dict[str, Text]] = {
     "attention-logits-growing": (
         "attention sharpens while it trains", ("find-learning-rate", "warm-up", "clip-gradients"),
         "Dehghani et al. 2023, Scaling vision transformers to 22 billion parameters",
-        "In {steps} steps the logits of {where} grew to a deviation of {most:.3g}: each query reads one "
-        "token, and almost no gradient passes. Lower the rate, warm it up, or normalise queries and keys.",
+        "In {steps} steps the logits of {where} grew to a standard deviation of {most:.3g}: each query "
+        "attends to one token, and almost no gradient passes. Lower the learning rate, warm it up, or "
+        "normalise queries and keys.",
     ),
     "signal-collapse": (
         "rows become alike", ("reinitialize-paired", "insert-batch-norm", "find-learning-rate"),
@@ -77,13 +84,13 @@ TRAINING: Final[dict[str, Text]] = {
     ),
     "small-batches": (
         "batches too small for the device", ("change-batch-size",), "Smith et al. 2018, Don't decay the rate",
-        "An epoch of {steps} steps takes {seconds:.2g} s, {each:.2g} ms a step, of which computing is "
-        "{share:.0%}. Larger batches use the device better.",
+        "An epoch of {steps} steps takes {seconds:.2g} s, {each:.2g} ms a step, and only {share:.0%} of it "
+        "is computation. Larger batches use the device better.",
     ),
     "memory-growth": (
         "memory grows from epoch to epoch", (), "JAX, docs.jax.dev/en/latest/gpu_memory_allocation",
         "The process held {before} after two epochs and {after} after {epochs}. Look for arrays that a "
-        "callback or generator keeps, such as losses that were never made numbers.",
+        "callback or generator keeps, such as losses that were never converted to numbers.",
     ),
 }
 # fmt: on

@@ -12,8 +12,8 @@ MODEL: Final[dict[str, Text]] = {
     "narrow-layer": (
         "layer too narrow for the classes", (),
         "Bishop 1995, Neural networks for pattern recognition, section 4.1",
-        "{where} passes on only {units} number{plural} a row for {classes} classes, which are hard to tell "
-        "apart by so few. Give it more units.",
+        "{where} outputs only {units} numbers per row, which is too few to tell {classes} classes apart. "
+        "Give it more units.",
     ),
     "activation-before-softmax": (
         "activation before the output's own activation", ("remove-first-activation", "shift-logits"),
@@ -38,24 +38,24 @@ DATA: Final[dict[str, Text]] = {
     "ids-as-quantities": (
         "ids read as quantities", ("embed-ids",),
         "Guo & Berkhahn 2016, Entity embeddings of categorical variables",
-        "Columns {columns} hold ids: which number it is says much about the targets, and how large it is "
-        "says little. Read them with an Embedding.",
+        "Columns {columns} look like ids: the targets depend on which number it is, but hardly on how "
+        "large it is. Use an Embedding for them.",
     ),
     "ids-outside-table": (
         "ids outside the table of an Embedding", ("fit-embedding", "project-numbers"),
         "Keras, keras.io/api/layers/core_layers/embedding",
-        "{detail}. JAX reads NaN for an id that is too large, counts negative ids from the end of the table, "
-        "and cuts off fractions.",
+        "{detail}. JAX returns NaN for an id that is too large, counts negative ids from the end of the "
+        "table, and truncates fractions.",
     ),
     "inputs-alike": (
         "equal inputs with different targets", (), f"{_BOOK}, section 5.2",
         "{detail}, but rows with equal inputs have different targets. No network can be right about all of "
-        "them: with these inputs a skill of {most:.2f} is the most. Look at some rows just before training: "
-        "an integer division (x // 255), a cast to int or a wrong index loses what differs.",
+        "them: the highest possible skill is {most:.2f}. Look at some rows just before training: an integer "
+        "division (x // 255), a cast to int or a wrong index may have erased the differences.",
     ),
     "inputs-cut-off": (
         "inputs cut to whole numbers", (), f"{_BOOK}, section 5.2",
-        "{detail}. An integer division or a cast to int loses everything between whole numbers. Scale as "
+        "{detail}. An integer division or a cast to int drops the fractions. Scale as "
         "floats: x.astype('float32') / 255.",
     ),
     "output-not-trained": (
@@ -66,7 +66,7 @@ DATA: Final[dict[str, Text]] = {
     "row-weights": (
         "weights that silence rows", ("equal-weights", "class-weights"),
         "Kish 1965, Survey sampling, section 11.7",
-        "{detail}. Rows of little weight teach little. Look at sample_weight and class_weight.",
+        "{detail}. Rows with little weight contribute little. Check sample_weight and class_weight.",
     ),
     "sentinel-values": (
         'numbers that mean "missing"', ("clip-sentinels",),
@@ -91,8 +91,8 @@ DATA: Final[dict[str, Text]] = {
     "channels-order": (
         "channels where the layer expects rows or columns", ("move-channels",),
         "Keras, keras.io/api/layers/convolution_layers/convolution2d",
-        "{where} reads images of shape {shape} as {format}: it would have {taken} channels. The axis of size "
-        "{size} looks like the channels.",
+        "{where} reads images of shape {shape} as {format}: it would have {taken} channels. The channels "
+        "seem to be on the axis of size {size}.",
     ),
     "drowned-output": (
         "one output's loss outweighs another's", ("balance-losses",),
@@ -109,12 +109,13 @@ PROBE: Final[dict[str, Text]] = {
         "predictions depend on other rows", (),
         "Keras, keras.io/guides/making_new_layers_and_models_via_subclassing",
         "The prediction for a row changes with the other rows of its batch. One of {where} computes over "
-        "axis 0 (a sum, mean, softmax, reshape or attention), which is the rows. Axes of a row start at 1.",
+        "axis 0 (a sum, mean, softmax, reshape or attention), which is the batch. Operations within a row "
+        "use axes from 1 on.",
     ),
     "rows-alike": (
         "output does not vary", (), "Ba et al. 2016, Layer normalization, section 3",
-        "{where} returns the same number for every row, so nothing after it can tell rows apart. A "
-        "normalisation over an axis of one number gives 0: scale the inputs over the rows instead.",
+        "{where} returns the same number for every row, so nothing after it can tell rows apart. "
+        "Normalising over an axis of length 1 gives 0: normalise over the rows instead.",
     ),
     "from-logits": (
         "from_logits does not fit the outputs", ("fix-from-logits", "repair-output"),

@@ -9,7 +9,7 @@ MODEL: Final[dict[str, Text]] = {
     "receptive-field": (
         "receptive field smaller than the objects", (),
         "Luo et al. 2016, Understanding the effective receptive field",
-        "Each pixel of {where} sees {seen} of the input across; {detail}. Use larger kernels, pooling, "
+        "Each pixel of {where} sees a width of {seen} of the input; {detail}. Use larger kernels, pooling, "
         "strides or dilation.",
     ),
     "kernel-larger-than-map": (
@@ -40,13 +40,13 @@ MODEL: Final[dict[str, Text]] = {
         "outputs shifted against their inputs", (),
         "Araujo et al. 2019, Computing receptive fields of convolutional neural networks",
         "Each pixel of {where} lies {offset:.2g} pixels away from the centre of what it sees: padding on "
-        "one side only, or strides without it. Use padding='same', or crop the masks likewise.",
+        "one side only, or strides without padding. Use padding='same', or crop the masks in the same way.",
     ),
     "kl-collapse": (
         "KL term outweighs the reconstruction", ("weigh-reconstruction",),
         "Lucas et al. 2019, Don't blame the ELBO!",
-        "The KL term of {where} stands for {share:.2g} times the variance that a code could explain, so the "
-        "network does best to ignore its code. Give it a weight of at most {most:.2g}, or sum the "
+        "The KL term of {where} costs {share:.2g} times as much as a code can gain, so the best decoder "
+        "ignores the code. Give it a weight of at most {most:.2g}, or sum the "
         "reconstruction loss over a row instead of averaging it.",
     ),
     "kl-sign": (
@@ -64,12 +64,12 @@ MODEL: Final[dict[str, Text]] = {
 DATA: Final[dict[str, Text]] = {
     "masks-misplaced": (
         "masks misaligned with their images", ("realign-masks",), "Ronneberger et al. 2015, U-Net",
-        "The masks fit the images best {detail}: both must get the same axes, flips and crops.",
+        "The masks fit the images best when {detail}: apply the same flips, rotations and crops to both.",
     ),
     "easy-pairs": (
         "pairs that are too easy", (), "Schroff et al. 2015, FaceNet, section 3.2",
-        "{detail}. Such pairs soon have no gradient. Choose hard ones: other rows of the same class, and "
-        "rows of other classes that lie close.",
+        "{detail}. Such pairs soon have no gradient. Choose harder ones: different rows of the same class, "
+        "and rows of other classes that are close.",
     ),
 }
 PROBE: Final[dict[str, Text]] = {
@@ -77,24 +77,24 @@ PROBE: Final[dict[str, Text]] = {
         "margin that no pair reaches", (),
         "Hadsell et al. 2006, Dimensionality reduction by learning an invariant mapping",
         "The loss pushes pairs apart up to a distance of {margin:.3g}, but {detail}. All of them are pushed "
-        "for ever, which outweighs the matching ones. Use a margin of the order of the distances.",
+        "apart forever, which outweighs the matching pairs. Use a margin comparable to the distances.",
     ),
     "pairs-not-apart": (
         "loss pushes no pairs apart", ("contrastive-loss",),
         "Hadsell et al. 2006, Dimensionality reduction by learning an invariant mapping",
-        "The loss of pairs with the label {label} has no slope at any distance, so one point for all rows is "
-        "the best answer. Use a margin above 0.",
+        "The loss of pairs with the label {label} has no gradient at any distance, so mapping all rows to "
+        "one point is optimal. Use a margin above 0.",
     ),
     "pairs-reversed": (
         "loss pushes matching pairs apart", ("swap-pair-labels",),
         "Hadsell et al. 2006, Dimensionality reduction by learning an invariant mapping",
-        "The loss pushes pairs with the label {label} apart, but these are the closer ones: the inputs' "
-        "distance orders {area:.0%} of the pairs so. Swap the labels, or the terms of the loss.",
+        "The loss pushes pairs with the label {label} apart, but their inputs are the closer ones "
+        "(by distance, AUC {area:.2f}). Swap the labels, or the terms of the loss.",
     ),
     "discriminator-won": (
         "discriminator has won", (), "Goodfellow et al. 2014, Generative adversarial nets",
-        "The discriminator is too certain: {detail}. kilter only advises this: whether generated rows get "
-        "better shows only when both networks train.",
+        "The discriminator is too certain: {detail}. kilter has no remedy for this: only training both "
+        "networks shows whether the generated rows improve.",
     ),
 }
 # fmt: on

@@ -27,9 +27,8 @@ MODEL: Final[dict[str, Text]] = {
     ),
     "long-sequence": (
         "long sequence without truncation", (), _PASCANU,
-        "{where} reads {steps} steps one after the other before it answers: what comes early is learnt "
-        "slowly, if at all. Pool or stride over the steps before it, cut them into pieces, or answer from "
-        "all steps.",
+        "{where} reads {steps} steps in sequence before its output: early steps are learnt slowly, if at "
+        "all. Pool or stride over the steps first, split the sequences, or use the outputs of all steps.",
     ),
     "stateful-unrelated": (
         "states kept between unrelated rows", ("stateless",), "Keras, keras.io/guides/working_with_rnns",
@@ -57,7 +56,7 @@ MODEL: Final[dict[str, Text]] = {
         "many blocks with normalisation after the sum", ("warm-up",),
         "Xiong et al. 2020, On layer normalization in the transformer architecture",
         "{count} normalisations come after a residual sum, so gradients grow towards the last block. "
-        "Normalise the inputs of each block instead (pre-norm), or warm the rate up.",
+        "Normalise the inputs of each block instead (pre-norm), or warm up the learning rate.",
     ),
 }
 PROBE: Final[dict[str, Text]] = {

@@ -60,6 +60,11 @@ def _named(code: str, function: Apply, needs_surgery: bool) -> Apply:
     return apply
 
 
+def why_weighted(weight: float) -> str:
+    """Why a model whose outputs are scaled to large targets is compiled with a loss weight."""
+    return f"the loss weight {weight:.3g} gives the loss, and so the gradients, their usual size"
+
+
 def chosen(finding: Finding, among: Iterable[LayerFacts]) -> tuple[LayerFacts, ...]:
     """Those of ``among`` that the finding names; all of them if it names none."""
     layers = tuple(among)

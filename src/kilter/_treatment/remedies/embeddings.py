@@ -14,6 +14,7 @@ from kilter._models.copying import fresh_name
 from kilter._models.editing import Cut, open_layers
 from kilter._models.layers import RECURRENT, LayerFacts
 from kilter._records import Finding
+from kilter._text import counted
 from kilter._treatment.remedies.base import operated, rebuilt, remedies, replaceable
 from kilter._treatment.remedies.inputs import statistics
 from kilter._treatment.remedies.scales import input_scalings
@@ -78,7 +79,7 @@ def embed_ids(subject: Subject, finding: Finding) -> Subject | None:
     ]
     cuts: dict[Any, Cut] = {one: rebuilt(type(one)) for one in open_layers(subject.model) if one.weights}
     cuts |= {one.layer: lambda _: None for one in input_scalings(subject)}
-    before = f"{len(found)} columns of ids read as quantities"
+    before = f"{counted(len(found), 'column')} of ids read as quantities"
     after = f"each id a row of {_ID_WIDTH} weights, by an Embedding in the model"
     snippet = (
         f"ids = keras.layers.Embedding(int(x_train[:, {found[0].column}].max()) + 1, {_ID_WIDTH})"

@@ -14,7 +14,14 @@ from kilter._models.layers import LayerFacts, OutputFacts, following, own_activa
 from kilter._models.optimizers import compiled_like
 from kilter._records import Finding
 from kilter._treatment.policy import RemedyPolicy
-from kilter._treatment.remedies.base import changed, operated, remedies, replaceable, scaled_back
+from kilter._treatment.remedies.base import (
+    changed,
+    operated,
+    remedies,
+    replaceable,
+    scaled_back,
+    why_weighted,
+)
 from kilter._treatment.remedies.initialization import paired_initializer, reinitialize
 from kilter._treatment.subject import Subject
 from kilter.data.scaling import moments
@@ -225,7 +232,9 @@ def rescale_outputs(subject: Subject, finding: Finding) -> Subject | None:
     whole = float(np.mean(variance))
     weight = 1 / whole if output.loss.name == "mean_squared_error" else 1 / whole**0.5
     before = f"targets with mean {np.mean(mean):.3g}, deviation {whole**0.5:.3g}"
-    after = "outputs scaled to the targets' mean and deviation by a layer in the model"
+    after = (
+        f"outputs scaled to the targets' mean and deviation by a layer in the model; {why_weighted(weight)}"
+    )
     return operated(subject, (output.where, "targets"), (before, after), cuts, loss_weights=[weight])
 
 

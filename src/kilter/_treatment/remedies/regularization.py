@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import jax
 import keras
@@ -25,6 +25,8 @@ from kilter._treatment.remedies.base import (
 )
 from kilter._treatment.subject import Subject
 from kilter.data.augmentation import Augmentation, Flip, Shift
+
+_AUGMENTATION: Final = "kilter.data.augmentation"
 
 
 def add_dropout(subject: Subject, finding: Finding) -> Subject | None:
@@ -142,6 +144,7 @@ def augment(subject: Subject, finding: Finding) -> Subject | None:
         return None
     colour = channels == 3
     transforms = (Flip("horizontal"), Shift(policy.shift)) if colour else (Shift(policy.shift),)
+    code = [f'{_AUGMENTATION}.Flip("horizontal")'] * colour + [f"{_AUGMENTATION}.Shift({policy.shift:g})"]
     before = "no augmentation"
     after = ("mirrored and " if colour else "") + f"shifted by up to {policy.shift:.0%} in training"
     return changed(
@@ -149,7 +152,7 @@ def augment(subject: Subject, finding: Finding) -> Subject | None:
         ("data",),
         (before, after),
         training={"augment": Augmentation(transforms)},
-        snippet=f"keras.layers.RandomTranslation({policy.shift:g}, {policy.shift:g})  # first in the model",
+        snippet=f"kilter.fit(model, x_train, y_train, augment=[{', '.join(code)}])",
         recipe=(*(("augment.flip=horizontal",) if colour else ()), f"augment.shift={policy.shift:g}"),
     )
 

@@ -22,6 +22,7 @@ from kilter._models.layers import (
     loss_weights,
 )
 from kilter._records import Finding
+from kilter._text import counted
 from kilter._treatment.remedies.base import (
     ADAPTED,
     operated,
@@ -29,6 +30,7 @@ from kilter._treatment.remedies.base import (
     remedies,
     replaceable,
     scaled_back,
+    why_weighted,
     with_targets,
 )
 from kilter._treatment.remedies.inputs import statistics
@@ -57,7 +59,10 @@ def clip_sentinels(subject: Subject, finding: Finding) -> Subject | None:
     count = sum(map(len, found))
     marked = subject.policy.remedies.mark_missing
     meant = "clipped just outside of the other values" if marked else "taken as the mean of the other values"
-    words = f'{count} columns with values that mean "missing"', f"these {meant}; columns standardised"
+    words = (
+        f'{counted(count, "column")} with values that mean "missing"',
+        f"these {meant}; columns standardised",
+    )
     return operated(subject, ("data",), words, {}, front=front)
 
 
@@ -195,7 +200,7 @@ def stretch_output(subject: Subject, finding: Finding) -> Subject | None:
     cuts: dict[Any, Cut] = {last: lambda config: [config, keras.layers.Rescaling(factor, offset, name=named)]}
     weight = 1 / factor**2 if name == "mean_squared_error" else 1 / factor
     before = f"{output.activation} for targets from {facts.low:g} to {facts.high:g}"
-    after = "its range stretched to that of the targets, by a layer in the model"
+    after = f"its range stretched to that of the targets, by a layer in the model; {why_weighted(weight)}"
     return operated(subject, (output.where, "targets"), (before, after), cuts, loss_weights=[weight])
 
 

@@ -14,6 +14,7 @@ from kilter._models.code import compile_code
 from kilter._models.optimizers import compiled_like
 from kilter._models.tracing import fixed_batch_size
 from kilter._records import Finding
+from kilter._text import counted
 from kilter._treatment.remedies.base import changed, remedies
 from kilter._treatment.subject import Subject, copy_of
 from kilter.errors import ModelError
@@ -64,7 +65,7 @@ def stop_early(subject: Subject, finding: Finding) -> Subject | None:
     if any(isinstance(one, keras.callbacks.EarlyStopping) for one in own.callbacks):
         return None
     patience = max(policy.stop_patience, int(own.epochs * policy.stop_share))
-    before = f"{own.epochs} epochs"
+    before = counted(own.epochs, "epoch")
     after = f"until the validation loss has not fallen for {patience} epochs; the best weights are kept"
     return changed(
         subject,
