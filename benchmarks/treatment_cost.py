@@ -102,6 +102,8 @@ def measured(name: str, ways: list[str], shorter: int) -> dict[str, Any]:
                 ([*key, value] for key, value in count.seconds.items()), key=lambda one: -one[2]
             ),
             "events": sorted([*key, value] for key, value in count.events.items()),
+            "steps": sorted([*key, value, count.work[key]] for key, value in count.steps.items()),
+            "trainings": count.trainings(),
             "digest": digest(result),
             "found": described(result),
         }
@@ -144,7 +146,8 @@ def line(name: str, found: dict[str, Any]) -> str:
             continue
         kinds = " ".join(f"{kind} {seconds:.1f}" for kind, seconds in one["kinds"].items())
         ratio = "" if plain is None else f" = {one['cpu'] / plain:.2f}x"
-        programs = f"{one['compiled']} programs ({one['large']} large), {one['traced']} traces"
+        times = f"{sum(one['trainings'].values()):.2f} trainings, "
+        programs = f"{times}{one['compiled']} programs ({one['large']} large), {one['traced']} traces"
         parts.append(f"{way} {one['cpu']:.1f} s{ratio} ({kinds}), {programs}, {one['digest']}")
     return "; ".join(parts)
 
@@ -161,8 +164,9 @@ def phases(found: dict[str, Any]) -> list[str]:
             each = programs.setdefault(phase, [0, 0])
             each[0] += count
             each[1] += count * ("run" in name)
+    trainings = one["trainings"]
     return [
-        f"    {phase:30s} {sum(kinds.values()):6.2f} s  "
+        f"    {phase:30s} {trainings.get(phase, 0):6.2f} trainings {sum(kinds.values()):6.2f} s  "
         + " ".join(f"{kind} {seconds:.2f}" for kind, seconds in kinds.items())
         + "  {} programs, {} large".format(*programs.get(phase, [0, 0]))
         for phase, kinds in sorted(by.items(), key=lambda item: -sum(item[1].values()))

@@ -1,8 +1,9 @@
-"""Counts of traces and compilations, and CPU seconds by phase and by kind of work."""
+"""Counts of training steps, traces and compilations, and CPU seconds by phase and by kind of work."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import threading
 import time
@@ -16,11 +17,16 @@ from typing import Any
 from jax._src import dispatch
 
 import kilter
+from kilter._engine.loop import Runner
+from kilter._engine.program_cache import shelf
 
 _HOME = str(Path(kilter.__file__).parent)
-# Functions of kilter that are a phase of their own; the outermost one on the stack counts.
+GIVEN = "training as given"
+# Functions of kilter that are a phase of their own; the outermost one on the stack counts, but for the
+# training as given, which begins wherever it is first needed.
 PHASES = {
-    "_begun": "scoring and training as given",
+    "train_as_given": GIVEN,
+    "_begun": "scoring",
     "read_context": "reading the model",
     "_probed": "probe",
     "read_sequences": "sequences",
@@ -48,10 +54,16 @@ _KINDS = {
 
 @dataclass
 class Count:
-    """``events``: by kind, name of the program and phase. ``seconds``: CPU, by phase and kind."""
+    """``events``: by kind, name of the program and phase. ``seconds``: CPU, by phase and kind.
+
+    ``steps`` and ``work``: of training ("train") and evaluation ("test"), by phase and kind; the work, in
+    multiply-adds, does not depend on the machine.
+    """
 
     events: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     seconds: Counter[tuple[str, str]] = field(default_factory=Counter)
+    steps: Counter[tuple[str, str]] = field(default_factory=Counter)
+    work: Counter[tuple[str, str]] = field(default_factory=Counter)
     total: float = 0.0
 
     def compiled(self) -> int:
@@ -64,6 +76,14 @@ class Count:
             count for (kind, name, _), count in self.events.items() if kind == "compile" and "run" in name
         )
 
+    def trainings(self) -> dict[str, float]:
+        """The work of training and evaluation by phase, as a multiple of that of the training as given."""
+        given = self.work[GIVEN, "train"] or math.nan
+        found: dict[str, float] = {}
+        for (phase, _), work in self.work.items():
+            found[phase] = found.get(phase, 0.0) + work / given
+        return found
+
     def of(self, kind: str) -> float:
         """CPU seconds of one kind."""
         return sum(seconds for (_, other), seconds in self.seconds.items() if other == kind)
@@ -75,10 +95,31 @@ def phase_of(frame: FrameType | None) -> tuple[str, str]:
     while frame is not None:
         name = frame.f_code.co_name
         kind = _KINDS.get(name, "other") if kind == "other" else kind
-        if name in PHASES and frame.f_code.co_filename.startswith(_HOME):
+        if name in PHASES and phase != GIVEN and frame.f_code.co_filename.startswith(_HOME):
             phase = PHASES[name]
         frame = frame.f_back
     return phase, kind
+
+
+@contextlib.contextmanager
+def _steps_counted(made: Count) -> Generator[None]:
+    """Count the steps of every chunk that runs."""
+    call = Runner.call
+
+    def counting(self: Runner, state: Any, block: Any, start: int, stop: int) -> Any:
+        result = call(self, state, block, start, stop)
+        kind: Any = self.name[0] if isinstance(self.name, tuple) else self.name
+        cost = shelf(self.model).cost(kind)
+        place = phase_of(sys._getframe())[0], str(kind)
+        made.steps[place] += stop - start
+        made.work[place] += (stop - start) * (0.0 if cost is None else cost.work)
+        return result
+
+    Runner.call = counting
+    try:
+        yield
+    finally:
+        Runner.call = call
 
 
 @contextlib.contextmanager
@@ -107,7 +148,8 @@ def counted(every: float = 0.02) -> Generator[Count]:
     sampler = threading.Thread(target=sample, daemon=True)
     sampler.start()
     try:
-        yield made
+        with _steps_counted(made):
+            yield made
     finally:
         stop.set()
         sampler.join()

@@ -194,6 +194,17 @@ def two_outputs() -> Program:
     return _split(model, x, [y, price], batch_size=32, epochs=80)
 
 
+def noise() -> Program:
+    """Labels that are unrelated to the columns."""
+    x, _ = _clusters(4000, 24, 6)
+    y = np.random.default_rng(5).integers(0, 2, len(x)).astype("int32")
+    model = keras.Sequential(
+        [keras.Input((24,)), *(layers.Dense(64, "relu") for _ in range(2)), layers.Dense(2, "softmax")]
+    )
+    model.compile("adam", **_CLASSES)
+    return _split(model, x, y, batch_size=32, epochs=150)
+
+
 PROGRAMS: Final[dict[str, Callable[[], Program]]] = {
     one.__name__.replace("_", "-"): one
     for one in (
@@ -206,5 +217,6 @@ PROGRAMS: Final[dict[str, Callable[[], Program]]] = {
         transformer_rate,
         autoencoder,
         two_outputs,
+        noise,
     )
 }

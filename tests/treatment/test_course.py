@@ -52,13 +52,16 @@ def run(
     fewer: float | None = None,
     examined_rows: Any = None,
     step: str = "shuffle",
+    level: float = np.nan,
+    tuned: float = np.nan,
 ):
     """The last subject's remedies, the scores of all full trainings, and the trials.
 
     ``sibling``: its score; None for no sibling. ``unproven``: whose proof fails, "chosen" or "sibling";
     ``full``: the work of a full training; ``short``: the score of the short trial; ``baseline``: what the
     baselines reach; ``plain``: what the original does. ``fewer``: the score of the chosen one after a change
-    was taken out.
+    was taken out. ``level``: what the sibling reaches in short trials.
+    ``tuned``: the skill of the original with the sibling's optimiser, as the diagnosis saw it.
     """
     original = subject(dense(5, activation="relu"), X[:rows], LABELS[:rows])
     mended = original.changed(Change("repair-output", ("output",), "", "", ""))
@@ -84,6 +87,8 @@ def run(
         return Minimal(one) if fewer is None else Minimal(less, (part,))
 
     search = Search(scoring, 1, 80, 0, 1.0, full=full)
+    if np.isfinite(level):
+        search.known = {(best, 1): short} | {(sound, epochs): level for epochs in range(1, 30)}
     again = Choice(original, np.nan, None) if found is SEVERE else Choice(best, short, search)
     steps = Steps(
         fewest=lambda *_: Choice(best, short, search),
@@ -104,6 +109,8 @@ def run(
         remedy_set.again = again_of
     tools = Tools(remedy_set, scoring)
     outcome = Outcome(planned=8, steps=8 if tried else 4, reached=plain, expected=plain)
+    if np.isfinite(tuned):
+        outcome = replace(outcome, sibling=tuned, tuned=tuned)
     known = Examined(found, outcome, rows=examined_rows)
     as_given = AsGiven(given, given, given)
     last = course(original, found, as_given, tools, Spending(12), steps, examined=known)
@@ -150,6 +157,37 @@ def test_the_sibling_is_not_trained_where_the_diagnosis_saw_it_get_no_further(mo
     rows: Any = object()
     assert run(0.80, 0.90, examined_rows=rows)[:2] == (CHOSEN, [0.80])
     assert run(0.80, 0.90)[0] == SOUND
+
+
+COSTLY = 1e11
+
+
+@pytest.mark.parametrize(
+    ("level", "baseline", "full", "trained"),
+    [
+        (0.805, 0.8, COSTLY, False),
+        (0.85, 0.8, COSTLY, True),  # ahead in short trials
+        (0.805, 0.9, COSTLY, True),  # the chosen changes do not reach the baselines
+        (0.805, np.nan, COSTLY, True),
+        (0.805, 0.8, 1e9, True),  # a full training is cheap
+    ],
+)
+def test_a_costly_sibling_is_not_trained_where_short_trials_are_level(
+    level: float, baseline: float, full: float, trained: bool
+):
+    sibling = [0.82] if trained else []
+    assert run(0.80, 0.82, level=level, baseline=baseline, full=full)[1] == [0.80, *sibling]
+    if baseline != 0.9:  # without findings, the original is what may be level
+        nothing = Diagnosis(())
+        assert (
+            run(0.8, 0.82, found=nothing, plain=0.8, level=level, baseline=baseline, full=full)[1] == sibling
+        )
+
+
+def test_of_a_long_training_the_optimizer_is_tried_first_where_it_is_all_it_takes():
+    slow = Diagnosis((replace(SEVERE.findings[0], code="rate-too-low", remedies=("find-learning-rate",)),))
+    assert run(0.80, 0.90, found=slow, full=3e11, tuned=0.9) == (SOUND, [0.90], [])
+    assert run(0.80, 0.90, "sibling", found=slow, full=3e11, tuned=0.9, level=0.7)[0] == CHOSEN
 
 
 @pytest.mark.parametrize(("longer", "remedies"), [(0.8, ["train-longer"]), (0.705, [])])

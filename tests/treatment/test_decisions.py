@@ -24,7 +24,8 @@ from kilter._treatment.remedies import REMEDIES
 from kilter._treatment.request import subject_of
 from kilter._treatment.result import Treatment
 from kilter._treatment.scoring import Scoring, scoring_of
-from kilter._treatment.search import Search, Tools, planned_search
+from kilter._treatment.search import Search, Tools, lengthen, planned_search, shorten
+from kilter._treatment.subject import Subject
 from kilter.data.augmentation import Flip
 from kilter.errors import KilterError, OptionError
 
@@ -208,10 +209,48 @@ def test_a_search_ends_when_its_work_is_spent():
     assert search.is_over(0.9)
     once = search.spent
     search.run(came)
+    assert search.spent == once  # what was tried is known
+    search.run(subject(dense(1)))
     assert search.spent - once < once  # a structure is compiled once
     search.allowed = search.spent / 4
     assert search.is_over(0.9)
     assert not search.is_over(0.1)  # five times the work while nothing is learnt
+
+
+@pytest.mark.parametrize(
+    ("scores", "reached", "epochs"),
+    [
+        ({2: 0.3, 4: 0.4, 8: 0.9}, 0.9, 8),  # 4 epochs show less than half of what it can
+        ({2: 0.8}, 0.9, 2),
+        ({2: 0.1, 4: 0.1, 8: 0.3}, 0.9, 8),  # beyond a small share it is enough to have learnt something
+        ({2: 0.3}, np.nan, 2),  # how far it gets is not known
+    ],
+)
+def test_trials_of_a_costly_training_are_lengthened_until_they_show_enough(
+    scores: dict[int, float], reached: float, epochs: int
+):
+    came, search = _known(scores)
+    lengthen(search, came, reached)
+    assert search.epochs == epochs
+
+
+@pytest.mark.parametrize(
+    ("scores", "epochs"),
+    [({8: 0.9, 4: 0.8, 2: 0.7}, 2), ({8: 0.9, 4: 0.8, 2: 0.3}, 4), ({8: 0.9, 4: 0.1}, 8), ({2: 0.9}, 2)],
+)
+def test_lengthened_trials_are_halved_while_they_show_enough(scores: dict[int, float], epochs: int):
+    came, search = _known(scores)
+    search.epochs = max(scores)
+    shorten(search, came)
+    assert search.epochs == epochs
+
+
+def _known(scores: dict[int, float]) -> tuple[Subject, Search]:
+    """A subject of 100 epochs, and a search of trials of 2 that knows its scores by epochs."""
+    came = subject(dense(1)).with_training(epochs=100)
+    search = Search(Scoring("val_accuracy", 0.2, constant=0.1), 2, came.rows, 0, 1.0, full=1e11)
+    search.known = {(came, epochs): score for epochs, score in scores.items()}
+    return came, search
 
 
 def test_refusals_say_what_to_do():

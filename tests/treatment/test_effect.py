@@ -148,7 +148,9 @@ def test_each_change_that_was_tried_says_what_it_does_by_itself():
     assert parts["a"].loss == pytest.approx(0.4)  # of the way from 0.5 to 1
     assert (parts["a"].without, parts["a"].alone) == pytest.approx((0.7, 0.8))
     assert (parts["b"].without, parts["b"].alone) == pytest.approx((0.8, 0.7))
-    assert parts["a"].pairs == 3
+    # One run without "a" loses so much that it stays; the others need all of them.
+    assert {code: one.pairs for code, one in parts.items()} == {"a": 1, "b": 3, "c": 3}
+    assert "(1 pair)" in said(parts["a"])
 
 
 WAY = "the way from a constant prediction to perfect"

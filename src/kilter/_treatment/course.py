@@ -5,7 +5,7 @@ Every step is a function of the records before it; :class:`Steps` has those that
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final
 
@@ -30,11 +30,13 @@ from kilter._treatment.search import (
     lengthen,
     persist,
     planned_search,
+    shorten,
 )
 from kilter._treatment.sound_sibling import OPTIMIZER
 from kilter._treatment.subject import Subject
 
 _LEARNT: Final = Thresholds().learnt_least
+SIBLING: Final = "sound sibling"
 # Remedies that the sibling's optimiser includes.
 OPTIMIZING: Final = (
     "change-optimizer",
@@ -96,6 +98,8 @@ class _Course:
     spending: Spending
     steps: Steps
     examined: Examined
+    level: set[Subject] = field(default_factory=set)
+    """Subjects whose training is level with the sibling's, see :meth:`_is_level`."""
 
     def run(self) -> Round:
         """The course; at its end the ways to make its changes are chosen."""
@@ -146,12 +150,37 @@ class _Course:
         original, remedy_set = self.unchanged.subject, self.tools.remedy_set
         return self.steps.sibling(original, self.diagnosis, remedy_set, optimizer_alone=alone)
 
-    def _may_gain(self, done: Trained) -> bool:
-        """Whether the sibling may get further than this training, as far as the diagnosis knows."""
+    def _may_gain(self, done: Trained, search: Search | None = None) -> bool:
+        """Whether the sibling may get further than this training, as far as diagnosis and trials know."""
         outcome, rows = self._seen_of_sibling, self.examined.rows
-        if outcome is None or rows is None or done.failed:
+        seen = outcome is not None and rows is not None and not done.failed
+        if seen and not outcome.is_behind_sibling(skill_of(rows, done.restored())):
+            return False
+        return not self._is_level(done, search)
+
+    def _is_level(self, done: Trained, search: Search | None) -> bool:
+        """Whether a costly training reaches the baselines, and what the sibling reaches in a part of it.
+
+        Without a ``search``, ``done`` is the original, whose rate may not fall: then a longer part of the
+        sibling's training is held against all of it.
+        """
+        scoring, sibling = self.tools.scoring, self._sibling_subject
+        if done.subject in self.level:
             return True
-        return outcome.is_behind_sibling(skill_of(rows, done.restored()))
+        if sibling is None or math.isnan(scoring.baseline) or scoring.falls_short(done.score):
+            return False
+        part = self.steps.planned(sibling, self.tools) if search is None else search
+        if not part.is_costly:
+            return False
+        if search is None:
+            share = math.ceil(part.policy.sibling_share * sibling.training.epochs)
+            part.epochs = max(part.epochs, share)
+        own = done.score if search is None else part.run(done.subject)
+        ahead = scoring.better_by(part.run(sibling, SIBLING), own)
+        if scoring.learnt_nothing(own) or ahead > (0 if search is None else scoring.clear):
+            return False
+        self.level.add(done.subject)
+        return True
 
     @property
     def _scoring(self) -> Scoring:
@@ -197,34 +226,50 @@ class _Course:
     def _by_optimizer(self) -> Round | None:
         """The original with the sibling's optimiser, which the diagnosis suggests; None if not proven."""
         subject = self._sibling_subject
-        if subject is None or self._is_long(subject) or self._sibling is None:
+        if subject is None:
             return None
-        found = self._settled(Choice(self.unchanged.subject, math.nan, None))
+        search = self.steps.planned(subject, self.tools)
+        if _is_long(search):
+            self.steps.lengthen(search, subject, self.tools.scoring.baseline)
+            found = self._fewest(Round(subject, None, self._tested(subject, search)), search)
+        elif self._sibling is None:
+            return None
+        else:
+            found = self._settled(Choice(self.unchanged.subject, math.nan, None))
         return found if found.trials.proven else None
 
     def _settled(self, choice: Choice) -> Round:
         """The chosen subject, or the sibling if that gets clearly further; unchanged if neither is proven.
 
         A choice that has learnt nothing in its short trial is trained in full only if the sibling learns
-        nothing either. If training is long, both are compared in short trials, and nothing is trained here.
+        nothing either. If training is long, that of the sibling too, both are compared in short trials, and
+        nothing is trained here.
         """
         search, scoring = choice.search, self.tools.scoring
-        if search is not None and _is_long(search):
+        if search is not None and (_is_long(search) or self._has_long_sibling(choice)):
             return self._settled_by_trials(choice, search)
         trained: list[Trained] = []
         if search is not None and not scoring.learnt_nothing(choice.score):
             trained = [self.steps.train(choice.subject, self.tools)]
-        enough = trained and (scoring.leaves_little(trained[0].score) or not self._may_gain(trained[0]))
+        enough = trained and (
+            scoring.leaves_little(trained[0].score) or not self._may_gain(trained[0], search)
+        )
         hopeless = search is not None and self._sibling_learns_nothing
         if not enough and not hopeless and self._sibling is not None:
             search = search or self.steps.planned(self._sibling.subject, self.tools)
-            search.tried.append(trial(self._sibling, "sound sibling"))
+            search.tried.append(trial(self._sibling, SIBLING))
             trained.append(self._sibling)
         assert search is not None
         if choice.search is not None and all(scoring.learnt_nothing(one.score) for one in trained):
             choice = self.steps.persist(choice, self.diagnosis, self.tools.remedy_set)
             trained.insert(0, self.steps.train(choice.subject, self.tools))
         return self._proven(trained, search)
+
+    def _has_long_sibling(self, choice: Choice) -> bool:
+        """Whether the choice learns in its trial, and training its sibling in full is too much work."""
+        sibling = self._sibling_subject
+        learns = sibling is not None and not self.tools.scoring.learnt_nothing(choice.score)
+        return learns and self._is_long(sibling)
 
     @property
     def _sibling_learns_nothing(self) -> bool:
@@ -252,7 +297,7 @@ class _Course:
         one = ranked[0]
         for number, one in enumerate(tested):
             if not number and not search.scoring.learnt_nothing(one.score):
-                self.steps.lengthen(search, one.subject)
+                self.steps.lengthen(search, one.subject, one.score)
             trials = self._tested(one.subject, search, before=trials if number else None)
             if trials.proven:
                 break
@@ -262,9 +307,10 @@ class _Course:
         best = choice.subject
         sibling = self._sibling_subject
         if sibling is not None and not self._stops("the sound sibling"):
-            reached = search.run(sibling, "sound sibling")
+            reached = search.run(sibling, SIBLING)
             if search.scoring.better_by(reached, choice.score) > search.scoring.clear:
                 best = sibling
+        shorten(search, best)
         return self._fewest(Round(best, None, self._tested(best, search)), search)
 
     def _fewest(self, found: Round, search: Search) -> Round:

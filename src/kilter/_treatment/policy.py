@@ -34,11 +34,27 @@ class SearchPolicy:
     search_work: float = _work(6e10, "a search may always do this much", "6 s")
     longer: int = _number(5, "times", "trials and search, while nothing has been learnt")
     somewhat_longer: int = _number(2, "times", "a search that is still behind the baselines")
+    enough: float = _number(
+        0.5,
+        "share of what a longer training gains",
+        "a trial of a long training that shows this much will do",
+    )
+    proof_share: float = _number(
+        0.05, "share of the full training", "longer trials of a long training are not made to show more"
+    )
+    sibling_share: float = _number(
+        0.25, "share of the epochs", "a sibling that is not ahead of the whole original then is left"
+    )
     sibling_work: float = _work(2e11, "a longer full training is made once, of what is proven", "20 s")
     few_rows: int = _number(
         30, "rows", "so few prove nothing: an output that cannot fit is repaired without a proof"
     )
     part_pairs: int = _number(3, "paired seeds", "for each change that is removed")
+    part_clear: float = _number(
+        0.25,
+        "of the way from a constant prediction to perfect",
+        "a change whose removal costs more in one pair stays, without more pairs",
+    )
     part_share: float = _number(0.3, "share of the full training", "runs without one of the changes")
     part_work: float = _work(6e10, "runs without one of the changes may always do this much", "6 s")
     put_back: int = _number(

@@ -34,6 +34,7 @@ class Search:
         cost: of a training step of the first subject, taken for all of them.
         thorough: whether this is a second search, because the first did not suffice.
         number: of trials that were run here; ``tried`` also has what was trained elsewhere.
+        known: the scores of subjects, by the epochs of the trial; shortest: the epochs that were planned.
     """
 
     scoring: Scoring
@@ -51,10 +52,17 @@ class Search:
     spent: float = 0.0
     tried: list[Trial] = field(default_factory=list)
     runners: dict[Subject, TrialRunner] = field(default_factory=dict)
+    known: dict[tuple[Subject, int], float] = field(default_factory=dict)
+    shortest: int = field(init=False)
     _compiled: set[Structure | None] = field(default_factory=set)
 
+    def __post_init__(self) -> None:
+        self.shortest = self.epochs
+
     def run(self, subject: Subject, outcome: str = "tried") -> float:
-        """The score of a short training of ``subject``."""
+        """The score of a short training of ``subject``; one that was made is not made again."""
+        if (subject, self.epochs) in self.known:
+            return self.known[subject, self.epochs]
         self.number += 1
         name = "Second search: trial" if self.thorough else "Trial"
         self.progress.stage(name, self.number, detail=" + ".join(subject.remedies))
@@ -62,7 +70,20 @@ class Search:
         run = runner.run(self.seed, self.epochs)
         self._charge(subject, runner)
         self.tried.append(Trial(subject.remedies, run.score, run.seconds, f"short trial: {outcome}"))
+        self.known[subject, self.epochs] = run.score
         return run.score
+
+    @property
+    def is_costly(self) -> bool:
+        """Whether a full training is more work than a whole search may always do."""
+        return self.full > self.policy.search_work
+
+    def shows(self, score: float, further: float) -> bool:
+        """Whether a score is learning, and enough of what a longer training reaches."""
+        if self.scoring.learnt_nothing(score) or math.isinf(self.scoring.chance):
+            return not self.scoring.learnt_nothing(score)
+        whole = self.scoring.gain(further, self.scoring.chance)
+        return self.scoring.gain(score, self.scoring.chance) >= self.policy.enough * whole
 
     def runner(self, subject: Subject) -> TrialRunner:
         """The subject's runner, the same one each time."""
@@ -200,16 +221,33 @@ def persist(choice: Choice, diagnosis: Diagnosis, remedy_set: RemedySet) -> Choi
     return Choice(*_more(best, score, diagnosis, remedy_set, search), search)
 
 
-def lengthen(search: Search, subject: Subject) -> None:
-    """Make the trials as long as a subject that learns in full training needs to learn something in them."""
-    known = [one.score for one in search.tried if one.remedies == subject.remedies and "short" in one.outcome]
-    if known and not search.scoring.learnt_nothing(known[-1]):
-        return
-    while search.scoring.learnt_nothing(search.run(subject)):
-        longer = min(search.epochs * search.policy.somewhat_longer, subject.training.epochs)
-        if longer == search.epochs or search.deadline.stops("longer trials"):
+def lengthen(search: Search, subject: Subject, reached: float = math.nan) -> None:
+    """Make the trials as long as a subject that learns in full training needs to learn something in them.
+
+    Where a full training is costly, also longer than that, up to a small share of it, until they show enough
+    of what it ``reached``: trials that show little need more pairs, and mislead about single changes.
+    """
+    scoring, training = search.scoring, subject.training
+    score = search.run(subject)
+    while scoring.learnt_nothing(score) or (search.is_costly and not search.shows(score, reached)):
+        longer = min(search.epochs * search.policy.somewhat_longer, training.epochs)
+        share = search.epochs * min(search.rows, subject.rows) / (training.epochs * subject.rows)
+        needless = not scoring.learnt_nothing(score) and share > search.policy.proof_share
+        if longer == search.epochs or needless or search.deadline.stops("longer trials"):
             break
         search.epochs = longer
+        score = search.run(subject)
+
+
+def shorten(search: Search, subject: Subject) -> None:
+    """Halve the trials while they still show enough of what the subject reaches in those of now."""
+    reached = search.run(subject)
+    while search.epochs // 2 >= search.shortest and math.isfinite(search.scoring.chance):
+        longer = search.epochs
+        search.epochs = longer // 2
+        if not search.shows(search.run(subject), reached):
+            search.epochs = longer
+            return
 
 
 def _more(

@@ -24,6 +24,7 @@ from kilter._engine.scheduling import Schedule
 from kilter._engine.training_spec import TrainingSpec
 from kilter._progress import Progress, Verbose, shown
 from kilter._records import Diagnosis, Measurements
+from kilter._text import few
 from kilter._treatment.course import Round, course, unchanged
 from kilter._treatment.deadline import Deadline
 from kilter._treatment.full_training import AsGiven, train_as_given
@@ -141,6 +142,8 @@ def treat(
         found = examined(
             model, asked.x, asked.y, asked.training, progress, Asked(features=asked.features, trained=trained)
         )
+        severe = found.diagnosis.codes("severe")
+        progress.stage(f"Diagnosed: {few(severe) if severe else 'nothing severe'}")
         original, tools, given = begun()
         best, noise = _best(original, found, given, tools, Spending(pairs, policy.search.level))
         treated = None if best.subject is original else best.trained
