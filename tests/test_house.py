@@ -58,6 +58,7 @@ FLOORS = {
 # Modules that import within a function, and why that dodges no circle. Everything in _cli/ may: its commands
 # load what they need, so that `kilter --help` is quick.
 LAZY = {
+    "kilter/__main__.py": "Ctrl-C while the command line loads ends it quietly",
     "kilter/_lazy.py": "public names load on first use: `kilter --help` and `kilter runs` need no JAX",
     "kilter/schedules/__init__.py": "recipes list the schedules without loading Keras",
     "kilter/schedules/registry.py": "a schedule loads Keras when it is used; recipes name it without",

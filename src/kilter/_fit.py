@@ -1,6 +1,7 @@
 """``kilter.fit``: the engine's fit, with findings and an optional run directory."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -163,11 +164,16 @@ def fit(
         "guard": run is not None if guard is None else guard,
     }
     seed = _seed_of_call(model, seed, initial_epoch)
-    beginning = (seed, initial_epoch)
+    with _brief_stop(), from_logits(stable_loss), rewriting(rewrite), on_devices(model, devices):
+        return _kept((model, x, y), arguments, _listed(callbacks), (seed, initial_epoch), run, resume=resume)
+
+
+@contextmanager
+def _brief_stop() -> Iterator[None]:
+    """Ctrl-C without kilter's own lines of code, which would hide the message that says how to continue."""
     try:
-        with from_logits(stable_loss), rewriting(rewrite), on_devices(model, devices):
-            return _kept((model, x, y), arguments, _listed(callbacks), beginning, run, resume=resume)
-    except KeyboardInterrupt as stopped:  # its message says how to continue; kilter's own lines would hide it
+        yield
+    except KeyboardInterrupt as stopped:
         raise stopped.with_traceback(None) from None
 
 

@@ -55,6 +55,14 @@ def _without_data(run):
     recipe_of_run(run)
 
 
+def _huge(name):
+    def meet(run):
+        os.truncate(run / name, 1 << 42)  # takes no room on the disk
+        open_run(run)
+
+    return meet
+
+
 def _lock_is_a_folder(run):
     (run / "lock").mkdir()
     reopen_run(run)
@@ -67,6 +75,10 @@ FAULTS = {
     "no recipe": (_without_recipe, "no such file.*copy it from where the run was"),
     "no recipe, of kilter.fit": (_of_fit, "which has none.*resume=True"),
     "the data are elsewhere": (_without_data, "/gone/to/rows.csv, which does not exist.*set data.source in"),
+    **{
+        f"{name} is larger than the memory": (_huge(name), f"{name} as kilter wrote it.*4 TiB needed")
+        for name in ("history.jsonl", "result.json", "data.json", "recipe.toml", "environment.json")
+    },
     "a folder in place of the lock": (_lock_is_a_folder, "remove that folder"),
 }
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kilter._system import FULL_DISK
+from kilter._system import FULL_DISK, require_memory
 from kilter._text import cause
 from kilter.errors import RunError
 
@@ -104,11 +104,23 @@ def read_lines(path: Path) -> list[str]:
     """
     if not path.exists():
         return []
+    whole, line_break, _torn = read_record(path).replace(b"\r\n", b"\n").rpartition(b"\n")
+    return whole.decode("utf-8", "backslashreplace").split("\n") if line_break else []
+
+
+def read_record(path: Path) -> bytes:
+    """The bytes of a file that belongs in memory; :class:`RunError` for a larger one, or what is no file."""
     with errors_named(path, doing="read"):
         if not path.is_file():
             raise OSError("not a file")  # reading a named pipe would wait for ever
-        whole, line_break, _torn = path.read_bytes().replace(b"\r\n", b"\n").rpartition(b"\n")
-    return whole.decode("utf-8", "backslashreplace").split("\n") if line_break else []
+        require_memory(
+            path.stat().st_size,
+            RunError,
+            expected=f"{path} as kilter wrote it",
+            received="a file larger than that",
+            remedy="restore it from a backup",
+        )
+        return path.read_bytes()
 
 
 def fsync_path(path: Path) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from kilter._system import sha256_of
 from kilter._validation import errors_as
 from kilter.errors import RunError
-from kilter.runs.atomic import errors_named, fsync_path, write_text
+from kilter.runs.atomic import errors_named, fsync_path, read_record, write_text
 
 CHECKSUMS = "checksums.json"
 # The entry for the content of a recipe, regardless of its layout: a checksum of each key, without those that
@@ -115,8 +115,7 @@ def require_same_recipe(path: Path) -> None:
     wanted = _read(path.parent).get(RECIPE_CONTENT)
     if wanted is None or not path.is_file():
         return
-    with errors_named(path, doing="read"):
-        text = path.read_bytes().decode("utf-8", "backslashreplace")
+    text = read_record(path).decode("utf-8", "backslashreplace")
     try:
         found = _content_of(text)
     except ValueError:
@@ -145,8 +144,7 @@ def _read(run: Path) -> dict[str, list[str]]:
     path = run / CHECKSUMS
     if not path.is_file():
         return {}
-    with errors_named(path, doing="read"):
-        content = path.read_bytes()
+    content = read_record(path)
     with errors_as(
         RunError,
         *(ValueError, TypeError, AttributeError),

@@ -13,7 +13,7 @@ from kilter._toml import parse_toml
 from kilter._validation import errors_as
 from kilter.errors import RunError
 from kilter.runs import lock
-from kilter.runs.atomic import entries, errors_named, read_lines
+from kilter.runs.atomic import entries, read_lines, read_record
 from kilter.runs.checksums import require_unchanged
 from kilter.runs.records import (
     UNREADABLE,
@@ -233,12 +233,11 @@ def _json_object(text: str) -> dict[str, Any]:
 
 def _parsed(path: Path, parse: Callable[[str], Parsed]) -> Parsed | None:
     """The parsed text of a file, None if it does not exist; :class:`RunError` for a damaged one."""
+    content = read_record(path) if path.is_file() else None
     if path.name in (DATA, CALL):  # data would otherwise be read in another way
         require_unchanged(path)
-    if not path.is_file():
+    if content is None:
         return None
-    with errors_named(path, doing="read"):
-        content = path.read_bytes()
     remedy = _REMEDIES.get(path.name, _REMEDY)
     with errors_as(RunError, *UNREADABLE, expected=f"{path} as kilter wrote it", remedy=remedy):
         return parse(content.decode("utf-8"))

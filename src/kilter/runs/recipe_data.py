@@ -29,7 +29,7 @@ def recipe_of_run(run: Path) -> Recipe:
         raise RunError(
             expected=f"the recipe of the run in {path}",
             received="a run of kilter.fit, which has none" if by_fit else "no such file",
-            remedy="continue it with kilter.fit(..., resume=True); to evaluate it, name the data after it"
+            remedy="continue with kilter.fit(..., resume=True); to evaluate, name the data after the run"
             if by_fit
             else "copy it from where the run was",
         )
