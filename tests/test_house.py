@@ -63,7 +63,6 @@ LAZY = {
     "kilter/schedules/__init__.py": "recipes list the schedules without loading Keras",
     "kilter/schedules/registry.py": "a schedule loads Keras when it is used; recipes name it without",
     "kilter/_validation.py": "pydantic reads the records of a run; kilter.fit does without it",
-    "kilter/__main__.py": "Ctrl-C while the command line loads ends it quietly",
     "kilter/_records.py": "pictures are drawn above the records, and training loads no plotly",
     "kilter/pretrain/tasks/base.py": "a task loads when it is used: one line adds it",
     "kilter/_fit.py": "a training that keeps no run loads neither checkpoints nor event files",
