@@ -67,7 +67,7 @@ def data(asked: Data, progress: Display) -> None:
         say(f"{summary.name}: {summary.kind}, {summary.task}, from {summary.origin}")
         _print_parts(summary)
         _print_classes(summary)
-    else:
+    elif found.rows is not None:
         say(f"{asked.source}: {counted(found.rows, 'row')}")
     if found.columns:
         rows = [

@@ -14,7 +14,8 @@ from kilter.errors import OptionError
 if TYPE_CHECKING:
     from kilter._array_types import Chosen, HostRows
 
-Task = Literal["classification", "regression", "segmentation"]
+TableTask = Literal["classification", "regression"]
+Task = Literal[TableTask, "segmentation"]
 KINDS = ("number", "category", "date", "text", "ignore")
 """The kinds of columns that a user may set."""
 TEXTS = ("ignore", "hash", "bag")
@@ -147,7 +148,7 @@ class LoadOptions:
     """The options of :func:`kilter.data.load`; see there for what each means."""
 
     target: str | None = None
-    task: Literal["auto", "classification", "regression", "segmentation"] = "auto"
+    task: Literal["auto", Task] = "auto"
     skip_bad: bool = False
     encoding: TableEncoding | None = None
     classes: tuple[str, ...] | None = None

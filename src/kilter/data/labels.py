@@ -15,7 +15,7 @@ from typing import Literal, TypeVar
 import numpy as np
 import polars as pl
 
-from kilter.data.dataset import LoadOptions, Task
+from kilter.data.dataset import LoadOptions, TableTask, Task
 from kilter.data.paths import first_named, name_rows, nearest_name, quote
 from kilter.data.words import separator_of
 from kilter.errors import DataError
@@ -26,9 +26,7 @@ _FEWEST_ROWS = 20  # of fewer, a class may well have only one
 Read = TypeVar("Read")
 
 
-def decide_task(
-    targets: np.ndarray, wanted: Literal["auto", "classification", "regression"], *, images: bool
-) -> Task:
+def decide_task(targets: np.ndarray, wanted: Literal["auto", Task], *, images: bool) -> TableTask:
     """The task for raw targets (``[n]`` or ``[n, k]``, no missing values) by the rule of this module."""
     text = targets.dtype.kind in "USOb"
     whole = not text and bool(np.all(targets == np.floor(targets)))
@@ -44,6 +42,12 @@ def decide_task(
             expected="text or whole numbers as targets, because task=classification",
             received=f"fractions {name_rows(fractions)}",
             remedy="use task=regression, or bin the target into classes first",
+        )
+    if wanted == "segmentation":
+        raise DataError(
+            expected="a folder of pictures and a folder of masks, because task=segmentation",
+            received="a target for each row",
+            remedy="leave task=auto, or give the folder that holds both",
         )
     if wanted != "auto":
         return wanted

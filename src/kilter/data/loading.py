@@ -26,7 +26,7 @@ from kilter.data import (
 )
 from kilter.data.assembling import About
 from kilter.data.csv_layout import is_table
-from kilter.data.dataset import LoadOptions, Source
+from kilter.data.dataset import LoadOptions, Source, Task
 from kilter.data.encoding import Column, TableEncoding
 from kilter.data.file_kinds import conversion, ending_by_content, is_text
 from kilter.data.frames import columns_of_images, frames_source
@@ -167,7 +167,7 @@ def load(
     source: Any,
     *,
     target: str | None = None,
-    task: Literal["auto", "classification", "regression", "segmentation"] = "auto",
+    task: Literal["auto", Task] = "auto",
     skip_bad: bool = False,
     encoding: TableEncoding | None = None,
     classes: tuple[str, ...] | None = None,

@@ -12,7 +12,7 @@ import polars as pl
 from kilter._text import counted
 from kilter.data.assembling import About, Part, assemble
 from kilter.data.columns import NO_VALUES, find_column, reason_to_set_aside
-from kilter.data.dataset import LoadOptions, Source, Task
+from kilter.data.dataset import LoadOptions, Source, TableTask, Task
 from kilter.data.encoding import Column, TableEncoding
 from kilter.data.entries import as_numbers, is_text, known_numbers, plain_text, raw_targets, with_signs
 from kilter.data.features import Values, column_values
@@ -202,7 +202,9 @@ def _fit_encoding(
     return TableEncoding(columns, target, task, classes, ids, missing, unused), notes
 
 
-def _fit_target(series: pl.Series, options: LoadOptions) -> tuple[Task, tuple[str, ...], tuple[str, ...]]:
+def _fit_target(
+    series: pl.Series, options: LoadOptions
+) -> tuple[TableTask, tuple[str, ...], tuple[str, ...]]:
     """The task and the classes of a target, and notes on it."""
     targets, missing = _targets(series, options.task)
     if missing.all():
