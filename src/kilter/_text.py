@@ -162,7 +162,7 @@ def measures(logs: Mapping[str, float]) -> str:
         >>> measures({"accuracy": 0.9, "loss": 0.5, "val_loss": 0.75, "val_f1": 0.25})
         'loss 0.5000 (val 0.7500)  accuracy 0.9000  val_f1 0.2500'
     """
-    shown = []
+    shown: list[str] = []
     for name in sorted(logs, key=lambda name: (name.startswith(_OTHER_ROWS), name != "loss")):
         beside = [f"{rows[:-1]} {_fixed(logs[rows + name])}" for rows in _OTHER_ROWS if rows + name in logs]
         rows, _, rest = name.partition("_")

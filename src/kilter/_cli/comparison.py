@@ -86,8 +86,9 @@ def space_from(texts: Sequence[str]) -> dict[str, Any]:
         except ValueError:
             values = written
         earlier = space.get(key.strip())
-        both = isinstance(earlier, list) and isinstance(values, list)
-        space[key.strip()] = [*earlier, *values] if both else values
+        if isinstance(earlier, list) and isinstance(values, list):
+            values = [*earlier, *values]
+        space[key.strip()] = values
     return space
 
 
