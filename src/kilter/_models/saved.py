@@ -22,6 +22,7 @@ from kilter._models.keras_internals import (
     get_global_attribute,
     set_global_attribute,
 )
+from kilter._models.variables import assign
 from kilter._system import at_home, in_bytes, require_memory
 from kilter._text import cause
 from kilter._validation import errors_as
@@ -84,13 +85,13 @@ def _read(path: Path, *, compiled: bool, safe: bool) -> Any:
 
 
 @contextmanager
-def _uninitialized() -> Generator[Callable[[], Any]]:
+def _uninitialized() -> Generator[Callable[[], object]]:
     """Variables that are made within have no values yet; the function gives them to those still without."""
     earlier = get_global_attribute(_WAITING, [])
     set_global_attribute(_WAITING, made := [])
     try:
         with keras.StatelessScope(initialize_variables=False):
-            yield lambda: [variable.assign(variable.value) for variable in made if variable._value is None]
+            yield lambda: assign((one, one.value) for one in made if one._value is None)
     finally:
         set_global_attribute(_WAITING, earlier)
 

@@ -19,6 +19,7 @@ import numpy as np
 from kilter._engine.cuts import Start
 from kilter._engine.history import History
 from kilter._engine.structure import structure
+from kilter._models.optimizers import inner_optimizer
 from kilter.errors import RunError, RunWarning
 from kilter.runs.atomic import entries, errors_named
 from kilter.runs.best_epoch import Watch
@@ -92,7 +93,7 @@ def _settings(model: keras.Model) -> dict[str, str]:
     known = structure(model)
     if known is None:
         return {}
-    own = (("name", "learning_rate", "inner_optimizer"), model.optimizer.get_config().items())
+    own = (("name", "learning_rate"), inner_optimizer(model).get_config().items())
     stepping = sorted((name, repr(value)) for name, value in own[1] if name not in own[0])
     texts = {"layers": known.network, "optimizer": repr(stepping)}
     return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
