@@ -206,7 +206,9 @@ class Runner:
         """
         awaited, bound = list(feed.awaited()), jax.ShapeDtypeStruct((), jnp.int32)
         large = bool(awaited) and is_large(awaited[0].data)
-        if not awaited or runs_eagerly(self.model) or (self.every is not None and not large):
+        # Small rows: batch hooks may change what is read, and several devices may get them split by batch.
+        later = not large and (self.every is not None or placement() is not None)
+        if not awaited or runs_eagerly(self.model) or later:
             return
         if (placed := placement()) is not None:
             state = placed.state(self.model, state)
