@@ -38,7 +38,7 @@ def structure(model: keras.Model) -> Structure | None:
     if not is_graph(model) or given is None or not all(map(_is_known, [*model._flatten_layers(), optimizer])):
         return None
     try:
-        network = json.dumps(_described(model.get_config(), {}), sort_keys=True)
+        network = in_json(_described(model.get_config(), {}))
         stepping = {key: value for key, value in optimizer.get_config().items() if key != "name"}
     except FOREIGN_ERRORS:  # layers of others, or without a configuration
         return None
@@ -52,6 +52,11 @@ def structure(model: keras.Model) -> Structure | None:
     )
     names = tuple(getattr(model, "output_names", None) or ())
     return Structure(network, (type(optimizer), repr(sorted(stepping.items()))), (names, *compiled))
+
+
+def in_json(config: Any) -> str:
+    """A configuration as text, the same for the numbers of Python and NumPy."""
+    return json.dumps(config, sort_keys=True, default=lambda one: one.item())
 
 
 def _is_known(thing: Any) -> bool:
