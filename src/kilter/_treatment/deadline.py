@@ -14,7 +14,10 @@ class Deadline:
 
     seconds: float | None = None
     left_out: list[str] = field(default_factory=list)
-    _began: float = field(default_factory=time.monotonic)
+    _began: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._began = time.monotonic()
 
     @property
     def elapsed(self) -> float:
