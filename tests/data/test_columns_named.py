@@ -6,7 +6,20 @@ import pytest
 from kilter.data import describe, load
 from kilter.data.survey import survey
 
-NAMES = ("rows", "count", "entry", "word", "words", "text", "texts", "index", "place", "len", "literal", "fold")
+NAMES = (
+    "rows",
+    "count",
+    "entry",
+    "word",
+    "words",
+    "text",
+    "texts",
+    "index",
+    "place",
+    "len",
+    "literal",
+    "fold",
+)
 VALUES = {
     "categories": ["red car", "Red car", "blue car", "green car", None] * 8,
     "many categories": [f"kind {i // 2} of them" for i in range(40)],

@@ -25,19 +25,9 @@ from kilter.errors import DataError
 _PART_OF: Final = {word: part for part, words in PARTS.items() for word in words}
 _IMAGE_WORDS: Final = {"images", "image", "imgs", "img", "jpegimages", "frames", "pictures", "photos"}
 _MASK_WORDS: Final = {
-    *(
-        "masks",
-        "mask",
-        "labels",
-        "label",
-        "annotations",
-        "annotation",
-        "gt",
-        "groundtruth",
-        "ground",
-        "truth",
-    ),
-    *("segmentation", "segmentations", "segmentationclass", "seg", "trimaps", "trimap"),
+    *("masks", "mask", "labels", "label", "annotations", "annotation"),
+    *("gt", "groundtruth", "ground", "truth", "trimaps", "trimap"),
+    *("segmentation", "segmentations", "segmentationclass", "seg"),
 }
 _DEEPEST: Final = 3  # folders below one another
 # Of masks that are smooth at their edges nearly all pixels are black or white.
