@@ -22,7 +22,7 @@ from kilter._diagnosis.context import Context
 from kilter._diagnosis.easing import INNER, MODERATE, Easing
 from kilter._diagnosis.targets import target_facts
 from kilter._models.copying import Cut, copy_model, copy_written, is_graph
-from kilter._models.editing import as_graph, can_be_cut, configuration, cut, open_layers
+from kilter._models.editing import as_graph, can_be_cut, configuration, cut, replaceable_layers
 from kilter._models.layers import (
     ATTENTION,
     DROPOUTS,
@@ -179,7 +179,7 @@ def cleaning_of(
     poor = _poor_activations(context) if "replace-activation" in parts else set()
     insert = "insert-batch-norm" in parts and _lacks_normalization(context)
     cuts: dict[Any, Cut] = {}
-    for layer in open_layers(graph):
+    for layer in replaceable_layers(graph):
         if layer.trainable_variables and not isinstance(layer, keras.Model):
             cuts[layer] = _cleaner(facts.get(id(layer)), poor, parts, insert=insert)
         elif id(layer) in poor or isinstance(layer, _ADJUSTED):
