@@ -76,7 +76,7 @@ def check_numbered(context: Context) -> list[Finding]:
 def _unread_words(context: Context) -> list[Finding]:
     """Rows of ids of one vocabulary, such as words, that a layer reads as quantities."""
     looked_up = any(isinstance(one.layer, LOOKUPS) for one in context.layers)
-    if looked_up or len(context.inputs) != 1 or not _are_words(array := context.inputs[0]):
+    if looked_up or len(context.inputs) != 1 or not are_words(array := context.inputs[0]):
         return []
     gain = gain_of_ids(context)
     if not gain > _MORE:
@@ -86,7 +86,7 @@ def _unread_words(context: Context) -> list[Finding]:
     return [finding("ids-as-quantities", "severe", ["data"], evidence, columns=columns)]
 
 
-def _are_words(array: np.ndarray) -> bool:
+def are_words(array: np.ndarray) -> bool:
     """Whether all columns hold whole numbers from one vocabulary; pixels and chars are at most 255."""
     rows = array[:_SAMPLE]
     if array.ndim != 2 or array.dtype.kind not in "fiu" or array.shape[1] < _LEAST_WORDS or rows.max() <= 255:
