@@ -60,7 +60,7 @@ def _holds_one(layer: Any) -> bool:
 
 
 def _held_cut(own: Cut | None, inside: Cut) -> Cut:
-    """The cut of a layer after its ``own`` one that cuts the layer it holds; what comes after comes after it."""
+    """A layer's ``own`` cut, then that of the layer it holds; further layers come after the holder."""
 
     def change(config: Any) -> Any:
         outer, *later = _listed(config if own is None else own(config))

@@ -24,6 +24,7 @@ from kilter._models.layers import (
     LayerFacts,
     OutputFacts,
     activation_layers,
+    compiled_accuracy,
     compiled_losses,
     own_activation,
 )
@@ -254,6 +255,7 @@ def _outputs(
             shape=tuple(end.shape),
             loss=loss,
             targets=target,
+            accuracy=len(ends) == 1 and bool(compiled_accuracy(model)),
         )
 
 

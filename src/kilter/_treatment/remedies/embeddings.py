@@ -105,9 +105,9 @@ def _embed_words(subject: Subject, rows: np.ndarray) -> Subject | None:
     cuts: dict[Any, Cut] = {one: rebuilt(type(one)) for one in open_layers(subject.model) if one.weights}
     cuts |= {one.layer: lambda _: None for one in input_scalings(subject)}
     after = f"the mean of the row's words, each a row of {_WORD_WIDTH} weights, by an Embedding in the model"
-    snippet = f"keras.layers.Embedding({top + 1}, {_WORD_WIDTH}, mask_zero=True)  # and GlobalAveragePooling1D"
-    words_before = "ids of words read as quantities"
-    return operated(subject, ("data",), (words_before, after), cuts, front=[front], snippet=snippet)
+    snippet = f"keras.layers.Embedding({top + 1}, {_WORD_WIDTH}, mask_zero=True), GlobalAveragePooling1D()"
+    before = "ids of words read as quantities"
+    return operated(subject, ("data",), (before, after), cuts, front=[front], snippet=snippet)
 
 
 def _embedded(table: np.ndarray, ids: list[int], name: str) -> keras.Model:
