@@ -21,6 +21,7 @@ from kilter.errors import KilterError
 _SAMPLE: Final = 10_000  # rows
 _MOST_COLUMNS: Final = 50
 _LEAST_WORDS: Final = 6
+_MANY: Final = 8  # different numbers
 _MORE: Final = 0.1  # of the variance of the targets: what ids must say beyond quantities
 
 
@@ -131,7 +132,14 @@ def id_columns(
 
 
 def _beyond_quantity(values: np.ndarray, wanted: np.ndarray) -> float:
-    """R² of the other rows with the same number, less that of rows with the numbers below and above."""
+    """R² of the other rows with the same number, less that of rows with the numbers below and above.
+
+    Of many numbers the commonest is left out: the background of pictures, or "none", is not one id of many.
+    """
+    kinds, counts = np.unique(values, return_counts=True)
+    if len(kinds) > _MANY:
+        others = values != kinds[counts.argmax()]
+        values, wanted = values[others], wanted[others]
     kinds, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     sums = np.bincount(place, wanted)
     around = np.convolve(sums, [1, 1, 0, 1, 1], "same") / np.convolve(counts, [1, 1, 0, 1, 1], "same")
