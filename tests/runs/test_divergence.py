@@ -46,6 +46,14 @@ def _fit(model, run, **more):
 COSINE = kilter.schedules.cosine(5.0, length=8, steps_per_epoch=13)
 
 
+@pytest.fixture(params=["kept", "copied"])
+def _size(request, monkeypatch):
+    """Small states are kept as they are, large ones are copied."""
+    if request.param == "copied":
+        monkeypatch.setattr(divergence, "SMALL_STATE", 0)
+
+
+@pytest.mark.usefixtures("_size")
 @pytest.mark.parametrize("schedule", [None, COSINE])
 def test_it_goes_back_and_ends_with_a_model_that_has_learnt(schedule, tmp_path):
     history = _fit(_model(), tmp_path, schedule=schedule)
@@ -168,6 +176,7 @@ def test_a_jump_of_the_loss_goes_back_too(monkeypatch, tmp_path):
     assert replay_with(run, _model(1e-4)).same_bits
 
 
+@pytest.mark.usefixtures("_size")
 @pytest.mark.parametrize("guard", [True, False])
 def test_a_healthy_training_has_the_same_bits(guard, tmp_path):
     """Of whole batches: without the guard a partial one is padded, and rounded differently."""
