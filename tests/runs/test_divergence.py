@@ -1,6 +1,5 @@
 """A training that breaks goes back, is recorded, and the broken step is found again."""
 
-import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
@@ -8,7 +7,6 @@ import pytest
 
 import kilter
 from kilter._engine import divergence, loop
-from kilter._models.variables import State
 from kilter.errors import ModelError, RunError
 from kilter.recipe import parse_recipe
 from kilter.runs import Interrupted, checkpoints, open_run, replay, replay_with, train
@@ -229,11 +227,3 @@ def test_weights_are_finite_or_not_in_every_type(number, dtype):
     wanted = dtype == "int32" or number == 3e38
     assert divergence._is_finite([usual, odd, jnp.ones((0,))]) == wanted
     assert divergence._is_finite([])
-
-
-def test_the_copied_state_survives_a_program_that_takes_the_original():
-    state = State([jnp.ones(3)], [], [jnp.array(1)], [])
-    kept = divergence._copied(state)
-    jax.jit(lambda one: jax.tree.map(jnp.negative, one), donate_argnums=0)(state)
-    assert state.trainable[0].is_deleted()
-    np.testing.assert_array_equal(kept.trainable[0], np.ones(3))

@@ -10,7 +10,7 @@ depends on the speed of the machine, segments do not: the same training breaks a
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from statistics import median
 from typing import Any, Final, Literal
 
@@ -23,7 +23,7 @@ from kilter._engine.feed import Block
 from kilter._engine.processes import count
 from kilter._engine.step_loop import batch_at
 from kilter._models.optimizers import optimizer_slot, slot_index
-from kilter._models.variables import State, copied, of_this_process, variables
+from kilter._models.variables import State, copied, variables
 from kilter.errors import ModelError
 
 SEGMENT_STEPS: Final = 1000
@@ -131,9 +131,8 @@ class DivergenceGuard:
         held = self._segment
         if held is None or held.block is not block or not held.start <= start < held.stop:
             stop = min(block.steps, (start // SEGMENT_STEPS + 1) * SEGMENT_STEPS)
-            if self.takes:
-                state = _copied(jax.tree.map(of_this_process, state))
-            self._segment = held = Segment(block, *place, start, stop, state)
+            kept = copied(state) if self.takes else state
+            self._segment = held = Segment(block, *place, start, stop, kept)
         return held.stop
 
     def broke(self, state: State, stop: int) -> Literal["not finite", "spike"] | None:
@@ -268,32 +267,20 @@ class DivergenceGuard:
             self.losses = [*self.losses, mean][-REMEMBERED:]
 
 
-@jax.jit
-def _copied(state: State) -> State:
-    """As :func:`copied`, in one call instead of one for each array, but compiled."""
-    return jax.tree.map(jnp.copy, state)
-
-
 def _is_finite(arrays: list[Any]) -> bool:
     """Whether every number is finite; arrays of whole numbers pass.
 
     Memory of a CPU is read in place: a program for it would take seconds to compile for 200 arrays.
     """
-    floats = [one for one in arrays if _is_floating(one.dtype)]
-    devices = floats[0].devices() if floats else set()  # of all, which one program has made
+    devices = arrays[0].devices() if arrays else set()  # of all, which one program has made
     if len(devices) > 1 or any(one.platform != "cpu" for one in devices):
-        return bool(_all_finite(floats))
-    return all(np.isfinite(one).all() for one in floats)
-
-
-@cache
-def _is_floating(dtype: np.dtype) -> bool:
-    return jnp.issubdtype(dtype, jnp.floating)
+        return bool(_all_finite(arrays))
+    return all(np.isfinite(one).all() for one in arrays)
 
 
 @jax.jit
-def _all_finite(floats: list[Any]) -> jax.Array:
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(one)) for one in floats]))
+def _all_finite(arrays: list[Any]) -> jax.Array:
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(one)) for one in arrays]))
 
 
 def _given_up(event: Event, attempts: int, *, can_lower: bool) -> ModelError:
