@@ -74,7 +74,8 @@ def fit(
         y: targets, as the loss expects them.
         validation_data: ``(x, y)``, ``(x, y, sample_weight)`` or an iterable of batches.
         validation_split: the share of the rows at the end to hold out for validation, before any shuffling.
-        batch_size: rows per step, 32 if None; the last step of an epoch takes the rest.
+        batch_size: rows per step; the last step of an epoch takes the rest. None is Keras's: 32, or with
+            ``steps_per_epoch`` (``validation_steps``) all rows of the arrays in so many steps.
         epochs: the index of the epoch to stop before; ``initial_epoch``: the index of the first epoch.
         shuffle: draw a new order of the rows (or of the batches of a ``keras.utils.PyDataset``) in each
             epoch. It depends on ``seed`` and the epoch, and on the optimiser's step count if a call starts at
