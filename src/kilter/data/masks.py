@@ -135,7 +135,8 @@ def _pairs(folders: _Folders) -> tuple[list[tuple[Path, Path]], list[str]]:
     images, masks = (sorted(filter(is_picture, one.iterdir())) for one in (folders.images, folders.masks))
     pairs = _of_one_name(images, masks, lambda file: normalize("NFC", file.stem))
     known = {file for pair in pairs for file in pair}
-    pairs += _of_one_name(*([one for one in files if one not in known] for files in (images, masks)), _key)
+    other_images, other_masks = ([one for one in files if one not in known] for files in (images, masks))
+    pairs += _of_one_name(other_images, other_masks, _key)
     if not pairs:  # other words in the names of the masks
         begins = [(image, [one for one in masks if _goes_on(image.stem, one.stem)]) for image in images]
         pairs = [(image, found[0]) for image, found in begins if len(found) == 1]
