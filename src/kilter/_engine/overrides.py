@@ -17,13 +17,13 @@ REFUSED: Final = {kind: (loop, f"make_{kind}_function", *_PRIVATE) for kind, loo
 _STEPS: Final = {"train": "train_step", "test": "test_step", "predict": "predict_step"}
 
 
-_by_model: ContextVar[bool] = ContextVar("kilter_loop_called_by_model", default=False)
+_by_model: ContextVar[str] = ContextVar("kilter_loop_called_by_model", default="")
 
 
 @contextlib.contextmanager
-def loop_called_by_model() -> Generator[None, None, None]:
-    """Context in which a model's own ``fit``, ``evaluate`` or ``predict`` calls the engine."""
-    token = _by_model.set(True)
+def loop_called_by_model(loop: str) -> Generator[None, None, None]:
+    """Context in which this method of a model, ``fit``, ``evaluate`` or ``predict``, calls the engine."""
+    token = _by_model.set(loop)
     try:
         yield
     finally:
@@ -41,8 +41,7 @@ def check_loop(model: keras.Model, *kinds: str) -> None:
     ``kinds`` are ``"train"``, ``"test"`` and ``"predict"``.
     """
     for kind in kinds:
-        parts = REFUSED[kind][1 if _by_model.get() else 0 :]
-        found = [name for name in parts if _overridden(model, name)]
+        found = [name for name in REFUSED[kind] if name != _by_model.get() and _overridden(model, name)]
         if found:
             step, call = _STEPS[kind], _LOOPS[kind]
             raise ModelError(

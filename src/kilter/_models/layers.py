@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import layers as kinds
 
+from kilter._backend import require_own_jax
 from kilter._models.causes import explained
 from kilter._models.keras_internals import (
     BaseConv,
@@ -357,7 +358,8 @@ def output_names(model: keras.Model) -> list[str]:
 
 
 def require_model(model: Any) -> None:
-    """Raise :class:`ModelError` unless this is a Keras model, as where arguments are in another order."""
+    """Raise :class:`ModelError` unless this is a Keras model, :class:`BackendError` where JAX would hang."""
+    require_own_jax()
     if not isinstance(model, keras.Model):
         raise ModelError(
             expected="a Keras model",

@@ -202,16 +202,16 @@ def reading_note(text: pl.Series) -> tuple[str, ...]:
 
 def _common_word(different: pl.Series) -> str:
     """The word after the number in more than half of the different texts, such as "kg"; "" without one."""
-    words = different.str.extract(_SUFFIX, 1).drop_nulls()
+    words = different.str.extract(_SUFFIX, 1).drop_nulls().alias("word")
     if not len(words) or different.str.contains(_CODE).any():
         return ""
     # "kg" and "KG", "year" and "years" are one; "M" and "m" are not.
     letters = words.str.len_chars()
     words = words.str.to_lowercase().zip_with(letters > 1, words)
     words = words.str.strip_chars_end("s.").zip_with(letters > 2, words)
-    counts = words.value_counts(name="rows").sort("rows", words.name, descending=[True, False])
+    counts = words.value_counts(name="rows").sort("rows", "word", descending=[True, False])
     word = counts.row(0)[0]
-    rows = int(counts.filter(pl.col(words.name).is_in([word, *_family(word)]))["rows"].sum())
+    rows = int(counts.filter(pl.col("word").is_in([word, *_family(word)]))["rows"].sum())
     return word if rows * 2 > len(different) and word not in _MAGNITUDES else ""
 
 
