@@ -246,6 +246,7 @@ def _pulls(y: Any, p: Any) -> Any:
 
 NUMBERED = np.random.default_rng(3).integers(0, 12, size=(360, 5)).astype("float32")
 NUMBERED_Y = np.random.default_rng(4).normal(size=12)[NUMBERED[:, :2].astype(int)].sum(axis=1)
+ORDERED = np.arange(len(XT)) % 3
 WORDS = np.random.default_rng(5).integers(21, 600, size=(400, 12))
 WORDS[:, 3] = WORDS[:, 7] = np.random.default_rng(6).integers(1, 21, size=400)
 ABOUT = WORDS[:, 3] % 2
@@ -287,6 +288,8 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
     ("pairs-not-apart", "severe", lambda: siamese(_pulls)),
     ("ids-as-quantities", "severe", lambda: regression(NUMBERED, NUMBERED_Y)),
     ("ids-as-quantities", "severe", lambda: regression(WORDS, ABOUT, features=12)),
+    ("output-activation-loss", "severe", lambda: _with_metric(regression(XT, ORDERED), "accuracy")),
+    ("output-activation-loss", "warning", lambda: _with_metric(regression(XT, ORDERED), "mae")),
     ("scaled-twice", "severe", lambda: scaled(X, layers.Rescaling(1 / 255))),
     ("scaled-twice", "severe", lambda: scaled(X, layers.Rescaling(1 / 127.5, -1), layers.Rescaling(1 / 255))),
     ("scaled-twice", "severe", lambda: scaled(X * 50, layers.Normalization(mean=0.0, variance=1.0))),

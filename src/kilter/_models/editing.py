@@ -49,7 +49,7 @@ def cut(model: keras.Model, cuts: Mapping[Any, Cut], front: Sequence[Any] = ()) 
         if id(original) in by_identity:
             made = copy if isinstance(copy, list) else [copy]
             _keep_weights(original, made)
-            if id(original) in held and _holds_one(made[0]):
+            if id(original) in held and made and _holds_one(made[0]):
                 twins.append((held[id(original)], made[0].layer))
     return replace(copied, layers=(*twins, *copied.layers))
 

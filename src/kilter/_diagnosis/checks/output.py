@@ -118,7 +118,10 @@ def _output_complaints(
     if loss.name in (*SPARSE, *CATEGORICAL) and units == 1:
         yield "severe", f"{loss.name} needs one output unit per class, but the output has only one"
     if loss.name in SQUARES and (classes := ordered_classes(output)):
-        yield "severe", f"{loss.name} on one unit gives {classes} classes an order, but accuracy is to be high"
+        yield (
+            "severe",
+            f"{loss.name} on one unit gives {classes} classes an order, but accuracy is compiled",
+        )
     if activation is None:
         return
     if loss.name in (*SPARSE, *CATEGORICAL, *BINARY):
