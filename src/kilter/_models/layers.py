@@ -254,7 +254,7 @@ class OutputFacts:
     """One output of the model, with the loss it is compiled with (None without) and its targets.
 
     ``where``: path of the last layer with weights before it. ``activation``: by Keras's name, "linear" for
-    none, None if unknown. ``shape``: of a batch.
+    none, None if unknown. ``shape``: of a batch. ``accuracy``: whether the only output is compiled with one.
     """
 
     where: str
@@ -263,6 +263,7 @@ class OutputFacts:
     shape: tuple[int, ...]
     loss: LossFacts | None
     targets: np.ndarray | None
+    accuracy: bool = False
 
 
 _OWN_LOSSES: Final = (
@@ -333,6 +334,13 @@ def compiled_metrics(model: keras.Model) -> list[Any]:
     """The metrics as passed to compile(), of all outputs."""
     compiled: Any = getattr(model, "_compile_metrics", None)
     return keras.tree.flatten(compiled._user_metrics) if compiled is not None else []
+
+
+def compiled_accuracy(model: keras.Model) -> str:
+    """The name of an accuracy among the compiled metrics; "" without one."""
+    names = (one if isinstance(one, str) else name_of(one) for one in compiled_metrics(model))
+    known = ("accuracy", "acc", "binary_accuracy", "categorical_accuracy")
+    return next((name for name in names if name in known), "")
 
 
 def name_of(one: Any) -> str:

@@ -14,6 +14,7 @@ from kilter._engine.cuts import Start
 from kilter._engine.fit import fit
 from kilter._engine.history import History
 from kilter._engine.objective_for import last_activation, objective_for
+from kilter._engine.training_spec import listed
 from kilter._models.layers import require_model
 from kilter._progress import Verbose
 from kilter._records import Figure, drawn
@@ -108,13 +109,12 @@ def fine_tune(
     chosen = default_stages(validated=validated) if stages is None else stages
     phases = phases_of(model, chosen, freeze_batch_norm=freeze_batch_norm, validated=validated)
     compile_for = _compiler(model, y, loss, metrics)
-    told = list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]
     return train_in_phases(
         model,
         phases,
         compile_for,
         (x, y),
-        callbacks=told,
+        callbacks=listed(callbacks),
         validation_data=validation_data,
         batch_size=batch_size,
         class_weight=class_weight,
