@@ -88,6 +88,7 @@ def fit(
         (x, y, sample_weight), validation_data = split(x, y, sample_weight, validation_split)
     limit, executed = counted_steps(model, steps_per_epoch, "steps_per_epoch")
     order = Order(checked_size(batch_size, x, limit), shuffle, seed, goes_on=goes_on)
+    whole_number("validation_batch_size", validation_batch_size or 1, 1)
     size = validation_batch_size or batch_size
     steps, once = executed if goes_on else limit, epochs - initial_epoch <= 1
     finite, of_validation = FiniteCheck(check), FiniteCheck(check)
@@ -214,8 +215,7 @@ def validation_feed(
         x, y, weights = data, None, None
     if isinstance(x, Iterator):
         x = Replayed(x, None if steps is None else KEPT_BY_KERAS)
-    size = checked_size(batch_size, x, steps, "validation_batch_size")
-    order = Order(size, shuffle=False, seed=0)
+    order = Order(checked_size(batch_size, x, steps), shuffle=False, seed=0)
     return training_feed(x, y, weights, None, order, steps=steps, check=check)
 
 
@@ -269,15 +269,14 @@ def check_ids(model: keras.Model, feed: AnyFeed, kind: Kind) -> None:
         feed.check_block = lambda block, numbers: check.block(block.data, block.order, numbers)
 
 
-def checked_size(batch_size: int | None, x: Any, steps: int | None, name: str = "batch_size") -> int:
+def checked_size(batch_size: int | None, x: Any, steps: int | None) -> int:
     """``batch_size``; if None, as in Keras: ``steps`` batches of all rows if ``x`` is arrays, else 32.
 
     Raises :class:`OptionError` for no number of rows.
     """
     if batch_size is None and steps and is_array(x):
         return -(-row_count(x=x) // steps)
-    size = KERAS_BATCH_SIZE if batch_size is None else batch_size
-    return whole_number(name, size, 1, remedy="pass a size such as 32")
+    return whole_number("batch_size", KERAS_BATCH_SIZE if batch_size is None else batch_size, 1)
 
 
 def counted_steps(model: keras.Model, steps: int | None, name: str) -> tuple[int | None, int | None]:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from kilter._array_types import Arrays, ValidationData
-from kilter._engine.arrays import check_batch_size, is_array, row_count, split
+from kilter._engine.arrays import is_array, row_count, split
 from kilter._engine.augmenting import Augment
 from kilter._engine.cuts import Start
 from kilter._engine.fit import fit
@@ -20,6 +20,7 @@ from kilter._progress import Verbose
 from kilter._records import Figure, drawn
 from kilter._transfer.depth import train_only
 from kilter._transfer.stages import Phase, Stage, default_stages, phases_of
+from kilter._validation import whole_number
 from kilter.data import Dataset
 from kilter.data.labels import is_one_hot
 from kilter.errors import DataError, OptionError
@@ -101,7 +102,7 @@ def fine_tune(
         [0, 0, 1]
     """
     require_model(model)
-    check_batch_size(batch_size)
+    whole_number("batch_size", batch_size, 1)
     if validation_split and validation_data is None:
         (x, y, sample_weight), validation_data = split(x, y, sample_weight, validation_split)
     validated = validation_data is not None
