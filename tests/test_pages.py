@@ -37,6 +37,7 @@ LONG = {
     "augmentation.md": ("for augment in",),
     "compare.md": ("kilter compare plain", 'kilter.compare({"plain"', "def wide", "kilter.sweep("),
     "command-line.md": ("kilter sweep digits",),
+    "data.md": ("kilter train crops",),
     "diagnosis.md": ("doctor.restart()",),
     "engine.md": ("GridSearchCV",),
     "mc-dropout.md": ("kilter train people.csv",),
@@ -121,6 +122,19 @@ def write_images(path: Path):
         Image.fromarray(rng.integers(0, 255, (8, 8), dtype=np.uint8)).save(folder / f"{number}.png")
 
 
+def write_masks(path: Path):
+    """Noise with a bright square, and where it is."""
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        mask = np.zeros((16, 16), np.uint8)
+        row, column = rng.integers(0, 10, 2)
+        mask[row : row + 6, column : column + 6] = 1
+        image = rng.integers(0, 100, mask.shape, dtype=np.uint8) + 100 * mask
+        for name, of, ending in (("images", image, "jpg"), ("masks", mask, "png")):
+            (path / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(of).save(path / name / f"{number}.{ending}")
+
+
 def write_digits(path: Path):
     """A few rows of 64 numbers and a class, as a table."""
     rng = np.random.default_rng(0)
@@ -154,6 +168,7 @@ def folder(tmp_path, monkeypatch):
     )
     write_images(tmp_path / "new-images")
     write_images(tmp_path / "photos")
+    write_masks(tmp_path / "crops")
     write_digits(tmp_path / "few.csv")
     for name, batch_norm in (("plain", "false"), ("normalized", '"before"')):
         (tmp_path / f"{name}.toml").write_text(RECIPE.format(name=name, batch_norm=batch_norm))
