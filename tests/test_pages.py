@@ -37,7 +37,7 @@ LONG = {
     "augmentation.md": ("for augment in",),
     "compare.md": ("kilter compare plain", 'kilter.compare({"plain"', "def wide", "kilter.sweep("),
     "command-line.md": ("kilter sweep digits",),
-    "data.md": ("kilter train crops",),
+    "data.md": ("kilter train cells",),
     "diagnosis.md": ("doctor.restart()",),
     "engine.md": ("GridSearchCV",),
     "mc-dropout.md": ("kilter train people.csv",),
@@ -168,7 +168,7 @@ def folder(tmp_path, monkeypatch):
     )
     write_images(tmp_path / "new-images")
     write_images(tmp_path / "photos")
-    write_masks(tmp_path / "crops")
+    write_masks(tmp_path / "cells")
     write_digits(tmp_path / "few.csv")
     for name, batch_norm in (("plain", "false"), ("normalized", '"before"')):
         (tmp_path / f"{name}.toml").write_text(RECIPE.format(name=name, batch_norm=batch_norm))

@@ -85,16 +85,32 @@ def test_a_finding_is_one_paragraph(capsys, monkeypatch):
         f"severe: dead-units: {', '.join(escaped[:3])},\n"
         f"    {escaped[3]} and 2 more (train.py, line 3)\n"
         "    91 % of the units are 0.\n"
-        "    measured: share: 0.9123 (limit 0.8); rows: 256\n"
+        "    measured: share: 0.9123 (expected at most 0.8); rows: 256\n"
         "    remedies: reinitialize-paired, replace-activation\n"
         "    source: A paper\n"
         "\n"
         "severe: dead-units (caused by rate-too-high): dense (train.py, line 3)\n"
         "    91 % of the units are 0.\n"
-        "    measured: share: 0.9123 (limit 0.8); rows: 256\n"
+        "    measured: share: 0.9123 (expected at most 0.8); rows: 256\n"
         "    source: A paper\n"
         "\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "told"),
+    [
+        (0.04, "0.74 to 1.35", "0.04 (expected 0.74 to 1.35)"),
+        (0.04, 0.1, "0.04 (expected at least 0.1)"),
+        (6.0, 3.0, "6 (expected at most 3)"),
+        (3, 0, "3 (expected 0)"),
+        (2, 2, "2 (limit 2)"),
+        (float("nan"), 1.0, "nan (limit 1)"),
+        (7, None, "7"),
+    ],
+)
+def test_evidence_says_on_which_side_of_its_limit_a_value_should_be(value, limit, told):
+    assert str(Evidence("share", value, limit)) == f"share: {told}"
 
 
 @pytest.mark.parametrize(
