@@ -80,7 +80,8 @@ def fit(
 
     ``start``: where an interrupted ``initial_epoch`` begins. ``guard``: go back if the training breaks.
     """
-    for name, value in (("epochs", epochs), ("initial_epoch", initial_epoch), ("seed", seed)):
+    numbers = {"epochs": epochs, "initial_epoch": initial_epoch, "seed": seed}
+    for name, value in (numbers | {"validation_batch_size": validation_batch_size or 0}).items():
         whole_number(name, value, 0)
     epochs = _limited("epochs", epochs, keras.config.max_epochs())
     check_schedule(model, schedule, validated=validation_data is not None or bool(validation_split))
@@ -88,7 +89,6 @@ def fit(
         (x, y, sample_weight), validation_data = split(x, y, sample_weight, validation_split)
     limit, executed = counted_steps(model, steps_per_epoch, "steps_per_epoch")
     order = Order(checked_size(batch_size, x, limit), shuffle, seed, goes_on=goes_on)
-    whole_number("validation_batch_size", validation_batch_size or 1, 1)
     size = validation_batch_size or batch_size
     steps, once = executed if goes_on else limit, epochs - initial_epoch <= 1
     finite, of_validation = FiniteCheck(check), FiniteCheck(check)
