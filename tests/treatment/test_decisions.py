@@ -205,12 +205,12 @@ def test_a_search_ends_when_its_work_is_spent():
         scoring, 1, came.rows, 0, allowed=1.0, cost=cost_of(jax.make_jaxpr(lambda x: x @ x)(X @ X.T))
     )
     assert not search.is_over(0.9)
-    search.run(came)
+    search.run(came, "tried")
     assert search.is_over(0.9)
     once = search.spent
-    search.run(came)
+    search.run(came, "tried")
     assert search.spent == once  # what was tried is known
-    search.run(subject(dense(1)))
+    search.run(subject(dense(1)), "tried")
     assert search.spent - once < once  # a structure is compiled once
     search.allowed = search.spent / 4
     assert search.is_over(0.9)

@@ -202,7 +202,7 @@ class Evaluate(Reporting):
 
 @dataclass(frozen=True, kw_only=True)
 class Predict(Running):
-    """Predict a class or numbers for each row.
+    """Predict a class, numbers or a mask for each row.
 
     Beside the ids, file names or numbers of the rows; with the probability of each class, or with --mc the
     uncertainty."""
@@ -214,7 +214,12 @@ class Predict(Running):
     ]
     target: options.TrueValues = None
     out: Annotated[
-        Path | None, option("--out", "FILE", "Write a .csv, .npz or .parquet file; default: CSV on stdout.")
+        Path | None,
+        option(
+            "--out",
+            "FILE",
+            "Write a .csv, .npz or .parquet file, or a folder of masks; default: CSV on stdout.",
+        ),
     ] = None
     with_inputs: Annotated[
         bool, typer.Option("--with-inputs", help="Include all input columns in the output.")

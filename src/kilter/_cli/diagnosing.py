@@ -17,8 +17,8 @@ from kilter._diagnosis.diagnose import diagnose as find
 from kilter._layout import columns, wrapped
 from kilter._models.saved import load_model
 from kilter._progress import Display
-from kilter._records import Diagnosis, Evidence, Finding
-from kilter._text import few, number, printable
+from kilter._records import Diagnosis, Finding
+from kilter._text import few, printable
 from kilter.data import Source, Splits, load
 from kilter.errors import DataError, ModelError, OptionError
 from kilter.recipe import Recipe
@@ -45,7 +45,7 @@ def findings_in_words(findings: Sequence[Finding], places: Mapping[str, str]) ->
         where = printable(few(one.where, _MOST_PLACES)) + places.get(one.code, "")
         cause = f" (caused by {one.explained_by})" if one.explained_by else ""
         labelled = {
-            "measured": "; ".join(map(_seen, one.evidence)),
+            "measured": printable("; ".join(map(str, one.evidence))),
             "remedies": ", ".join(one.remedies),
             "source": one.reference,
         }
@@ -79,14 +79,6 @@ def verdict(diagnosis: Diagnosis) -> str:
     if not diagnosis.findings:
         return "Nothing was found."
     return f"nothing severe found; {diagnosis.counts}" if diagnosis.ok else f"found: {diagnosis.counts}"
-
-
-def _seen(evidence: Evidence) -> str:
-    """The value, and its threshold in brackets; the usual value where that is a text."""
-    limit = evidence.threshold
-    value, shown = (number(one) if isinstance(one, int | float) else one for one in (evidence.value, limit))
-    word = "expected" if isinstance(limit, str) else "limit"
-    return printable(f"{evidence.name}: {value}" + ("" if limit is None else f" ({word} {shown})"))
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from kilter._cli import scripts
 from kilter._cli.commands import Treat
-from kilter._cli.diagnosing import Subject, of_recipe, of_saved_model, say_findings
+from kilter._cli.diagnosing import Subject, of_recipe, of_saved_model, say_findings, verdict
 from kilter._cli.output import is_unused, made, say, say_json, say_table, unused
 from kilter._cli.training import recipe_from
 from kilter._progress import Display
@@ -67,8 +67,10 @@ def treat(asked: Treat, progress: Display) -> None:
 
 
 def _show_script(found: dict[str, Any], source: str, out: Path) -> None:
-    say_findings(scripts.diagnosis_of(found["diagnosis"]).findings, scripts.places_of(found, source))
-    for sentence in found["summary"]:
+    diagnosis = scripts.diagnosis_of(found["diagnosis"])
+    say_findings(diagnosis.findings, scripts.places_of(found, source))
+    say(verdict(diagnosis))
+    for sentence in found["summary"][1:]:  # the first one repeats the findings
         say(sentence, indent="    ")
     say()
     scripts.show_changes(found, source, out)
@@ -142,7 +144,8 @@ def show_treatment(treatment: Treatment) -> None:
         tried = [(", ".join(one.remedies) or "none", number(one.score), one.outcome) for one in trials.tried]
         say_table(("changes tried", trials.measure, "outcome"), tried, right=(1,))
         say()
-    for sentence in treatment.summary(width=sys.maxsize):
+    say(verdict(treatment.diagnosis))
+    for sentence in treatment.summary(width=sys.maxsize)[1:]:
         if not sentence.startswith("changed: ") or not treatment.changes:
             say(sentence, indent="    ")
     say(f"took {duration(treatment.seconds)}")

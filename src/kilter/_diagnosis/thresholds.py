@@ -176,6 +176,11 @@ def band(limits: Thresholds, limit: str, value: float) -> tuple[Severity, str] |
     return next((one for one in bands if value > getattr(limits, one[1])), None)
 
 
+def between(name: str, value: float, low: float, high: float, source: str = "") -> Evidence:
+    """``value`` as evidence that should be from ``low`` to ``high``."""
+    return Evidence(name, value, f"{low:.3g} to {high:.3g}", source)
+
+
 def seen(limits: Thresholds, limit: str, name: str, value: float | int | str) -> Evidence:
     """``value`` as evidence, with the threshold called ``limit`` and its source."""
     source = next(one.metadata["source"] for one in fields(limits) if one.name == limit)

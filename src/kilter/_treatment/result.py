@@ -302,8 +302,8 @@ class Treatment:
 
 
 def _found(diagnosis: Diagnosis) -> str:
-    """The codes of the severe findings, and how many others the report lists."""
+    """The codes of the severe findings, and the number of others."""
     severe = diagnosis.codes("severe")
     others = Diagnosis(tuple(one for one in diagnosis.findings if one.severity != "severe")).counts
     told = f"found: {', '.join(severe)}" if severe else "nothing severe found"
-    return f"{told}; {others}, see the report" if others else told
+    return f"{told}; {others}" if others else told

@@ -20,6 +20,7 @@ from kilter._treatment.scoring import Scoring
 from kilter._treatment.subject import Subject
 from kilter._treatment.trial_runner import TrialRunner
 
+_LENGTH = "to choose the length of the trials"
 _FREE, _POLICY = StepCost(0.0, 0.0), SearchPolicy()
 
 
@@ -59,7 +60,7 @@ class Search:
     def __post_init__(self) -> None:
         self.shortest = self.epochs
 
-    def run(self, subject: Subject, outcome: str = "tried") -> float:
+    def run(self, subject: Subject, outcome: str) -> float:
         """The score of a short training of ``subject``; one that was made is not made again."""
         if (subject, self.epochs) in self.known:
             return self.known[subject, self.epochs]
@@ -217,7 +218,7 @@ def persist(choice: Choice, diagnosis: Diagnosis, remedy_set: RemedySet) -> Choi
         if search.deadline.stops("longer trials"):
             return choice
         search.epochs = longer
-        score = search.run(best, "tried for longer")
+        score = search.run(best, "trained for longer")
     return Choice(*_more(best, score, diagnosis, remedy_set, search), search)
 
 
@@ -228,7 +229,7 @@ def lengthen(search: Search, subject: Subject, reached: float = math.nan) -> Non
     of what it ``reached``: trials that show little need more pairs, and mislead about single changes.
     """
     scoring, training = search.scoring, subject.training
-    score = search.run(subject)
+    score = search.run(subject, _LENGTH)
     while scoring.learnt_nothing(score) or (search.is_costly and not search.shows(score, reached)):
         longer = min(search.epochs * search.policy.somewhat_longer, training.epochs)
         share = search.epochs * min(search.rows, subject.rows) / (training.epochs * subject.rows)
@@ -236,16 +237,16 @@ def lengthen(search: Search, subject: Subject, reached: float = math.nan) -> Non
         if longer == search.epochs or needless or search.deadline.stops("longer trials"):
             break
         search.epochs = longer
-        score = search.run(subject)
+        score = search.run(subject, _LENGTH)
 
 
 def shorten(search: Search, subject: Subject) -> None:
     """Halve the trials while they still show enough of what the subject reaches in those of now."""
-    reached = search.run(subject)
+    reached = search.run(subject, _LENGTH)
     while search.epochs // 2 >= search.shortest and math.isfinite(search.scoring.chance):
         longer = search.epochs
         search.epochs = longer // 2
-        if not search.shows(search.run(subject), reached):
+        if not search.shows(search.run(subject, _LENGTH), reached):
             search.epochs = longer
             return
 

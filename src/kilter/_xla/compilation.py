@@ -11,6 +11,7 @@ import ctypes
 import math
 import os
 import sys
+import warnings
 from collections.abc import Generator
 from contextvars import ContextVar
 from pathlib import Path
@@ -65,6 +66,9 @@ def cache_directory() -> Path | None:
 def enable_cache() -> None:
     """Turn the persistent cache on, unless it is off or JAX already has a directory."""
     directory = cache_directory()
+    # Processes share the cache. One that cannot get its lock in time compiles instead, which only costs time.
+    busy = r"Error (reading|writing) persistent compilation cache entry .*: Timeout: "
+    warnings.filterwarnings("ignore", busy, UserWarning)
     if directory is None or jax.config.values["jax_compilation_cache_dir"]:
         return
     jax.config.update("jax_compilation_cache_dir", str(directory))

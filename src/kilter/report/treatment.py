@@ -130,16 +130,12 @@ def _tiles(treatment: Treatment) -> list[tuple[str, str, str]]:
 
 def _finding(finding: Finding) -> dict[str, Any]:
     entry = CATALOGUE.get(finding.code)
-    evidence = [
-        f"{one.name}: {one.value:.4g}" if isinstance(one.value, float) else f"{one.name}: {one.value}"
-        for one in finding.evidence
-    ]
     return {
         "code": finding.code,
         "title": finding.code if entry is None else entry.title,
         "severity": finding.severity,
         "explanation": finding.explanation,
-        "evidence": "; ".join(evidence),
+        "evidence": "; ".join(map(str, finding.evidence)),
         "reference": finding.reference,
     }
 

@@ -1,6 +1,7 @@
 """From a recipe to data, a compiled model and a TrainingSpec, all checked before a step is traced."""
 
 import math
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from kilter._engine.training_spec import EarlyStopping, TrainingSpec
 from kilter._models.variables import build
 from kilter._progress import SILENT, Progress
 from kilter._system import require_memory
-from kilter._text import did_you_mean, printable
+from kilter._text import counted, did_you_mean, printable
 from kilter._transfer.sources import checksum
 from kilter._transfer.stages import Phase
 from kilter._tuning.clip_threshold import FoundClip, clip_threshold
@@ -85,12 +86,14 @@ def prepare(
     allow_code: bool = False,
     progress: Progress = SILENT,
     source: Source | None = None,
+    all_notes: bool = False,
 ) -> Prepared:
     """Read the data, build and compile the model, and check that data, model and recipe fit each other.
 
     Numbers left to be measured ("auto") are measured last, on the training part. ``allow_code`` lets the
     recipe run code: its factory, or code in its .keras file; nothing in a recipe can grant this. ``source``:
-    the recipe's data, if they are read already; their notes are not printed again.
+    the recipe's data, if they are read already; their notes are not printed again. ``all_notes``: print
+    the notes on the data, not only how many there are.
     """
     if recipe.pretrain is not None:
         raise RecipeError(
@@ -103,11 +106,11 @@ def prepare(
     progress.stage(f"Reading {printable(recipe.data.source)}")
     is_read = source is not None
     source, parts = read_parts(recipe, given_record(recipe), source=source)
-    for note in (
-        ()
-        if is_read
-        else (*source.notes, *leak_notes(parts.train, source.encoding), *rare_class_note(source.train))
-    ):
+    notes = (*source.notes, *leak_notes(parts.train, source.encoding), *rare_class_note(source.train))
+    if notes and not is_read and not all_notes:
+        shown = f"kilter data {shlex.quote(printable(recipe.data.source))}"
+        notes = (f"{counted(len(notes), 'note')} on the data; to see more: {shown}",)
+    for note in () if is_read else notes:
         progress.print(f"Note: {note}")
     if isinstance(recipe.train.batch_size, int) and recipe.train.batch_size > len(parts.train):
         progress.print(f"Note: train.batch_size is {len(parts.train)}, the number of training rows")

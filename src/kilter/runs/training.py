@@ -89,7 +89,7 @@ def train(
     data, if they are loaded already.
     """
     with shown(verbose) as progress:
-        prepared = prepare(recipe, allow_code=allow_code, progress=progress, source=source)
+        prepared = prepare(recipe, allow_code=allow_code, progress=progress, source=source, all_notes=True)
         prepared = replace(prepared, guard=guard)
     _require_devices(recipe.train.devices)
     text = dump_recipe(prepared.recipe)

@@ -44,7 +44,7 @@ def check_masks(context: Context) -> list[Finding]:
     within = found.turn == AS_THEY_ARE and (sees is None or found.far < sees.size / 2)
     severity: Severity = "warning" if within else "severe"
     evidence = [
-        context.seen("mask_fit", "correlation of images and masks after it", found.fit),
+        Evidence("correlation of images and masks after it", found.fit),
         Evidence("correlation as they are", found.plain, 0.5 * found.fit, "half of it"),
     ]
     return [finding("masks-misplaced", severity, ["data"], evidence, detail=found.words)]
@@ -191,7 +191,7 @@ def check_offset(context: Context) -> Iterator[Finding]:
         if found is None or not math.isclose(found.step, 1.0) or len(output.shape) != 4:
             continue
         if abs(found.start) > context.thresholds.offset:
-            evidence = [context.seen("offset", "pixels between an output and its centre", found.start)]
+            evidence = [context.seen("offset", "pixels between an output and its centre", abs(found.start))]
             yield finding("output-offset", "warning", [output.where], evidence, offset=abs(found.start))
 
 

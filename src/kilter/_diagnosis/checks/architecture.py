@@ -10,7 +10,7 @@ import numpy as np
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Context, is_passed, normalized, within
 from kilter._diagnosis.targets import labels
-from kilter._diagnosis.thresholds import Thresholds, band, seen
+from kilter._diagnosis.thresholds import Thresholds, band, between, seen
 from kilter._models.keras_internals import BaseDepthwiseConv
 from kilter._models.layers import ATTENTION, NORMALIZATIONS, RECURRENT, LayerFacts, drop_rates, following
 from kilter._records import Evidence, Finding, Severity
@@ -216,10 +216,10 @@ def _off_standard(context: Context) -> Iterator[tuple[Evidence, list[str]]]:
     mean, deviation = float(values.mean()), float(values.std())
     limits = context.thresholds
     if abs(mean) > limits.selu_mean:
-        yield context.seen("selu_mean", "mean of the inputs far from 0", mean), ["data"]
+        yield between("mean of the inputs", mean, -limits.selu_mean, limits.selu_mean), ["data"]
     if not 1 / limits.selu_deviation <= deviation <= limits.selu_deviation:
-        name = "standard deviation of the inputs far from 1"
-        yield context.seen("selu_deviation", name, deviation), ["data"]
+        low, high = 1 / limits.selu_deviation, limits.selu_deviation
+        yield between("standard deviation of the inputs", deviation, low, high), ["data"]
 
 
 def _lecun(layer: LayerFacts) -> bool:

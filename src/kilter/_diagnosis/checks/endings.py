@@ -171,7 +171,7 @@ def _wrong_axis(output: OutputFacts, values: np.ndarray, axis: int) -> Finding:
     if axis:
         meaning = "Positions compete with each other instead of classes"
     evidence = [
-        Evidence("axis along which the outputs sum to 1", axis, values.ndim - 1, "the classes"),
+        Evidence("axis along which the outputs sum to 1", axis, str(values.ndim - 1), "the classes"),
         Evidence("mean sum over the classes", float(values.sum(axis=-1).mean()), 1.0),
     ]
     words = {"axis": axis, "last": values.ndim - 1, "meaning": meaning}

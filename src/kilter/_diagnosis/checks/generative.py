@@ -145,7 +145,9 @@ def check_critic(context: Context) -> list[Finding]:
     level: Severity = "severe" if slope is not None and slope < context.thresholds.slope_left else "warning"
     evidence = [Evidence("smallest distance of a prediction from the target", far, _SURE)]
     if slope is not None:
-        evidence.append(context.seen("slope_left", "derivative of the loss by the logit", slope))
+        name = "derivative of the loss by the logit"
+        flat = level == "severe"
+        evidence.append(context.seen("slope_left", name, slope) if flat else Evidence(name, slope))
     detail = "the discriminator rejects every row that the generator makes, and "
     detail += (
         "almost no gradient passes. Use 'binary_crossentropy' with the label 1, which has a slope there"

@@ -54,7 +54,7 @@ def _finding(context: Context, wrong: WrongIds) -> Finding:
     evidence = [
         Evidence("share of rows with an id outside", share, 0.0, "ids are from 0 to input_dim - 1"),
         Evidence("smallest of the first wrong ids of the rows", float(wrong.ids.min())),
-        Evidence("largest of them", float(wrong.ids.max()), wrong.size - 1),
+        Evidence("largest of them", float(wrong.ids.max()), f"0 to {wrong.size - 1}"),
     ]
     return finding("ids-outside-table", "severe", [wrong.path], evidence, remedies, detail=detail)
 

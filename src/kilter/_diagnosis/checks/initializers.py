@@ -7,7 +7,7 @@ import numpy as np
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Context, normalized, within
-from kilter._diagnosis.thresholds import Thresholds
+from kilter._diagnosis.thresholds import Thresholds, between
 from kilter._models.keras_internals import BaseConvTranspose
 from kilter._models.layers import ATTENTION, LayerFacts
 from kilter._records import Evidence, Finding, Severity
@@ -49,13 +49,14 @@ def check_pairing(context: Context) -> list[Finding]:
         return []
     ratio = predicted_ratio(context)
     worst = max(found, key=lambda one: abs(np.log(one.excess)))
+    tolerance = limits.weight_variance_tolerance
     evidence = [
         Evidence("layers with an unsuitable initialiser", len(found)),
-        context.seen("weight_variance_excess", "weight variance over suitable variance", worst.excess),
+        between("weight variance over suitable variance", worst.excess, 1 / tolerance, tolerance),
     ]
     if ratio is not None:
         name = "predicted variance of the last over the first hidden layer"
-        evidence.append(context.seen("variance_ratio", name, ratio))
+        evidence.append(between(name, ratio, 1 / limits.variance_ratio, limits.variance_ratio))
     activation = str(worst.layer.activation)
     detail = f"{worst.initializer} with {activation}, which needs {pairing_of(activation).default}"
     severity, where = _pairing_severity(context, found, ratio), [one.layer.path for one in found]

@@ -64,7 +64,7 @@ def _meaning(context: Context, name: str, seen: Probed, severity: Severity) -> I
     if seen.by_columns:
         detail = "it does not change when a constant is added to one class for all rows, as if the rows of a "
         detail += "batch were the classes. Take softmax and sums over the last axis"
-        evidence = [Evidence("axis that is normalised", 0, -1, "the classes are the last axis")]
+        evidence = [Evidence("axis that is normalised", 0, "-1", "the classes are the last axis")]
         yield finding("loss-axis", "severe", ["loss"], evidence, name=name, detail=detail)
     elif seen.mixes:
         detail = "it compares each prediction with the targets of all rows (shapes (n, 1) and (n,) broadcast "

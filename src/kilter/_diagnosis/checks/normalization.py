@@ -28,7 +28,7 @@ def check_axis(context: Context) -> Iterator[Finding]:
         wanted = _feature_axis(context, facts)
         if axis != wanted and facts.shape[axis] != 1:
             severity: Severity = "severe" if rank == 4 else "warning"
-            evidence = [Evidence("axis", axis, wanted, "Ioffe & Szegedy 2015, section 3.2")]
+            evidence = [Evidence("axis", axis, str(wanted), "Ioffe & Szegedy 2015, section 3.2")]
             detail = f"{facts.path} normalises along axis {axis} of {rank}; the features are on axis {wanted}"
             yield finding("batch-norm-axis", severity, [facts.path], evidence, detail=detail)
 

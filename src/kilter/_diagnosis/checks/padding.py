@@ -88,7 +88,7 @@ def _finding(context: Context, code: str, where: list[str], padding: Padding, sh
     ]
     limits, kept = context.thresholds, _kept(context.sequences)
     faded = code == "padding-unmasked" and (kept < limits.padding_kept or share > limits.padding_most)
-    if faded:
+    if faded and kept < limits.padding_kept:
         name = "gradient of the content over that of the padding"
         evidence.append(context.seen("padding_kept", name, kept))
     severity: Severity = "severe" if faded else "warning"

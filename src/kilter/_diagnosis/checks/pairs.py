@@ -52,7 +52,11 @@ def _idle(context: Context) -> list[Finding]:
     label = idle_label(context.model, context.outputs[0])
     if label is None:
         return []
-    evidence = [Evidence(f"largest gradient for pairs with the label {label}", 0.0, 0.0, "above 0 it pushes")]
+    evidence = [
+        Evidence(
+            f"largest gradient for pairs with the label {label}", 0.0, "more than 0", "above 0 it pushes"
+        )
+    ]
     return [finding("pairs-not-apart", "severe", ["loss"], evidence, label=label)]
 
 
@@ -148,7 +152,9 @@ def check_easy(context: Context) -> list[Finding]:
         return []  # they are as easy where it counts
     evidence = [
         context.seen("easy_pairs", "AUC of the inputs' distance", found.area),
-        Evidence("share of matching pairs whose two rows are the same", found.copies, 0.5),
+        Evidence(
+            "share of matching pairs whose two rows are the same", found.copies, 0.5 if copied else None
+        ),
     ]
     if held is not None:
         evidence.append(Evidence("the same AUC in the validation pairs", held.area))

@@ -78,8 +78,10 @@ def _through_depth(context: Context, name: str, code: str, *, backward: bool) ->
         return []
     severity, limit = reached
     rate = ratio ** (1 / (len(deviations) - 1))
+    fallen = spread <= getattr(limits, limit)
+    name = "standard deviation of the last hidden layer" if fallen else "ratio of the standard deviations"
     evidence = [
-        context.seen(limit, "ratio of the standard deviations", spread),
+        context.seen("deviation_least", name, last) if fallen else context.seen(limit, name, spread),
         Evidence("factor per layer", rate),
     ]
     inner = within(context, ATTENTION)

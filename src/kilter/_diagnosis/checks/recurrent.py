@@ -10,6 +10,7 @@ import numpy as np
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Context
+from kilter._diagnosis.thresholds import between
 from kilter._models.layers import RECURRENT, LayerFacts, activation_name
 from kilter._records import Evidence, Finding, Severity
 
@@ -94,9 +95,8 @@ def check_start(context: Context) -> Iterator[Finding]:
         yield finding("constant-initializer", "severe", same, evidence, ("orthogonal-recurrent",))
     if poor:
         worst = max(poor.values(), key=lambda size: abs(np.log(max(size, 1e-12))))
-        evidence = [
-            context.seen("recurrent_scale", "scale of a kernel over that of an orthogonal one", worst)
-        ]
+        low, high = limits.recurrent_scale_least, limits.recurrent_scale
+        evidence = [between("scale of a kernel over that of an orthogonal one", worst, low, high)]
         severity: Severity = "severe" if worst > 3 * limits.recurrent_scale else "warning"
         yield finding("recurrent-initializer", severity, poor, evidence, scale=worst)
 

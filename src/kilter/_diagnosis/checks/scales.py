@@ -13,7 +13,6 @@ from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, SPARSE, SQUARES, complaints
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.targets import labels, target_facts
-from kilter._diagnosis.thresholds import seen
 from kilter._diagnosis.values import masked_values, sentinels, unmasked
 from kilter._models.copying import FOREIGN_ERRORS, trains_itself
 from kilter._models.layers import LOOKUPS, SCALINGS, LayerFacts, OutputFacts, following, loss_weights
@@ -42,9 +41,7 @@ def check_sentinels(context: Context) -> Iterator[Finding]:
             )
             severity: Severity = "severe" if far > limits.input_scale else "warning"
             evidence = [
-                seen(
-                    limits, "input_scale", "distance from the other values, in their standard deviations", far
-                ),
+                Evidence("distance from the other values, in their standard deviations", far),
                 Evidence("columns with an isolated, repeated value", len(columns), 0),
                 Evidence("largest share of rows with it", max(shares.values())),
             ]
@@ -72,17 +69,20 @@ def check_scaling_layers(context: Context) -> Iterator[Finding]:
         limits = context.thresholds
         deviation, size = float(after.std()), max(abs(float(after.mean())), float(after.std()))
         flat = deviation < 0.02 and before.std() > 2 * deviation
-        if not (flat or size > limits.input_scale_warning):
+        most = limits.input_scale_warning
+        if not (flat or size > most):
             continue
         severity: Severity = "severe" if size > limits.input_scale or flat else "warning"
         names = ", then ".join(one.path for one in chain)
         detail = f"The inputs have mean {before.mean():.3g} and deviation {before.std():.3g}; after {names} "
         detail += f"mean {after.mean():.3g} and deviation {deviation:.3g}"
-        if flat and max(abs(before.mean()), before.std()) < limits.input_scale_warning:
+        if flat and max(abs(before.mean()), before.std()) < most:
             detail += ": they were scaled before"
         evidence = [
-            Evidence("standard deviation after the scaling layers", deviation, 0.02, "1 is usual"),
-            context.seen("input_scale_warning", "mean or standard deviation after them", size),
+            Evidence(
+                "standard deviation after the scaling layers", deviation, 0.02 if flat else None, "1 is usual"
+            ),
+            Evidence("mean or standard deviation after them", size, None if size <= most else most),
         ]
         yield finding("scaled-twice", severity, [one.path for one in chain], evidence, detail=detail)
 
@@ -161,7 +161,9 @@ def check_untrained(context: Context) -> Iterator[Finding]:
         else:
             continue
         evidence = [
-            Evidence("loss weight", weight if output.loss is not None else 0.0, 0, "above 0 it trains")
+            Evidence(
+                "loss weight", weight if output.loss is not None else 0.0, "more than 0", "above 0 it trains"
+            )
         ]
         yield finding("output-not-trained", "severe", [output.where], evidence, remedies, detail=detail)
 

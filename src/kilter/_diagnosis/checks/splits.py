@@ -19,6 +19,7 @@ from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, SPARSE
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.skill import baseline, features
 from kilter._diagnosis.targets import labels
+from kilter._diagnosis.thresholds import between
 from kilter._diagnosis.values import without_sentinels
 from kilter._engine.arrays import pick
 from kilter._models.copying import FOREIGN_ERRORS
@@ -82,13 +83,13 @@ def check_scale(context: Context) -> Iterator[Finding]:
             continue
         factor, shift = float(np.exp(np.median(ratios))), float(np.median(shifts))
         limits = context.thresholds
-        wide = max(factor, 1 / factor)
         sure = _sureness(array, ratios, np.abs(shifts) > limits.split_shift)
         where = ["targets"] if named == "targets" else ["data"]
-        if wide > limits.split_scale * sure or abs(shift) > limits.split_shift * sure:
+        most, far = limits.split_scale * sure, limits.split_shift * sure
+        if not 1 / most <= factor <= most or abs(shift) > far:
             evidence = [
-                context.seen("split_scale", "spread in validation over that in training", wide),
-                context.seen("split_shift", "shift in spreads of the training rows", abs(shift)),
+                between("spread in validation over that in training", factor, 1 / most, most),
+                between("shift in spreads of the training rows", shift, -far, far),
             ]
             middle = [float(np.median(one[1])) for one in (mine, theirs)]
             detail = f"The {named} of training are around {middle[0]:.3g} with a spread of {_mid(mine):.3g}, "

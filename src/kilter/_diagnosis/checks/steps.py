@@ -37,7 +37,8 @@ def check_read(context: Context) -> list[Finding]:
     lost = bool(gain > context.thresholds.order_gain)
     evidence = [context.seen("unread", "share of the steps that are not read", unread)]
     if np.isfinite(gain):
-        evidence.append(context.seen("order_gain", "skill of trees that is lost without them", gain))
+        name = "skill of trees that is lost without them"
+        evidence.append(context.seen("order_gain", name, gain) if lost else Evidence(name, gain))
     where = [one.path for one in context.layers if isinstance(one.layer, (*RECURRENT, *ATTENTION))][-1:]
     detail = f"The loss depends on {int(steps.sum())} of {len(steps)} steps: {_places(steps)}"
     severity: Severity = "severe" if lost else "warning"
@@ -111,12 +112,13 @@ def check_time(context: Context) -> list[Finding]:
     horizon = int(np.flatnonzero(known >= _FAR * known.max()).max()) + 1
     if horizon >= len(known):
         return []
-    evidence = [context.seen("time_horizon", "steps back from which a gradient arrives", horizon)]
+    evidence = [Evidence("steps back from which a gradient arrives", horizon, len(known), "all steps")]
     by_step = np.median(np.where(reading.content, reading.by_step, 0.0), axis=0)
     gain = gain_of_steps(context, by_step >= _FAR * by_step.max())
     lost = bool(gain > limits.order_gain)
     if np.isfinite(gain):
-        evidence.append(context.seen("order_gain", "skill of trees that is lost without the others", gain))
+        name = "skill of trees that is lost without the others"
+        evidence.append(context.seen("order_gain", name, gain) if lost else Evidence(name, gain))
     elif len(known) >= limits.long_sequence:
         lost = horizon < len(known) / 5
     if not lost and horizon >= limits.time_horizon:
