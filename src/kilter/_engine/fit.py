@@ -80,8 +80,7 @@ def fit(
 
     ``start``: where an interrupted ``initial_epoch`` begins. ``guard``: go back if the training breaks.
     """
-    numbers = {"epochs": epochs, "initial_epoch": initial_epoch, "seed": seed}
-    for name, value in (numbers | {"validation_batch_size": validation_batch_size or 0}).items():
+    for name, value in (("epochs", epochs), ("initial_epoch", initial_epoch), ("seed", seed)):
         whole_number(name, value, 0)
     epochs = _limited("epochs", epochs, keras.config.max_epochs())
     check_schedule(model, schedule, validated=validation_data is not None or bool(validation_split))
@@ -238,6 +237,7 @@ def prepare(
 def _validation(
     model: keras.Model, data: Any, batch_size: int | None, steps: int | None, check: FiniteCheck
 ) -> AnyFeed | None:
+    whole_number("validation_batch_size", batch_size or 1, 1)
     executed = counted_steps(model, steps, "validation_steps")[1]
     if data is None:
         return None
