@@ -88,7 +88,6 @@ def fit(
         (x, y, sample_weight), validation_data = split(x, y, sample_weight, validation_split)
     limit, executed = counted_steps(model, steps_per_epoch, "steps_per_epoch")
     order = Order(checked_size(batch_size, x, limit), shuffle, seed, goes_on=goes_on)
-    whole_number("validation_batch_size", validation_batch_size or 1, 1)
     size = validation_batch_size or batch_size
     steps, once = executed if goes_on else limit, epochs - initial_epoch <= 1
     finite, of_validation = FiniteCheck(check), FiniteCheck(check)
@@ -238,6 +237,7 @@ def prepare(
 def _validation(
     model: keras.Model, data: Any, batch_size: int | None, steps: int | None, check: FiniteCheck
 ) -> AnyFeed | None:
+    whole_number("validation_batch_size", batch_size or 1, 1)
     executed = counted_steps(model, steps, "validation_steps")[1]
     if data is None:
         return None
