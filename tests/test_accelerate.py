@@ -1,6 +1,8 @@
 """``kilter.accelerate`` and ``kilter.engine``: existing code runs on the engine, with Keras's results."""
 
 import inspect
+import os
+import signal
 import warnings
 
 import keras
@@ -10,7 +12,7 @@ from sklearn.model_selection import cross_val_score
 
 import kilter
 from kilter._engine.history import History
-from kilter.errors import ModelError
+from kilter.errors import BackendError, ModelError
 
 METHODS = ("fit", "evaluate", "predict")
 x = np.random.default_rng(0).normal(size=(50, 4)).astype("float32")
@@ -109,6 +111,20 @@ def test_what_the_engine_refuses_runs_on_keras_with_a_warning():
     assert "val_loss" in history.history
 
 
+class OwnEvaluate(keras.Model):
+    def evaluate(self, *args, **options):
+        results = super().evaluate(*args, **options | {"return_dict": True})
+        return {f"own_{name}": value for name, value in results.items()}
+
+
+def test_validation_calls_the_models_own_evaluate_as_in_keras():
+    model, options = kilter.accelerate(net(OwnEvaluate)), {"validation_data": (x, y), "verbose": 0}
+    with pytest.warns(UserWarning, match=r"runs on Keras's own loop.*evaluate"):
+        assert list(model.fit(x, y, **options).history) == list(net(OwnEvaluate).fit(x, y, **options).history)
+    assert isinstance(model.fit(x, y, verbose=0), History)
+    assert "own_loss" in model.evaluate(x, y, verbose=0)
+
+
 @pytest.mark.filterwarnings("ignore:model.fit runs on Keras's own loop")
 def test_a_model_keeps_its_weights_if_keras_cannot_train_it_either():
     model = kilter.accelerate(net(loss="categorical_crossentropy"))
@@ -148,6 +164,35 @@ def test_keras_wrappers_for_scikit_learn_gain_without_a_rewrite():
         warnings.simplefilter("error", UserWarning)
         scores = cross_val_score(wrapped, x, y, cv=2)
     assert scores.shape == (2,)
+
+
+CALLS = {
+    "kilter.fit": lambda model: kilter.fit(model, x, y, verbose=0),
+    "kilter.predict": lambda model: kilter.predict(model, x),
+    "model.fit": lambda model: model.fit(x, y, verbose=0),
+    "model.evaluate": lambda model: model.evaluate(x, y, verbose=0),
+}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
+@pytest.mark.parametrize("name", CALLS)
+def test_a_forked_process_raises_where_jax_would_hang(name):
+    model = kilter.accelerate(net())
+    reading, writing = os.pipe()
+    if (child := os.fork()) == 0:
+        signal.alarm(20)  # ends a child that hangs
+        try:
+            CALLS[name](model)
+        except BackendError as error:
+            os.write(writing, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    os.waitpid(child, 0)
+    with os.fdopen(reading) as said:
+        assert "spawn" in said.read()
+    CALLS[name](model)  # the parent goes on
 
 
 @pytest.mark.parametrize("function", [kilter.accelerate, kilter.restore])

@@ -138,7 +138,7 @@ CALLS: dict[str, tuple[Callable[..., Any], tuple[Any, ...], list[tuple[Any, ...]
     "predict": (kilter.predict, (X,), [(np.float32(3),)]),
     "diagnose": (kilter.diagnose, (X, Y), [(X, Y[:5]), (X, 1)]),
     "fine_tune": (kilter.fine_tune, (X, Y), [(X, Y[:5])]),
-    "find_lr": (kilter.find_lr, (X, Y), [(X, Y[:5])]),
+    "find_lr": (kilter.find_lr, (X, 0 * Y), [(X, Y[:5])]),
     "treat": (kilter.treat, (), [(X, Y[:5])]),
     "reuse_study": (kilter.reuse_study, (), [(X, Y.astype(float)), (X, Y[:5])]),
     "calibration": (

@@ -37,8 +37,13 @@ BAD = {
     "no source": (recipe(data={}), "data.source", "no source", "add source"),
     "data is no table": (recipe(data=3), "data", "data=3", "correct data"),
     "empty source": (recipe(data={"source": ""}), "data.source", "''", "correct"),
-    "no model": ({"data": DATA}, "exactly one of builder", "no [model]", "add one"),
-    "model names nothing": (recipe(model={"preset": "standard"}), "exactly one of", "preset", "add one"),
+    "no model": ({"data": DATA}, "exactly one of builder", "no [model]", "[model] builder"),
+    "model names nothing": (
+        recipe(model={"preset": "standard"}),
+        "exactly one of",
+        "preset",
+        "[model] builder",
+    ),
     "two kinds of model": (
         model(file="a.keras"),
         "exactly one of",

@@ -17,7 +17,7 @@ from kilter._fit import fit
 from kilter._models.layers import require_model
 from kilter._models.variables import values_survive
 from kilter._text import warn
-from kilter.errors import KilterError
+from kilter.errors import BackendError, KilterError
 
 AnyModel = TypeVar("AnyModel", bound=keras.Model)
 
@@ -158,10 +158,10 @@ def _on_engine(
     if name == "fit":
         given["seed"] = int(np.random.randint(2**31))
     try:
-        with loop_called_by_model():
+        with loop_called_by_model(name):
             return _FUNCTIONS[name](model, **given)
     except KilterError as error:
-        if watch.begun:
+        if watch.begun or isinstance(error, BackendError):  # Keras would hang
             raise
         warn(
             f"model.{name} runs on Keras's own loop, not on kilter's engine: expected {error.expected}; "

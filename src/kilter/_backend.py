@@ -4,6 +4,7 @@ Every package that uses Keras imports this module first. Keras fixes its backend
 changed later. If another backend is already loaded, an error says so.
 """
 
+import functools
 import os
 import re
 import sys
@@ -61,5 +62,30 @@ def warn_of_limits() -> None:
             )
 
 
+@functools.cache
+def _parent() -> int:
+    """The process that called this first, which child processes inherit: see :func:`note_fork`."""
+    return os.getpid()
+
+
+def note_fork() -> None:
+    """Called before a fork: remember this process if JAX has started threads, which the child will lack."""
+    # The public way, jax.extend.backend.backends(), would start them.
+    if getattr(sys.modules.get("jax._src.xla_bridge"), "_backends", None):
+        _parent()
+
+
+def require_own_jax() -> None:
+    """Raise :class:`BackendError` in a process forked after JAX had started, where it would hang."""
+    if _parent.cache_info().currsize and _parent() != os.getpid():
+        raise BackendError(
+            expected="a process that started JAX itself",
+            received="a process forked after JAX had started, in which JAX hangs, and so does model.fit",
+            remedy='use multiprocessing.get_context("spawn"), or fork before the first model is made',
+        )
+
+
 require_jax()
 warn_of_limits()
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(before=note_fork)

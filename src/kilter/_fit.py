@@ -20,6 +20,7 @@ from kilter._engine.program_cache import shelf
 from kilter._engine.scheduling import Schedule
 from kilter._engine.sparse import with_sparse_rows
 from kilter._engine.stable_losses import from_logits
+from kilter._engine.training_spec import listed
 from kilter._models.layers import require_model
 from kilter._progress import Verbose
 from kilter._records import Finding
@@ -73,7 +74,8 @@ def fit(
         y: targets, as the loss expects them.
         validation_data: ``(x, y)``, ``(x, y, sample_weight)`` or an iterable of batches.
         validation_split: the share of the rows at the end to hold out for validation, before any shuffling.
-        batch_size: rows per step, 32 if None; the last step of an epoch takes the rest.
+        batch_size: rows per step; the last step of an epoch takes the rest. None is Keras's: 32, or with
+            ``steps_per_epoch`` (``validation_steps``) all rows of the arrays in so many steps.
         epochs: the index of the epoch to stop before; ``initial_epoch``: the index of the first epoch.
         shuffle: draw a new order of the rows (or of the batches of a ``keras.utils.PyDataset``) in each
             epoch. It depends on ``seed`` and the epoch, and on the optimiser's step count if a call starts at
@@ -165,7 +167,7 @@ def fit(
     }
     seed = _seed_of_call(model, seed, initial_epoch)
     with _brief_stop(), from_logits(stable_loss), rewriting(rewrite), on_devices(model, devices):
-        return _kept((model, x, y), arguments, _listed(callbacks), (seed, initial_epoch), run, resume=resume)
+        return _kept((model, x, y), arguments, listed(callbacks), (seed, initial_epoch), run, resume=resume)
 
 
 @contextmanager
@@ -220,10 +222,6 @@ def _seed_of_call(model: keras.Model, seed: Any, initial_epoch: int) -> Any:
     if initial_epoch or not taken or not is_whole(seed, 0):
         return seed
     return int(np.random.SeedSequence([int(seed), taken]).generate_state(1)[0])
-
-
-def _listed(callbacks: Any) -> list[Any]:
-    return list(callbacks or ()) if isinstance(callbacks, Sequence | None) else [callbacks]
 
 
 def _two_rows(x: Any) -> Any:

@@ -142,3 +142,27 @@ def test_a_file_of_weka_is_a_table(tmp_path):
     train = load(path).train
     assert train.features == ("sepal length", "sepal length missing", "colour=dark blue", "colour=red")
     assert (train.classes, len(train)) == (("u", "v"), 30)
+
+
+ATTRIBUTES = "@RELATION t\n@ATTRIBUTE 'a b' STRING\n@ATTRIBUTE c {x,y}\n@DATA\n"
+
+
+def test_quoted_fields_of_arff_are_read(tmp_path):
+    path = tmp_path / "t.arff"
+    path.write_text(ATTRIBUTES + "'it, is',x\n'b c',y\n" * 5)
+    train = load(path).train
+    assert (len(train), train.classes) == (10, ("x", "y"))
+    assert set(train.features) == {"a b=it, is", "a b=b c"}
+
+
+def test_sparse_arff_is_refused(tmp_path):
+    path = tmp_path / "t.arff"
+    path.write_text(ATTRIBUTES + "{0 b, 1 y}\n{0 c}\n" * 5)
+    with pytest.raises(DataError, match="sparse rows"):
+        load(path)
+
+
+def test_blank_lines_take_no_time(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("\n" * 500 + "a,b\n" + "1.5,2\n3,4\n" * 10)  # twice as long with each line, once
+    assert len(load(path).train) == 20

@@ -56,6 +56,38 @@ def test_pairs_are_found(case, tmp_path):
     assert recipe_for(str(tmp_path)).model.builder == "unet"
 
 
+NAMES = {
+    "another script": (("кошка", "собака"), ("кошка", "собака")),
+    "another script, a suffix": (("кошка", "собака"), ("кошка_mask", "собака_mask")),
+    "composed and decomposed": (("\u00fc1", "u2"), ("u\u03081", "u2")),
+    "alike but for the sign between": (("a-1", "a_1"), ("a-1", "a_1")),
+    "words for images and masks": (("image_1", "img_1"), ("image_1", "img_1")),
+    "one begins the other": (("1", "10"), ("1_L", "10_L")),
+    "one begins the other, no sign between": (("1", "10"), ("1L", "10L")),
+}
+
+
+@pytest.mark.parametrize("case", NAMES)
+def test_each_image_has_its_own_mask(case, tmp_path):
+    for part, names in zip(("images", "masks"), NAMES[case], strict=True):
+        (tmp_path / part).mkdir()
+        for i, name in enumerate(names):
+            picture = np.full(SIZE, i * 200, np.uint8) if part == "images" else np.eye(*SIZE, i, np.uint8)
+            Image.fromarray(picture).save(tmp_path / part / f"{name}.png")
+    train = load(tmp_path).train
+    for picture, mask in zip(train.x, train.y, strict=True):
+        np.testing.assert_array_equal(mask, np.eye(*SIZE, int(picture.max() > 100)))
+    assert len(train) == 2
+
+
+def test_of_two_masks_of_one_name_none_is_chosen(tmp_path):
+    written(tmp_path)
+    for name in ("00-mask.png", "00_mask.png"):
+        (tmp_path / "masks" / name).write_bytes((tmp_path / "masks" / "00.png").read_bytes())
+    (tmp_path / "masks" / "00.png").unlink()
+    assert len(load(tmp_path).train) == 5
+
+
 def test_parts_keep_the_classes_and_the_size_of_training(tmp_path):
     written(tmp_path / "train")
     written(tmp_path / "val", count=2, size=(24, 32))
@@ -128,6 +160,8 @@ def test_what_has_no_partner_or_is_damaged_is_left_out_and_said(tmp_path):
 WRONG = {
     "other names": ({"name": "m{}.png"}, "name each mask like its image"),
     "one value": ({"values": (0, 0)}, "0 in every pixel"),
+    "JPEG of three classes": ({"values": (0, 100, 200), "name": "{}.jpg"}, "save the masks as PNG"),
+    "JPEG of the numbers of classes": ({"name": "{}.jpg"}, "save the masks as PNG"),
 }
 
 

@@ -16,6 +16,7 @@ from kilter._diagnosis.catalogue import CATALOGUE
 from kilter._diagnosis.checks import CHECKS
 from kilter._diagnosis.diagnose import diagnose, read_context, run_checks
 from kilter._diagnosis.entries import compiled, fit_to_data, pictures, splits
+from kilter._diagnosis.severity import with_causes
 from kilter._engine.measuring import probe
 from kilter._engine.training_spec import TrainingSpec
 from kilter._records import Finding
@@ -245,6 +246,7 @@ def _pulls(y: Any, p: Any) -> Any:
 
 NUMBERED = np.random.default_rng(3).integers(0, 12, size=(360, 5)).astype("float32")
 NUMBERED_Y = np.random.default_rng(4).normal(size=12)[NUMBERED[:, :2].astype(int)].sum(axis=1)
+ORDERED = np.arange(len(XT)) % 3
 WORDS = np.random.default_rng(5).integers(21, 600, size=(400, 12))
 WORDS[:, 3] = WORDS[:, 7] = np.random.default_rng(6).integers(1, 21, size=400)
 ABOUT = WORDS[:, 3] % 2
@@ -286,6 +288,8 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
     ("pairs-not-apart", "severe", lambda: siamese(_pulls)),
     ("ids-as-quantities", "severe", lambda: regression(NUMBERED, NUMBERED_Y)),
     ("ids-as-quantities", "severe", lambda: regression(WORDS, ABOUT, features=12)),
+    ("output-activation-loss", "severe", lambda: _with_metric(regression(XT, ORDERED), "accuracy")),
+    ("output-activation-loss", "warning", lambda: _with_metric(regression(XT, ORDERED), "mae")),
     ("scaled-twice", "severe", lambda: scaled(X, layers.Rescaling(1 / 255))),
     ("scaled-twice", "severe", lambda: scaled(X, layers.Rescaling(1 / 127.5, -1), layers.Rescaling(1 / 255))),
     ("scaled-twice", "severe", lambda: scaled(X * 50, layers.Normalization(mean=0.0, variance=1.0))),
@@ -648,12 +652,14 @@ def test_every_code_has_a_faulty_case():
 
 @pytest.mark.parametrize("kind", [layers.LSTM, layers.GRU])
 def test_saturated_gates_are_explained_by_the_scale_of_the_inputs(kind: Any):
+    keras.utils.set_random_seed(7 if kind is layers.GRU else 1)  # with these weights, the gates do saturate
     model = chain(kind(4), Dense(1), features=(12, 2))
     amounts_of = 30000 + 6000 * WAVES
-    found = {one.code: one for one in findings(program(model, "mse", data=(amounts_of, WAVES[:, -1, :1])))}
+    case = program(model, "mse", data=(amounts_of, WAVES[:, -1, :1]))
+    found = {one.code: one for one in with_causes(findings(case))}
     assert found["unscaled-inputs"].severity == "severe"
-    silent = found.get("disconnected-layer")
-    assert silent is None or (silent.severity, silent.explained_by) == ("note", "unscaled-inputs")
+    silent = found["disconnected-layer"]
+    assert (silent.severity, silent.explained_by) == ("note", "unscaled-inputs")
 
 
 def test_overfitting_is_no_answer_where_validation_rows_are_scaled_otherwise():
@@ -679,5 +685,5 @@ def test_findings_name_the_columns_of_a_table(names):
     model.compile("sgd", "binary_crossentropy")
     how = {"validation_data": (rows[::3], labels[::3]), "steps": 0, "verbose": 0}
     found = {one.code: one for one in diagnose(model, rows, labels, features=names, **how).findings}
-    assert "2 values of column patient_id are in both" in found["shared-groups"].explanation
-    assert "c" not in names or "Columns c" in found["constant-columns"].explanation
+    assert "2 values of column patient_id occur in both parts" in found["shared-groups"].explanation
+    assert "c" not in names or found["constant-columns"].explanation.endswith("row: c.")

@@ -4,6 +4,7 @@ import itertools
 from types import SimpleNamespace
 
 import jax
+import jax._src.monitoring
 import keras
 import numpy as np
 import pytest
@@ -34,6 +35,32 @@ def test_the_doctor_names_the_fault_and_says_it_once(capsys):
     trained(callbacks, "zeros")
     assert "constant-initializer" in seen[0].diagnosis.codes("severe")
     assert capsys.readouterr().out.count("constant-initializer") == 1
+
+
+class Raises(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        raise RuntimeError("stop")
+
+
+class CompilesAgain(keras.callbacks.Callback):
+    def on_train_end(self, logs=None):
+        self.model.compile("sgd", "mae")
+
+
+def test_the_doctor_leaves_the_train_function_as_it_was():
+    listeners = len(jax._src.monitoring.get_event_duration_listeners())
+    x = np.ones((8, 2), np.float32)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(x, x[:, 0], verbose=0)
+    own, doctor = model.train_function, kilter.Doctor(x, x[:, 0], verbose=False)
+    with pytest.raises(RuntimeError):
+        model.fit(x, x[:, 0], verbose=0, callbacks=[doctor, Raises()])
+    model.fit(x, x[:, 0], verbose=0, callbacks=[doctor])
+    assert model.train_function is own
+    model.fit(x, x[:, 0], verbose=0, callbacks=[CompilesAgain(), doctor])
+    assert model.train_function is None
+    assert len(jax._src.monitoring.get_event_duration_listeners()) == listeners
 
 
 def test_the_doctor_changes_no_bit_of_the_training():

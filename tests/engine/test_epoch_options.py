@@ -101,16 +101,25 @@ def test_a_wrong_validation_frequency_is_refused(frequency: Any):
         kilter.fit(classifier(), *rows(), validation_freq=frequency)
 
 
-def test_no_batch_size_is_keras_own():
+@pytest.mark.parametrize(
+    ("steps", "of_validation", "batch_size", "trained"),
+    [(None, None, None, 2), (3, None, None, 3), (None, 2, None, 2), (2, 3, None, 2), (2, 2, 10, 2)],
+)
+def test_no_batch_size_is_keras_own(
+    steps: int | None, of_validation: int | None, batch_size: int | None, trained: int
+):
     x, y = rows(70)
     ours, theirs = classifier("adam"), classifier("adam")
-    how = {"batch_size": None, "shuffle": False, "verbose": 0, "validation_split": 0.1}
-    kilter.fit(ours, x, y, **how)
-    theirs.fit(x, y, **how)
+    how = {"batch_size": batch_size, "shuffle": False, "verbose": 0, "validation_split": 0.5}
+    how |= {"steps_per_epoch": steps, "validation_steps": of_validation}
+    losses = kilter.fit(ours, x, y, **how).history["val_loss"]
+    assert losses == pytest.approx(theirs.fit(x, y, **how).history["val_loss"], rel=1e-5)
     assert difference(ours, theirs) < 1e-4
-    assert int(ours.optimizer.iterations) == 2
-    assert kilter.evaluate(ours, x, y, batch_size=None, verbose=0)
-    assert len(kilter.predict(ours, x, batch_size=None, verbose=0)) == 70
+    assert int(ours.optimizer.iterations) == trained
+    how = {"batch_size": batch_size, "steps": steps, "verbose": 0}
+    loss = theirs.evaluate(x, y, return_dict=True, **how)["loss"]
+    assert kilter.evaluate(ours, x, y, **how)["loss"] == pytest.approx(loss, rel=1e-5)
+    assert len(kilter.predict(ours, x, **how)) == len(theirs.predict(x, **how))
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import optax
 import pytest
 
 import kilter
@@ -109,6 +110,7 @@ def small(activation="relu", rate=0.5, clip=None, momentum=0.9, frozen=False):
         ({"momentum": 0.8}, "optimizer"),
         ({"clip": 1.0}, "optimizer"),
         ({}, None),
+        ({"rate": np.float32(0.5), "momentum": np.float64(0.9)}, None),
     ],
 )
 def test_settings_that_the_weights_do_not_tell_must_be_the_same(changed, what, tmp_path):
@@ -120,6 +122,27 @@ def test_settings_that_the_weights_do_not_tell_must_be_the_same(changed, what, t
         return
     with pytest.raises(RunError, match=rf"the settings of {what} that the run"):
         kilter.fit(small(**changed), x, x[:, :1], epochs=2, **how)
+
+
+def test_another_version_of_keras_may_describe_the_same_layers_in_another_way(tmp_path, monkeypatch):
+    x = np.ones((8, 2), "float32")
+    how = {"run": tmp_path, "resume": True, "verbose": 0}
+    kilter.fit(small(), x, x[:, :1], epochs=1, **how)
+    own = keras.layers.Dense.get_config
+    monkeypatch.setattr(keras.layers.Dense, "get_config", lambda layer: own(layer) | {"new": None})
+    with pytest.raises(RunError, match="the settings of layers"):
+        kilter.fit(small(), x, x[:, :1], epochs=2, **how)
+    monkeypatch.setattr(keras, "__version__", "99.0")
+    assert kilter.fit(small(), x, x[:, :1], epochs=2, **how).epoch == [0, 1]
+
+
+def test_optax_optimizers_are_resumed(tmp_path):
+    x = np.ones((8, 2), "float32")
+    for epochs in (1, 2):
+        model = small()
+        model.compile(kilter.OptaxOptimizer(optax.adam(0.1)), "mse")
+        history = kilter.fit(model, x, x[:, :1], epochs=epochs, run=tmp_path, resume=True, verbose=0)
+    assert history.epoch == [0, 1]
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("{}\n"), Path.touch])

@@ -47,7 +47,43 @@ def unbuilt():
     return keras.Sequential([layers.Dense(3)])
 
 
-KINDS = (dense, shared, nested, recurrent, attention, normalized, mixed_precision, unbuilt)
+@keras.saving.register_keras_serializable("test")
+class Given(layers.Layer):
+    """A variable made of an array, and one whose values its build reads and assigns."""
+
+    def build(self, shape):
+        self.table = keras.Variable(np.arange(shape[-1], dtype="float32"), trainable=False)
+        self.scale = self.add_weight(shape=(shape[-1],), initializer="ones")
+        self.scale.assign(self.scale * 2)
+        self.factor = float(np.asarray(self.scale.value).sum())
+
+    def call(self, x):
+        return x * self.scale * self.factor + self.table
+
+
+@keras.saving.register_keras_serializable("test")
+class Unsaved(layers.Layer):
+    """A fixed table that is not in the file."""
+
+    def build(self, shape):
+        self.table = self.add_weight(shape=(shape[-1],), initializer="zeros", trainable=False)
+        self.table.assign(np.arange(shape[-1]))
+
+    def save_own_variables(self, store):
+        """Nothing is saved."""
+
+    def load_own_variables(self, store):
+        """Nothing is loaded."""
+
+    def call(self, x):
+        return x * self.table
+
+
+def custom():
+    return keras.Sequential([keras.Input((4,)), Given(), layers.Dense(3), Unsaved()])
+
+
+KINDS = (custom, dense, shared, nested, recurrent, attention, normalized, mixed_precision, unbuilt)
 
 
 @pytest.mark.parametrize("compiled", [False, True])

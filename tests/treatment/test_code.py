@@ -18,6 +18,7 @@ LAYERS = (
     ),
     layers.Bidirectional(layers.LSTM(3, return_sequences=True)),
     layers.ReLU(max_value=float("inf")),
+    layers.Dense(2, bias_initializer=keras.initializers.Constant(0.0)),
 )
 LOSSES = (losses.Huber(0.5), losses.CosineSimilarity(axis=1), losses.BinaryCrossentropy(from_logits=True))
 OPTIMIZERS = (

@@ -31,4 +31,4 @@ def test_findings_name_columns_before_and_after_training():
     trained = Trained(asked, model, pull(model), history, 0.0)
     for diagnosis in (found.diagnosis, trained.diagnosis):
         (one,) = [each for each in diagnosis.findings if each.code == "constant-columns"]
-        assert "Columns height" in one.explanation
+        assert one.explanation.endswith("row: height.")

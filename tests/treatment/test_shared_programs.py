@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import keras
 import numpy as np
+import optax
 import pytest
 
 import kilter
@@ -42,6 +43,12 @@ def model(
     made = keras.Sequential([keras.Input((3,), name="x"), *layers], name="model")
     made.compile(optimizer=optimizer, loss=loss, metrics=list(metrics))
     return made
+
+
+def test_optax_transformations_are_told_apart_by_what_they_are():
+    one, other = (optax.sgd(rate) for rate in (0.1, 0.001))
+    first, again, second = (structure(model(optimizer=kilter.OptaxOptimizer(it))) for it in (one, one, other))
+    assert first == again != second
 
 
 @pytest.mark.parametrize(

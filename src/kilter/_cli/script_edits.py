@@ -216,10 +216,9 @@ class Script:
 
     def _assigned_to_itself(self, outer: ast.Call) -> ast.stmt | None:
         """The statement ``x = outer(x)``, if that is where a layer is called."""
-        for node in ast.walk(self._tree):
-            if isinstance(node, ast.Assign) and node.value is outer and len(node.targets) == 1:
-                return node if self._text(node.targets[0]) == self._text(outer.args[0]) else None
-        return None
+        made = self._assignment(outer)
+        same = made is not None and self._text(made.targets[0]) == self._text(outer.args[0])
+        return made if same else None
 
     def _drop(self, statement: ast.stmt) -> None:
         """Leave a statement out; ``pass`` in place of the only one of its block."""

@@ -78,6 +78,7 @@ class Doctor(keras.callbacks.Callback):
         self._verbose = verbose
         self._history: dict[str, list[float]] = {}
         self._start: list[np.ndarray] | None = None
+        self._watch: Any = None
         self.diagnosis: Diagnosis | None = None
         self.events: list[tuple[int, Finding]] = []
         self.stopped: Finding | None = None
@@ -86,6 +87,8 @@ class Doctor(keras.callbacks.Callback):
         """Diagnose model and data, and if asked some training steps of a copy."""
         model: Any = self.model  # Keras has set it before any callback is called
         self._history, self.events, self.stopped = {}, [], None
+        if self._watch is not None:  # of a training that an error ended
+            self._watch.stop()
         self._diagnose(steps=self._steps)
         self._start = [np.array(one) for one in model.variables] if self._stop else None
         spec = TrainingSpec(batch_size=self._options["batch_size"])
@@ -96,9 +99,7 @@ class Doctor(keras.callbacks.Callback):
         self._layers = None if self._next is None else Layers(model, *self._data, self._context)
         if self._stop and self.diagnosis is not None and not self.diagnosis.ok:
             self._end(self.diagnosis.findings[0])
-        self._watch, self._function = Stopwatch(), getattr(model, "train_function", None)
-        if self._function is not None:  # in Keras's own loop
-            model.train_function = self._watch.timed(self._function)
+        self._watch = Stopwatch(model)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Running means start again."""
@@ -128,10 +129,9 @@ class Doctor(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Diagnose the trained model, its learning curves, and what made the training slow."""
-        model: Any = self.model
-        model.train_function = self._function
+        self._watch.stop()
         steps = (self.params or {}).get("steps") or self._context.steps_per_epoch
-        timing = self._watch.stop(steps, self._layers.work if self._layers else 0.0)
+        timing = self._watch.timing(steps, self._layers.work if self._layers else 0.0)
         if self.stopped is None:
             self._diagnose(steps=0, history=self._history)
         known = Diagnosis(()) if self.diagnosis is None else self.diagnosis

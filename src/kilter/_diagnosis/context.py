@@ -124,6 +124,11 @@ class Context:
         """A column of the input by its name, or by its number."""
         return self.features[index] if index < len(self.features) else str(index)
 
+    @cached_property
+    def held_inputs(self) -> tuple[np.ndarray, ...]:
+        """The validation inputs, one array for each input of the model; () without validation data."""
+        return tuple(map(np.asarray, jax.tree.leaves(self.x_val)))
+
     @property
     def rows(self) -> int:
         """The number of training rows."""

@@ -21,7 +21,7 @@ from kilter._diagnosis.sequences import read_sequences
 from kilter._diagnosis.severity import is_noise, weighed, with_causes
 from kilter._diagnosis.thresholds import Thresholds
 from kilter._diagnosis.unchecked import unchecked
-from kilter._engine.arrays import check_batch_size, collect, is_array, pick, row_count
+from kilter._engine.arrays import collect, is_array, pick, row_count
 from kilter._engine.augmenting import Augment, as_augmentation, check_augmentation
 from kilter._engine.batch_hooks import check_callbacks
 from kilter._engine.divergence import Event
@@ -306,7 +306,7 @@ def checked_training(model: keras.Model, x: Any, y: Any, spec: TrainingSpec) -> 
     Raises the errors that would make every training fail, so that they do not count as faults of the model.
     """
     check_compiled(model)
-    check_batch_size(spec.batch_size)
+    whole_number("batch_size", spec.batch_size, 1)
     whole_number("epochs", spec.epochs, 1)
     whole_number("seed", spec.seed, 0)
     check_schedule(model, spec.schedule, validated=True)

@@ -20,9 +20,9 @@ from kilter._diagnosis.checks.endings import check_many_labels
 from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, SPARSE, SQUARES, complaints
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.easing import INNER, MODERATE, Easing
-from kilter._diagnosis.targets import target_facts
+from kilter._diagnosis.targets import ordered_classes, target_facts
 from kilter._models.copying import Cut, copy_model, copy_written, is_graph
-from kilter._models.editing import as_graph, can_be_cut, configuration, cut, open_layers
+from kilter._models.editing import as_graph, can_be_cut, configuration, cut, replaceable_layers
 from kilter._models.layers import (
     ATTENTION,
     DROPOUTS,
@@ -179,7 +179,7 @@ def cleaning_of(
     poor = _poor_activations(context) if "replace-activation" in parts else set()
     insert = "insert-batch-norm" in parts and _lacks_normalization(context)
     cuts: dict[Any, Cut] = {}
-    for layer in open_layers(graph):
+    for layer in replaceable_layers(graph):
         if layer.trainable_variables and not isinstance(layer, keras.Model):
             cuts[layer] = _cleaner(facts.get(id(layer)), poor, parts, insert=insert)
         elif id(layer) in poor or isinstance(layer, _ADJUSTED):
@@ -311,7 +311,7 @@ def _endings(
     facts = target_facts(output.targets)
     if head is None or facts is None or output.loss is None or not isinstance(head.layer, WEIGHTED):
         return [], None, ()
-    quantities = output.loss.name in SQUARES and output.activation == "linear"
+    quantities = output.loss.name in SQUARES and output.activation == "linear" and not ordered_classes(output)
     fits = quantities or not (list(complaints(output)) or check_many_labels(context))
     wanted = None if fits or head.consumers else _wanted(output, facts)
     width = next((key for key in ("units", "filters") if hasattr(head.layer, key)), None)
@@ -325,7 +325,8 @@ def _wanted(output: OutputFacts, facts: Any) -> tuple[int, str, str] | None:
     name = None if output.loss is None else output.loss.name
     sparse = facts.classes or (name in SPARSE and facts.whole and facts.low >= 0)
     if facts.width == 1 and sparse and name not in (*SPARSE, *CATEGORICAL, *BINARY) and facts.classes > 2:
-        return (1, "linear", "mse") if output.units == 1 else (facts.classes, "softmax", SPARSE[0])
+        numbers = output.units == 1 and not ordered_classes(output)
+        return (1, "linear", "mse") if numbers else (facts.classes, "softmax", SPARSE[0])
     if facts.width == 1 and sparse:
         classes = max(int(facts.high) + 1, 2)
         if classes == 2 and output.units == 1:

@@ -10,7 +10,7 @@ from sklearn.linear_model import Ridge, RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 from kilter._diagnosis.context import Context
-from kilter._diagnosis.targets import are_inputs, are_shares, labels
+from kilter._diagnosis.targets import are_inputs, are_shares, labels, ordered_classes
 from kilter._measures import rare_class
 from kilter._models.layers import OutputFacts
 
@@ -71,6 +71,8 @@ def _classes(
         if are_distances(output):
             return cut_where_best(predicted.ravel(), numbers), numbers
         return (predicted.ravel() > (0.5 if predicted.min() >= 0 else 0.0)).astype(int), numbers
+    if numbers is not None and predicted.size == len(targets) and ordered_classes(output):
+        return np.round(predicted.ravel()), numbers
     if numbers is not None and predicted.ndim == 2 and predicted.shape[1] > numbers.max():
         return predicted.argmax(-1), numbers
     shares = "categorical" in name and targets.shape == predicted.shape and are_shares(targets)

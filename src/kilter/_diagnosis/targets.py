@@ -6,8 +6,11 @@ from typing import Final
 
 import numpy as np
 
+from kilter._models.layers import OutputFacts
+
 # More distinct whole numbers than this are counts or quantities, not classes.
 _MOST_CLASSES: Final = 100
+_FEW_CLASSES: Final = 10
 _ROWS_A_CLASS: Final = 5
 
 
@@ -78,6 +81,12 @@ def labels(targets: np.ndarray | None) -> np.ndarray | None:
     if facts.one_hot:
         return rows.argmax(axis=1)
     return rows[:, 0].astype(np.int64) if facts.classes else None
+
+
+def ordered_classes(output: OutputFacts) -> int:
+    """How many classes one unit gives an order, although their accuracy is compiled; 0 for no such output."""
+    facts = target_facts(output.targets) if output.accuracy and output.units == 1 else None
+    return facts.classes if facts is not None and 2 < facts.classes <= _FEW_CLASSES else 0
 
 
 def are_shares(targets: np.ndarray) -> bool:

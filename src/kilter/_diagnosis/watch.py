@@ -3,7 +3,7 @@
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -92,10 +92,15 @@ class Stopwatch:
     as validation, does not count at all.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, model: keras.Model) -> None:
         self._computing, self._compiling, self._waiting = list[float](), list[float](), list[float]()
         self._memory: list[int] = []
         self._compiled = self._waited = 0.0
+        self._model: Any = model
+        self._function = getattr(model, "train_function", None)
+        self._timed = None
+        if self._function is not None:  # in Keras's own loop
+            self._timed = self._model.train_function = self._run
         jax.monitoring.register_event_duration_secs_listener(self._listen)
         self.resume()
 
@@ -125,9 +130,10 @@ class Stopwatch:
         self._computing[-1] += max(seconds - compiling, 0.0)
         self._waiting[-1] += waiting
 
-    def timed(self, function: Callable[[Any, Iterator[Any]], Any]) -> Callable[[Any, Iterator[Any]], Any]:
-        """A train function of Keras that also counts how long it waits for its batches."""
-        return lambda state, batches: function(state, self._arriving(batches))
+    def _run(self, state: Any, batches: Iterator[Any]) -> Any:
+        """The train function of Keras, which also counts how long it waits for its batches."""
+        assert self._function is not None
+        return self._function(state, self._arriving(batches))
 
     def _arriving(self, batches: Iterator[Any]) -> Iterator[Any]:
         while True:
@@ -139,9 +145,17 @@ class Stopwatch:
             self._waited += time.perf_counter() - began
             yield batch
 
-    def stop(self, steps: int, work: float) -> Timing:
-        """Stop listening to JAX; ``steps`` of an epoch, ``work`` of a step in multiply-adds, 0 if unknown."""
+    def stop(self) -> None:
+        """Stop listening to JAX, and give the model its train function back, unless it was compiled again."""
+        if self._model is None:
+            return
         jax.monitoring.unregister_event_duration_listener(self._listen)
+        if self._timed is not None and self._model.train_function is self._timed:
+            self._model.train_function = self._function
+        self._model = None
+
+    def timing(self, steps: int, work: float) -> Timing:
+        """What was counted; ``steps`` of an epoch, ``work`` of a step in multiply-adds, 0 if unknown."""
         columns = (tuple(one) for one in (self._computing, self._compiling, self._waiting))
         return Timing(*columns, steps=steps, work=work, memory=tuple(self._memory))
 

@@ -20,7 +20,7 @@ from kilter._engine.sparse import is_sparse, rows_of, with_sparse_rows
 from kilter._models.arrays import plain_array
 from kilter._models.keras_internals import data_adapter_utils
 from kilter._text import warn
-from kilter._validation import number, whole_number
+from kilter._validation import number
 from kilter.data.precision import SUBTRACT, loss_note, lossy_columns
 from kilter.errors import DataError, OptionError
 
@@ -367,8 +367,3 @@ def _not_finite(rows: np.ndarray) -> np.ndarray:
         if np.isfinite(rows.sum(dtype=rows.dtype)):
             return np.empty(0, np.int64)
     return np.flatnonzero(~np.isfinite(rows.astype(np.float64)).reshape(len(rows), -1).all(axis=1))
-
-
-def check_batch_size(batch_size: Any) -> None:
-    """Raise :class:`OptionError` unless ``batch_size`` is a whole number of at least 1."""
-    whole_number("batch_size", batch_size, 1, remedy="pass a size such as 32")

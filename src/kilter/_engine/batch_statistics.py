@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 
 from kilter._array_types import Arrays
-from kilter._engine.arrays import check_batch_size, collect
+from kilter._engine.arrays import collect
 from kilter._engine.checks import check_inputs
 from kilter._engine.feed import Order, ResidentFeed
 from kilter._engine.host_rows import take
@@ -19,6 +19,7 @@ from kilter._engine.program_cache import shelf
 from kilter._models.layers import require_model
 from kilter._models.tracing import forward, intercept_calls, leaf_layers
 from kilter._models.variables import assign, fitting, values
+from kilter._validation import whole_number
 from kilter.errors import ModelError
 
 Norms = Sequence[tuple[str, Any]]
@@ -84,7 +85,7 @@ def refresh_batch_norm(model: keras.Model, x: Arrays, *, batch_size: int = 256) 
         ([[3.0], [4.666666507720947]], 1)
     """
     require_model(model)
-    check_batch_size(batch_size)
+    whole_number("batch_size", batch_size, 1)
     rows = collect(x)
     check_inputs(model, rows)
     norms = [found for found in leaf_layers(model) if isinstance(found[1], keras.layers.BatchNormalization)]

@@ -20,12 +20,14 @@ import keras
 import numpy as np
 
 from kilter._engine.feed import Block
+from kilter._engine.processes import count
 from kilter._engine.step_loop import batch_at
 from kilter._models.optimizers import optimizer_slot, slot_index
-from kilter._models.variables import State, copied, of_this_process
+from kilter._models.variables import State, copied, variables
 from kilter.errors import ModelError
 
 SEGMENT_STEPS: Final = 1000
+SMALL_STATE: Final = 1 << 26  # bytes; to copy less than this would take longer than a short epoch may
 ATTEMPTS: Final = 3
 LOWER: Final = 0.1
 # A jump: above the worst of the start, and above the median of the last losses by so many deviations. A loss
@@ -129,19 +131,19 @@ class DivergenceGuard:
         held = self._segment
         if held is None or held.block is not block or not held.start <= start < held.stop:
             stop = min(block.steps, (start // SEGMENT_STEPS + 1) * SEGMENT_STEPS)
-            state = _copied(jax.tree.map(of_this_process, state))
-            self._segment = held = Segment(block, *place, start, stop, state)
+            kept = copied(state) if self.takes else state
+            self._segment = held = Segment(block, *place, start, stop, kept)
         return held.stop
 
     def broke(self, state: State, stop: int) -> Literal["not finite", "spike"] | None:
         """What is wrong with the state after step ``stop`` - 1 of the segment's block, if anything."""
-        held, loss = self._segment, self._loss(state)
+        held = self._segment
         assert held is not None  # enter() was called
-        if not _is_finite([*state.trainable, *loss]):  # host and device meet
+        if not self._is_finite(state):  # host and device meet
             return "not finite"
         if stop < held.stop:
             return None
-        mean = _mean(self._loss(held.state), loss, fresh=held.place + held.start == 0)
+        mean = self._mean(held.state, state, fresh=held.place + held.start == 0)
         # One row with an unusual target can be most of the loss of an epoch. In a short segment it would look
         # like a jump, so the loss is spread over the steps of a usual one.
         if self._jumped(mean * held.share):
@@ -204,7 +206,7 @@ class DivergenceGuard:
         while high - low > 1:
             middle = (low + high) // 2
             state, _ = call(copied(before), held.block, low, middle)
-            if _is_finite([*state.trainable, *self._loss(state)]):
+            if self._is_finite(state):
                 low, before = middle, state
             else:
                 high = middle
@@ -215,18 +217,38 @@ class DivergenceGuard:
         state, worst = held.state, (-math.inf, held.start, held.state)
         for step in range(held.start, stop):
             after, _ = call(copied(state), held.block, step, step + 1)
-            loss = _mean(self._loss(state), self._loss(after), fresh=held.place + step == 0)
+            loss = self._mean(state, after, fresh=held.place + step == 0)
             if loss > worst[0]:
                 worst = loss, step, state
             state = after
         return worst[1], worst[2]
 
-    def _loss(self, state: State) -> list[Any]:
-        """The sum and the weight of the mean loss so far, in the state."""
-        return [state.metrics[place] for place in self._loss_places]
+    @cached_property
+    def takes(self) -> bool:
+        """Whether programs take the memory of the state that they get, so that the guard needs a copy.
+
+        Not of a small one: copying it would cost more than the third state that then exists for a moment.
+        """
+        size = sum(one.value.nbytes for group in variables(self.model) for one in group)
+        return size > SMALL_STATE or count() > 1
+
+    def _is_finite(self, state: State) -> bool:
+        return _is_finite([*state.trainable, *(state.metrics[place] for place in self._loss_places)])
+
+    def _mean(self, before: State, after: State, *, fresh: bool) -> float:
+        """The mean loss between two moments of an epoch; NaN for a model that keeps no mean."""
+        if len(self._loss_places) != 2:
+            return math.nan
+        total, weight = (
+            np.asarray(after.metrics[place]).item()
+            - (0.0 if fresh else np.asarray(before.metrics[place]).item())
+            for place in self._loss_places
+        )
+        return total / weight if weight else math.nan
 
     @cached_property
     def _loss_places(self) -> list[int]:
+        """Where the sum and the weight of the mean loss so far are in the metrics of a state."""
         tracker = getattr(self.model, "_loss_tracker", None)
         wanted = {id(one) for one in tracker.variables} if tracker is not None else set()
         return [place for place, one in enumerate(self.model.metrics_variables) if id(one) in wanted]
@@ -245,35 +267,20 @@ class DivergenceGuard:
             self.losses = [*self.losses, mean][-REMEMBERED:]
 
 
-@jax.jit
-def _copied(state: State) -> State:
-    """As :func:`copied`, in one call instead of one for each array, but compiled."""
-    return jax.tree.map(jnp.copy, state)
-
-
 def _is_finite(arrays: list[Any]) -> bool:
     """Whether every number is finite; arrays of whole numbers pass.
 
     Memory of a CPU is read in place: a program for it would take seconds to compile for 200 arrays.
     """
-    floats = [one for one in arrays if jnp.issubdtype(one.dtype, jnp.floating)]
-    if all(one.is_fully_replicated and next(iter(one.devices())).platform == "cpu" for one in floats):
-        return all(bool(np.isfinite(one).all()) for one in floats)
-    return bool(_all_finite(floats))
+    devices = arrays[0].devices() if arrays else set()  # of all, which one program has made
+    if len(devices) > 1 or any(one.platform != "cpu" for one in devices):
+        return bool(_all_finite(arrays))
+    return all(np.isfinite(one).all() for one in arrays)
 
 
 @jax.jit
-def _all_finite(floats: list[Any]) -> jax.Array:
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(one)) for one in floats]))
-
-
-def _mean(before: list[Any], after: list[Any], *, fresh: bool) -> float:
-    """The mean loss between two moments of an epoch; NaN for a model that keeps no mean."""
-    if len(before) != 2 or len(after) != 2:
-        return math.nan
-    pairs = zip(before, after, strict=True)
-    total, count = (float(new) - (0.0 if fresh else float(old)) for old, new in pairs)
-    return total / count if count else math.nan
+def _all_finite(arrays: list[Any]) -> jax.Array:
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(one)) for one in arrays]))
 
 
 def _given_up(event: Event, attempts: int, *, can_lower: bool) -> ModelError:

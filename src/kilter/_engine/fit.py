@@ -9,9 +9,9 @@ import keras
 from kilter._engine.arrays import (
     Check,
     FiniteCheck,
-    check_batch_size,
     collect,
     is_array,
+    row_count,
     split,
     warn_of_losses,
 )
@@ -80,7 +80,6 @@ def fit(
 
     ``start``: where an interrupted ``initial_epoch`` begins. ``guard``: go back if the training breaks.
     """
-    order = Order(checked_size(batch_size), shuffle, seed, goes_on=goes_on)
     for name, value in (("epochs", epochs), ("initial_epoch", initial_epoch), ("seed", seed)):
         whole_number(name, value, 0)
     epochs = _limited("epochs", epochs, keras.config.max_epochs())
@@ -88,12 +87,14 @@ def fit(
     if validation_split and validation_data is None:
         (x, y, sample_weight), validation_data = split(x, y, sample_weight, validation_split)
     limit, executed = counted_steps(model, steps_per_epoch, "steps_per_epoch")
+    order = Order(checked_size(batch_size, x, limit), shuffle, seed, goes_on=goes_on)
+    whole_number("validation_batch_size", validation_batch_size or 1, 1)
+    size = validation_batch_size or batch_size
     steps, once = executed if goes_on else limit, epochs - initial_epoch <= 1
     finite, of_validation = FiniteCheck(check), FiniteCheck(check)
     feed = training_feed(x, y, sample_weight, class_weight, order, steps=steps, once=once, check=finite)
     prepare(model, feed, augmentation := as_augmentation(augment))
     feed = feed if guard or augmentation else padded(model, feed, "train")
-    size = whole_number("validation_batch_size", validation_batch_size or order.batch_size, 1)
     history = History({"data": finite.found, "validation data": of_validation.found})
     own = [*measuring(history, feed, measure), *([RateKeeper(schedule)] if schedule else [])]
     validation = _validation(model, validation_data, size, validation_steps, of_validation)
@@ -102,7 +103,7 @@ def fit(
     with epochs_told(verbose) as shown:
         told = callback_list(model, [own, callbacks, shown, history], verbose, epochs, limit or feed.steps)
         say_price(told, chunk, validated=validation_data is not None)
-        rows = _as_validated(feed, size, class_weight) if evaluate_training else None
+        rows = _as_validated(feed, size or order.batch_size, class_weight) if evaluate_training else None
         return Session(
             *(model, feed, told, history, epochs, initial_epoch),
             *(rows, validation, validates, augmentation, seed, chunk),
@@ -201,20 +202,21 @@ def _as_validated(feed: AnyFeed, batch_size: int, class_weight: Mapping[int, flo
 
 
 def validation_feed(
-    data: Any, batch_size: int, steps: int | None = None, check: Check | FiniteCheck = "strict"
+    data: Any, batch_size: int | None, steps: int | None = None, check: Check | FiniteCheck = "strict"
 ) -> AnyFeed:
     """The feed of ``validation_data`` as :func:`kilter.fit` takes it, of at most ``steps`` batches.
 
     The batches of a generator are kept for later epochs; with ``steps`` only the first two, as in Keras.
     """
-    order = Order(batch_size, shuffle=False, seed=0)
     is_list = isinstance(data, list) and is_array(data) and len(data) > 1  # Keras takes lists too
     if (isinstance(data, tuple) or is_list) and len(data) in (1, 2, 3):
         x, y, weights = (*data, None, None)[:3]
-        return training_feed(x, y, weights, None, order, steps=steps, check=check)
-    if isinstance(data, Iterator):
-        data = Replayed(data, None if steps is None else KEPT_BY_KERAS)
-    return training_feed(data, None, None, None, order, steps=steps, check=check)
+    else:
+        x, y, weights = data, None, None
+    if isinstance(x, Iterator):
+        x = Replayed(x, None if steps is None else KEPT_BY_KERAS)
+    order = Order(checked_size(batch_size, x, steps), shuffle=False, seed=0)
+    return training_feed(x, y, weights, None, order, steps=steps, check=check)
 
 
 def prepare(
@@ -234,7 +236,7 @@ def prepare(
 
 
 def _validation(
-    model: keras.Model, data: Any, batch_size: int, steps: int | None, check: FiniteCheck
+    model: keras.Model, data: Any, batch_size: int | None, steps: int | None, check: FiniteCheck
 ) -> AnyFeed | None:
     executed = counted_steps(model, steps, "validation_steps")[1]
     if data is None:
@@ -267,11 +269,14 @@ def check_ids(model: keras.Model, feed: AnyFeed, kind: Kind) -> None:
         feed.check_block = lambda block, numbers: check.block(block.data, block.order, numbers)
 
 
-def checked_size(batch_size: int | None) -> int:
-    """``batch_size``, as Keras reads it: 32 for None. Raises :class:`OptionError` for no number of rows."""
-    size = KERAS_BATCH_SIZE if batch_size is None else batch_size
-    check_batch_size(size)
-    return size
+def checked_size(batch_size: int | None, x: Any, steps: int | None) -> int:
+    """``batch_size``; if None, as in Keras: ``steps`` batches of all rows if ``x`` is arrays, else 32.
+
+    Raises :class:`OptionError` for no number of rows.
+    """
+    if batch_size is None and steps and is_array(x):
+        return -(-row_count(x=x) // steps)
+    return whole_number("batch_size", KERAS_BATCH_SIZE if batch_size is None else batch_size, 1)
 
 
 def counted_steps(model: keras.Model, steps: int | None, name: str) -> tuple[int | None, int | None]:

@@ -65,10 +65,11 @@ def evaluate(
 
     ``x`` may also be an iterable of batches ``(x, y)`` or ``(x, y, sample_weight)``, or a generator of them.
     ``steps``: use only the first so many batches; None uses all. Metrics are exact means over the rows, also
-    when the last batch is smaller. ``batch_size=None`` is 32, as in Keras. ``callbacks``: Keras's, with
-    ``on_test_`` hooks, called as in Keras; ``model.stop_evaluating`` ends the call. ``return_dict=False``
-    returns a list in Keras's order. ``stable_loss``, ``rewrite``, ``devices`` and ``verbose``: as in
-    :func:`kilter.fit`; by default a call shows what it does if it takes long.
+    when the last batch is smaller. ``batch_size=None`` is Keras's: 32, or with ``steps`` all rows in so many
+    batches. ``callbacks``: Keras's, with ``on_test_`` hooks, called as in Keras; ``model.stop_evaluating``
+    ends the call. ``return_dict=False`` returns a list in Keras's order. ``stable_loss``, ``rewrite``,
+    ``devices`` and ``verbose``: as in :func:`kilter.fit`; by default a call shows what it does if it takes
+    long.
 
     Weights and batch-normalisation statistics do not change. As in Keras, the state that inference changes
     (random seeds, the states of a stateful recurrent layer) is carried from batch to batch and stays in the
@@ -79,9 +80,8 @@ def evaluate(
         ModelError: if the model overrides Keras's evaluation loop.
     """
     require_model(model)
-    batch_size = checked_size(batch_size)
-    order = Order(batch_size, shuffle=False, seed=0)
     limit, counted = counted_steps(model, steps, "steps")
+    order = Order(checked_size(batch_size, x, limit), shuffle=False, seed=0)
     with on_devices(model, devices):
         feed = training_feed(x, y, sample_weight, None, order, steps=counted, once=True, check="warn")
         prepare(model, feed, training=False)
@@ -114,9 +114,10 @@ def predict(
 
     ``x`` may also be an iterable of batches; only their first part is used, unless the model overrides
     ``predict_step``. ``steps``: use only the first so many batches; None uses all. The model need not be
-    compiled. ``batch_size=None`` is 32, as in Keras. ``callbacks``: Keras's, with ``on_predict_`` hooks,
-    called as in Keras; ``model.stop_predicting`` ends the call. ``devices`` and ``verbose``: as in
-    :func:`kilter.fit`; by default a call shows what it does if it takes long.
+    compiled. ``batch_size=None`` is Keras's: 32, or with ``steps`` all rows in so many batches.
+    ``callbacks``: Keras's, with ``on_predict_`` hooks, called as in Keras; ``model.stop_predicting`` ends the
+    call. ``devices`` and ``verbose``: as in :func:`kilter.fit`; by default a call shows what it does if it
+    takes long.
 
     As in Keras, the state that inference changes (random seeds, the states of a stateful recurrent layer) is
     carried from batch to batch and stays in the model. Random numbers equal Keras's for the same
@@ -127,8 +128,8 @@ def predict(
         ModelError: if the model overrides Keras's prediction loop.
     """
     require_model(model)
-    batch_size = checked_size(batch_size)
     limit, counted = counted_steps(model, steps, "steps")
+    batch_size = checked_size(batch_size, x, limit)
     check_loop(model, "predict")
     with on_devices(model, devices):
         feed = _inputs_feed(model, x, batch_size, counted)

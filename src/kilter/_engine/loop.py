@@ -238,7 +238,8 @@ def training(
     def lowered() -> Schedule | None:
         return schedule if schedule is None or divergence is None else scaled(schedule, divergence.rate)
 
-    kind = ("train", "logged") if logged else ("train",)
+    donates = divergence is None or divergence.takes
+    kind = ("train", *(["logged"] if logged else []), *([] if donates else ["kept"]))
     if augmentation is None:
         name, given = kind, ()
 
@@ -251,7 +252,7 @@ def training(
         def step() -> Step:
             return augmented(model, train_step(model, lowered(), logged=logged), augmentation)
 
-    return Runner(model, name, step, (schedule,), given, every=every, divergence=divergence)
+    return Runner(model, name, step, (schedule,), given, donates, every=every, divergence=divergence)
 
 
 def testing(model: keras.Model, every: int | None) -> Runner:

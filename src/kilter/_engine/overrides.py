@@ -14,16 +14,15 @@ _LOOPS: Final = {"train": "fit", "test": "evaluate", "predict": "predict"}
 _PRIVATE: Final = ("_make_function", "_get_jax_state", "_should_eval")
 REFUSED: Final = {kind: (loop, f"make_{kind}_function", *_PRIVATE) for kind, loop in _LOOPS.items()}
 """What a model may not override, first the loop; the private parts are of Keras's loop on JAX."""
-_STEPS: Final = {"train": "train_step", "test": "test_step", "predict": "predict_step"}
 
 
-_by_model: ContextVar[bool] = ContextVar("kilter_loop_called_by_model", default=False)
+_by_model: ContextVar[str] = ContextVar("kilter_loop_called_by_model", default="")
 
 
 @contextlib.contextmanager
-def loop_called_by_model() -> Generator[None, None, None]:
-    """Context in which a model's own ``fit``, ``evaluate`` or ``predict`` calls the engine."""
-    token = _by_model.set(True)
+def loop_called_by_model(loop: str) -> Generator[None, None, None]:
+    """Context in which this method of a model, ``fit``, ``evaluate`` or ``predict``, calls the engine."""
+    token = _by_model.set(loop)
     try:
         yield
     finally:
@@ -41,10 +40,9 @@ def check_loop(model: keras.Model, *kinds: str) -> None:
     ``kinds`` are ``"train"``, ``"test"`` and ``"predict"``.
     """
     for kind in kinds:
-        parts = REFUSED[kind][1 if _by_model.get() else 0 :]
-        found = [name for name in parts if _overridden(model, name)]
+        found = [name for name in REFUSED[kind] if name != _by_model.get() and _overridden(model, name)]
         if found:
-            step, call = _STEPS[kind], _LOOPS[kind]
+            step, call = f"{kind}_step", _LOOPS[kind]
             raise ModelError(
                 expected=f"a model that does not override Keras's loop: kilter calls its {step}, but "
                 "runs the loop itself",

@@ -7,6 +7,7 @@ import jax
 import keras
 
 from kilter._models.copying import FOREIGN_ERRORS, is_graph
+from kilter._models.optimizers import inner_optimizer
 
 # The configurations of classes from these packages say everything about them.
 _KNOWN = ("keras", "kilter")
@@ -31,14 +32,15 @@ def structure(model: keras.Model) -> Structure | None:
     """The model's structure; None if it is unknown.
 
     Values of variables, initialisers, names and a constant learning rate make no difference. Losses and
-    metrics that are not Keras's count by identity: keep them alive as long as the key.
+    metrics that are not Keras's, and optax transformations, count by identity: keep them alive as long as
+    the key.
     """
     optimizer: Any = getattr(model, "optimizer", None)  # missing in a model loaded without compiling
     given: Any = getattr(model, "_compile_config", None)
     if not is_graph(model) or given is None or not all(map(_is_known, [*model._flatten_layers(), optimizer])):
         return None
     try:
-        network = json.dumps(_described(model.get_config(), {}), sort_keys=True)
+        network = in_json(_described(model.get_config(), {}))
         stepping = {key: value for key, value in optimizer.get_config().items() if key != "name"}
     except FOREIGN_ERRORS:  # layers of others, or without a configuration
         return None
@@ -51,7 +53,14 @@ def structure(model: keras.Model) -> Structure | None:
         for leaf in jax.tree.leaves(value)
     )
     names = tuple(getattr(model, "output_names", None) or ())
-    return Structure(network, (type(optimizer), repr(sorted(stepping.items()))), (names, *compiled))
+    functions = map(id, getattr(inner_optimizer(model), "transformation", ()))  # of optax
+    step = (type(optimizer), repr(sorted(stepping.items())), *functions)
+    return Structure(network, step, (names, *compiled))
+
+
+def in_json(config: Any) -> str:
+    """A configuration as text, the same for the numbers of Python and NumPy."""
+    return json.dumps(config, sort_keys=True, default=lambda one: one.item())
 
 
 def _is_known(thing: Any) -> bool:

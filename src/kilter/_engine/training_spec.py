@@ -1,7 +1,7 @@
 """How a model is trained: one record that recipes are read into and that every trainer takes."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -10,6 +10,11 @@ import keras
 from kilter._engine.augmenting import Augment
 from kilter._engine.scheduling import Schedule
 from kilter.schedules import Performance
+
+
+def listed(callbacks: Any) -> list[Any]:
+    """Callbacks as a list: as in Keras, one callback and None are accepted too."""
+    return list(callbacks or ()) if isinstance(callbacks, Sequence | None) else [callbacks]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy as np
 from jax import lax
 
 from kilter._array_types import Arrays
-from kilter._engine.arrays import check_batch_size, collect
+from kilter._engine.arrays import collect
 from kilter._engine.checks import check_inputs
 from kilter._engine.host_rows import take
 from kilter._engine.program_cache import shelf
@@ -104,7 +104,7 @@ def predict_mc(
         DataError: if the inputs do not fit.
     """
     require_model(model)
-    check_batch_size(batch_size)
+    whole_number("batch_size", batch_size, 1)
     whole_number("samples", samples, 2, _SEEDS - 1)
     whole_number("seed", seed, 0, _SEEDS - 1)
     rows = collect(x)

@@ -8,14 +8,14 @@ import keras
 import numpy as np
 
 from kilter._array_types import Arrays
-from kilter._engine.arrays import check_batch_size, collect
+from kilter._engine.arrays import collect
 from kilter._engine.feed import Order, ResidentFeed
 from kilter._engine.fit import prepare
 from kilter._engine.loop import evaluate_feed, testing
 from kilter._models.copying import copy_model
 from kilter._models.variables import assign, values_kept
 from kilter._records import Figure, drawn
-from kilter._validation import one_of
+from kilter._validation import one_of, whole_number
 from kilter.errors import ModelError, OptionError
 
 Scope = Literal["global", "layer"]
@@ -104,7 +104,7 @@ def zero_small_weights(
         OptionError: for shares or thresholds out of range.
         DataError: if the data do not fit.
     """
-    check_batch_size(batch_size)
+    whole_number("batch_size", batch_size, 1)
     one_of("scope", scope, get_args(Scope))
     feed = ResidentFeed(collect(x, y), Order(batch_size, shuffle=False, seed=0))
     prepare(model, feed, training=False)

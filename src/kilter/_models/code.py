@@ -238,7 +238,7 @@ def _initializer_name(name: str, config: Mapping[str, Any]) -> str | None:
     short = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
     try:
         usual = keras.initializers.get(short).get_config()  # type: ignore[union-attr]
-    except ValueError:
+    except (ValueError, KeyError):  # the latter from constants, whose value has no default there
         return None
     alike = {key: one for key, one in usual.items() if key != "seed"}
     return short if alike == {key: one for key, one in config.items() if key != "seed"} else None

@@ -1,7 +1,7 @@
 """Sequential and Functional models as graphs: their calls, and copies with layers replaced or left out."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -39,11 +39,44 @@ def cut(model: keras.Model, cuts: Mapping[Any, Cut], front: Sequence[Any] = ()) 
     A replacement keeps each weight of the original layer that has the same name and shape.
     """
     by_identity = {id(layer): make for layer, make in cuts.items()}
+    held = {id(one): one.layer for one in open_layers(model) if _holds_one(one)}
+    for place, layer in held.items():
+        if (inside := by_identity.get(id(layer))) is not None:
+            by_identity[place] = _held_cut(by_identity.get(place), inside)
     copied = copy_model(model, lambda layer: by_identity.get(id(layer)), front)
+    twins = []
     for original, copy in copied.layers:
         if id(original) in by_identity:
-            _keep_weights(original, copy if isinstance(copy, list) else [copy])
-    return copied
+            made = copy if isinstance(copy, list) else [copy]
+            _keep_weights(original, made)
+            if id(original) in held and made and _holds_one(made[0]):
+                twins.append((held[id(original)], made[0].layer))
+    return replace(copied, layers=(*twins, *copied.layers))
+
+
+def _holds_one(layer: Any) -> bool:
+    """Whether it calls a single layer at each step, in whose place another one can be put."""
+    return isinstance(layer, keras.layers.TimeDistributed) and not layer.layer._layers
+
+
+def _held_cut(own: Cut | None, inside: Cut) -> Cut:
+    """A layer's ``own`` cut, then that of the layer it holds; further layers come after the holder."""
+
+    def change(config: Any) -> Any:
+        outer, *later = _listed(config if own is None else own(config))
+        held = outer["layer"]
+        made = inside(dict(held["config"]))
+        if made is None:
+            return later
+        first, *more = _listed(made)
+        new = keras.saving.serialize_keras_object(first) if isinstance(first, keras.Layer) else None
+        return [{**outer, "layer": new or {**held, "config": first}}, *more, *later]
+
+    return change
+
+
+def _listed(made: Any) -> list[Any]:
+    return made if isinstance(made, list) else [made]
 
 
 def _keep_weights(original: Any, copies: Iterable[Any]) -> None:
@@ -63,6 +96,14 @@ def open_layers(model: keras.Model) -> Iterator[Any]:
             yield from open_layers(layer)
         else:
             yield layer
+
+
+def replaceable_layers(model: keras.Model) -> Iterator[Any]:
+    """The open layers, and those that a TimeDistributed calls at each step."""
+    for layer in open_layers(model):
+        yield layer
+        if _holds_one(layer):
+            yield layer.layer
 
 
 def linear_chain(model: keras.Model) -> list[Any] | None:

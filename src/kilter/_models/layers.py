@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import layers as kinds
 
+from kilter._backend import require_own_jax
 from kilter._models.causes import explained
 from kilter._models.keras_internals import (
     BaseConv,
@@ -253,7 +254,7 @@ class OutputFacts:
     """One output of the model, with the loss it is compiled with (None without) and its targets.
 
     ``where``: path of the last layer with weights before it. ``activation``: by Keras's name, "linear" for
-    none, None if unknown. ``shape``: of a batch.
+    none, None if unknown. ``shape``: of a batch. ``accuracy``: whether the only output is compiled with one.
     """
 
     where: str
@@ -262,6 +263,7 @@ class OutputFacts:
     shape: tuple[int, ...]
     loss: LossFacts | None
     targets: np.ndarray | None
+    accuracy: bool = False
 
 
 _OWN_LOSSES: Final = (
@@ -334,6 +336,13 @@ def compiled_metrics(model: keras.Model) -> list[Any]:
     return keras.tree.flatten(compiled._user_metrics) if compiled is not None else []
 
 
+def compiled_accuracy(model: keras.Model) -> str:
+    """The name of an accuracy among the compiled metrics; "" without one."""
+    names = (one if isinstance(one, str) else name_of(one) for one in compiled_metrics(model))
+    known = ("accuracy", "acc", "binary_accuracy", "categorical_accuracy")
+    return next((name for name in names if name in known), "")
+
+
 def name_of(one: Any) -> str:
     """The name of a function or of a loss, metric or layer; that of its class if it has none."""
     return getattr(one, "__name__", None) or getattr(one, "name", None) or type(one).__name__
@@ -349,7 +358,8 @@ def output_names(model: keras.Model) -> list[str]:
 
 
 def require_model(model: Any) -> None:
-    """Raise :class:`ModelError` unless this is a Keras model, as where arguments are in another order."""
+    """Raise :class:`ModelError` unless this is a Keras model, :class:`BackendError` where JAX would hang."""
+    require_own_jax()
     if not isinstance(model, keras.Model):
         raise ModelError(
             expected="a Keras model",

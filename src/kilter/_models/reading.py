@@ -24,10 +24,19 @@ from kilter._models.layers import (
     LayerFacts,
     OutputFacts,
     activation_layers,
+    compiled_accuracy,
     compiled_losses,
     own_activation,
 )
-from kilter._models.tracing import LayerCall, fixed_batch_size, floats_in, forward, watch_calls
+from kilter._models.tracing import (
+    LayerCall,
+    arrays_in,
+    fixed_batch_size,
+    floats_in,
+    forward,
+    intercept_calls,
+    watch_calls,
+)
 from kilter._models.variables import fitting, values
 
 # Layers allowed between a kernel and the activation that belongs to it.
@@ -35,6 +44,7 @@ _BETWEEN: Final = (*PASSING, *SCALINGS, *NORMALIZATIONS, *POOLINGS, Merge)
 
 Entered = tuple[int, ...]
 
+_WRAPPERS: Final = (keras.layers.TimeDistributed, keras.layers.Bidirectional)
 # Batch size of the trace, if the model takes any.
 _ROWS: Final = 2
 
@@ -100,9 +110,15 @@ def _trace(model: keras.Model, x: Any) -> tuple[list[LayerCall], list[Any], list
             calls.append(replace(call, outputs=tuple(outputs)))
         return output
 
+    def fold(wrapper: Any, call: Any, *arguments: Any, **options: Any) -> Any:
+        begun, output = len(calls), call(*arguments, **options)
+        calls[begun:] = _folded(wrapper, calls[begun:], arrays_in(arguments), arrays_in(output))
+        return output
+
     def run(variables: Any, inputs: Any) -> tuple[()]:
         starts.extend(jax.tree.leaves(inputs))
-        with watch_calls(model, record):
+        wrappers = [one for one in model._flatten_layers() if isinstance(one, _WRAPPERS)]
+        with watch_calls(model, record), intercept_calls(wrappers, fold):
             ends.extend(jax.tree.leaves(forward(model, variables, inputs, training=True)))
         return ()
 
@@ -111,6 +127,25 @@ def _trace(model: keras.Model, x: Any) -> tuple[list[LayerCall], list[Any], list
     with fitting(model):
         jax.eval_shape(run, values(model), rows)
     return calls, starts, ends
+
+
+def _folded(
+    wrapper: Any, calls: list[LayerCall], given: tuple[Any, ...], made: tuple[Any, ...]
+) -> list[LayerCall]:
+    """The calls inside a wrapper, connected with what it is given and returns.
+
+    TimeDistributed calls its layer at each step: one call for all steps takes and returns whole series. The
+    two directions of Bidirectional both lead to what it returns.
+    """
+    made = tuple(floats_in(made))
+    if isinstance(wrapper, keras.layers.Bidirectional):
+        return [replace(one, outputs=(*one.outputs, *made)) for one in calls]
+    steps = given[0].shape[1] if given and given[0].ndim > 1 else 0
+    if not isinstance(wrapper, keras.layers.TimeDistributed) or not calls or not steps or len(calls) % steps:
+        return calls
+    *before, last = calls[-(len(calls) // steps) :]
+    first, *others = [*before, replace(last, outputs=made)]
+    return [replace(first, inputs=(*given, *first.inputs)), *others]
 
 
 def _abstract_rows(array: Any, count: int) -> jax.ShapeDtypeStruct | None:
@@ -128,12 +163,12 @@ def _shared(some: Sequence[Any], others: Sequence[Any]) -> bool:
 
 def _sources(calls: list[LayerCall], index: int) -> list[int]:
     """The calls that made the inputs of call ``index``; the latest if one passed its input on unchanged."""
-    found: list[int] = []
+    found: dict[int, None] = {}
     for entering in calls[index].inputs:
-        origin = next((i for i in reversed(range(index)) if _shared([entering], calls[i].outputs)), None)
-        if origin is not None and origin not in found:
-            found.append(origin)
-    return found
+        makers = [one for one in range(index) if _shared([entering], calls[one].outputs)]
+        passed = [one for one in makers if _shared([entering], calls[one].inputs)]
+        found |= dict.fromkeys(passed[-1:] or makers)
+    return list(found)
 
 
 def _entrances(calls: list[LayerCall], starts: list[Any], sources: list[list[int]]) -> dict[int, Entered]:
@@ -220,6 +255,7 @@ def _outputs(
             shape=tuple(end.shape),
             loss=loss,
             targets=target,
+            accuracy=len(ends) == 1 and bool(compiled_accuracy(model)),
         )
 
 
@@ -232,8 +268,8 @@ def _activation_before(calls: list[LayerCall], sources: list[list[int]], at: int
             return (
                 own if own == "linear" or not scaled else None
             )  # scaled: no longer in the activation's range
-        if isinstance(layer, (*RECURRENT, keras.layers.Bidirectional)):
-            return None if scaled else own_activation(getattr(layer, "forward_layer", layer))
+        if isinstance(layer, RECURRENT):
+            return None if scaled else own_activation(layer)
         if isinstance(layer, NORMALIZATIONS):
             return "linear"
         if not isinstance(layer, (*PASSING, *SCALINGS)):

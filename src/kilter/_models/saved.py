@@ -16,6 +16,7 @@ import h5py
 import jax
 import keras
 
+from kilter._models.copying import FOREIGN_ERRORS
 from kilter._models.keras_internals import (
     ObjectSharingScope,
     SafeModeScope,
@@ -65,12 +66,13 @@ def _read(path: Path, *, compiled: bool, safe: bool) -> Any:
     """The model in the file, read without drawing the initial weights that the file replaces.
 
     Keras's own loader draws them, which takes several times the memory of the file. It remains for archives
-    with more than weights, such as vocabularies, and for models that are built by their first batch.
+    with more than weights, such as vocabularies, for models that are built by their first batch, and for
+    custom layers, which may read or assign their values as they are built.
     """
     with zipfile.ZipFile(path) as archive:
         config = json.loads(archive.read(_CONFIG))
         whole = {_CONFIG, _WEIGHTS} <= set(archive.namelist()) <= {_CONFIG, _WEIGHTS, "metadata.json"}
-    if whole and path.suffix == ".keras":
+    if whole and path.suffix == ".keras" and all(map(_is_known, _described(config))):
         compile_config = config.pop("compile_config", None)
         with _uninitialized() as initialize, ObjectSharingScope():
             model: Any = keras.saving.deserialize_keras_object(config, safe_mode=safe)
@@ -119,19 +121,26 @@ def _check_functions(path: Path) -> None:
     """
     with zipfile.ZipFile(path) as archive:
         config = json.loads(archive.read("config.json"))
-    for function in _functions(config):
-        package, _, rest = str(function.get("module")).partition(".")
-        if package == "keras" and rest.partition(".")[0] not in _MODELLING:
-            raise _code_refused(path, f"a layer that calls {package}.{rest}.{function.get('config')}")
+    for one in _described(config):
+        package, _, rest = str(one.get("module")).partition(".")
+        called = one["class_name"] == "function" and package == "keras"
+        if called and rest.partition(".")[0] not in _MODELLING:
+            raise _code_refused(path, f"a layer that calls {package}.{rest}.{one.get('config')}")
 
 
-def _functions(config: Any) -> Iterator[dict[str, Any]]:
-    """Every function that the configuration of a model names."""
+def _is_known(described: dict[str, Any]) -> bool:
+    """Whether it is a class or function of Keras or kilter, or a plain value such as a tuple."""
+    module = described.get("module")
+    return module is None or str(module).partition(".")[0] in ("keras", "kilter", "builtins")
+
+
+def _described(config: Any) -> Iterator[dict[str, Any]]:
+    """Every object and function that the configuration of a model describes."""
     waiting = [config]
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):
-            if value.get("class_name") == "function":
+            if "class_name" in value:
                 yield value
             waiting += value.values()
         elif isinstance(value, list):
@@ -201,6 +210,6 @@ def _built(config: Any, *, safe: bool) -> int:
 
     try:
         shapes = jax.eval_shape(values)
-    except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError):
-        return 0  # a layer that reads its values as it is made
+    except FOREIGN_ERRORS:
+        return 0  # a layer that reads its values as it is made, or an error that the loader reports
     return sum(math.prod(one.shape) * one.dtype.itemsize for one in shapes)

@@ -8,17 +8,19 @@ import keras
 import numpy as np
 
 from kilter._array_types import Arrays, ValidationData
-from kilter._engine.arrays import check_batch_size, is_array, row_count, split
+from kilter._engine.arrays import is_array, row_count, split
 from kilter._engine.augmenting import Augment
 from kilter._engine.cuts import Start
 from kilter._engine.fit import fit
 from kilter._engine.history import History
 from kilter._engine.objective_for import last_activation, objective_for
+from kilter._engine.training_spec import listed
 from kilter._models.layers import require_model
 from kilter._progress import Verbose
 from kilter._records import Figure, drawn
 from kilter._transfer.depth import train_only
 from kilter._transfer.stages import Phase, Stage, default_stages, phases_of
+from kilter._validation import whole_number
 from kilter.data import Dataset
 from kilter.data.labels import is_one_hot
 from kilter.errors import DataError, OptionError
@@ -100,20 +102,19 @@ def fine_tune(
         [0, 0, 1]
     """
     require_model(model)
-    check_batch_size(batch_size)
+    whole_number("batch_size", batch_size, 1)
     if validation_split and validation_data is None:
         (x, y, sample_weight), validation_data = split(x, y, sample_weight, validation_split)
     validated = validation_data is not None
     chosen = default_stages(validated=validated) if stages is None else stages
     phases = phases_of(model, chosen, freeze_batch_norm=freeze_batch_norm, validated=validated)
     compile_for = _compiler(model, y, loss, metrics)
-    told = list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]
     return train_in_phases(
         model,
         phases,
         compile_for,
         (x, y),
-        callbacks=told,
+        callbacks=listed(callbacks),
         validation_data=validation_data,
         batch_size=batch_size,
         class_weight=class_weight,

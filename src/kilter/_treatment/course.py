@@ -119,7 +119,11 @@ class _Course:
         if first.trials.reason and (first.trained is None or set(first.subject.remedies) <= set(UNSEEN)):
             return Round(first.subject, done, first.trials)
         settled = first.trials.proven and not self._has_other_causes
-        if settled or not self._falls_short(done, sound=sound) or self._stops("a second search"):
+        if (
+            settled
+            or not self._falls_short(done, sound=sound)
+            or self.tools.deadline.stops("a second search")
+        ):
             return Round(first.subject, done, first.trials)
         found = shortfall(self.diagnosis, done.diagnosis)
         choice = self.steps.further_changes(first.subject, found, self.tools)
@@ -137,7 +141,7 @@ class _Course:
     @cached_property
     def _sibling(self) -> Trained | None:
         """The sound sibling, trained in full; None if there is none, or no time for it."""
-        if self._stops("the sound sibling"):
+        if self.tools.deadline.stops("the sound sibling"):
             return None
         subject = self._sibling_subject
         return None if subject is None else self.steps.train(subject, self.tools)
@@ -176,7 +180,7 @@ class _Course:
         if search is None:
             share = math.ceil(part.policy.sibling_share * sibling.training.epochs)
             part.epochs = max(part.epochs, share)
-        own = done.score if search is None else part.run(done.subject)
+        own = done.score if search is None else part.run(done.subject, "to compare with the sound sibling")
         ahead = scoring.better_by(part.run(sibling, SIBLING), own)
         if scoring.learnt_nothing(own) or ahead > (0 if search is None else scoring.clear):
             return False
@@ -210,7 +214,7 @@ class _Course:
 
     def _first_round(self) -> Round:
         """The fewest changes that suffice, or the sound sibling if that gets further."""
-        if self._stops("the search for changes"):
+        if self.tools.deadline.stops("the search for changes"):
             return self.unchanged
         outcome = self.examined.outcome
         if outcome is not None and outcome.is_of_rate and not self._has_other_causes:
@@ -308,7 +312,7 @@ class _Course:
     def _settled_by_trials(self, choice: Choice, search: Search) -> Round:
         best = choice.subject
         sibling = self._sibling_subject
-        if sibling is not None and not self._stops("the sound sibling"):
+        if sibling is not None and not self.tools.deadline.stops("the sound sibling"):
             reached = search.run(sibling, SIBLING)
             if search.scoring.better_by(reached, choice.score) > search.scoring.clear:
                 best = sibling
@@ -351,7 +355,7 @@ class _Course:
 
     def _tested(self, chosen: Subject, search: Search, *, before: Trials | None = None) -> Trials:
         """The trials, with the next test of the plan; a test that proves something gives its level back."""
-        if self._stops("the proof of the changes"):
+        if self.tools.deadline.stops("the proof of the changes"):
             return before or Trials(search.scoring.measure, search.epochs, search.rows, tuple(search.tried))
         test = self.spending.take()
         trials = self.steps.prove(self.unchanged.subject, chosen, search, test, before=before)
@@ -361,9 +365,6 @@ class _Course:
 
     def _is_long(self, subject: Subject) -> bool:
         return _is_long(self.steps.planned(subject, self.tools))
-
-    def _stops(self, step: str) -> bool:
-        return self.tools.deadline.stops(step)
 
 
 def _is_long(search: Search) -> bool:

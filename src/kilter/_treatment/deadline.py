@@ -1,4 +1,4 @@
-"""``max_seconds``: an explicit limit on the time of a treatment. Without it no clock is read."""
+"""``max_seconds``: an explicit limit on the time of a treatment. Without it no clock decides anything."""
 
 import time
 from collections.abc import Mapping
@@ -14,15 +14,19 @@ class Deadline:
 
     seconds: float | None = None
     left_out: list[str] = field(default_factory=list)
-    _began: float = 0.0
+    _began: float = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.seconds is not None:
-            self._began = time.monotonic()
+        self._began = time.monotonic()
+
+    @property
+    def elapsed(self) -> float:
+        """The seconds since the creation of this object."""
+        return time.monotonic() - self._began
 
     def stops(self, step: str) -> bool:
         """Whether the limit has passed, so that ``step`` is left out."""
-        if self.seconds is None or time.monotonic() - self._began < self.seconds:
+        if self.seconds is None or self.elapsed < self.seconds:
             return False
         if step not in self.left_out:
             self.left_out.append(step)

@@ -86,7 +86,7 @@ class _Removal:
             return
         runs = self._trained(fewer, f"without {', '.join(codes)}", enough=True)
         loss, without = self._loss(runs), _mean(runs)
-        kept = loss > self.search.scoring.policy.least_gain
+        kept = loss > self.search.scoring.policy.least_gain or len(runs) < len(self.runs)
         if not kept or len(codes) == 1:
             self.parts += [Part(code, kept, loss, without, math.nan, len(runs)) for code in reversed(codes)]
         if not kept:
@@ -115,14 +115,14 @@ class _Removal:
 
         With ``enough`` they end with one that falls so far behind its pair that the change stays in any case.
         """
-        codes = tuple(one.code for one in subject.steps)
-        if codes in self.known:
-            return self.known[codes]
+        made = self.known.setdefault(tuple(one.code for one in subject.steps), [])
+        missing = self.runs[len(made) :]
+        if not missing or (enough and made):
+            return made
         self.search.progress.stage(f"Taking changes out: {name}")
         runner = self.search.runner(subject)
-        self.spent += self.search.cost.compilation
-        made = self.known[codes] = []
-        for one in self.runs:
+        self.spent += 0.0 if made else self.search.cost.compilation
+        for one in missing:
             self.spent += self.search.epochs * runner.steps * self.search.cost.work
             made.append(runner.run(one.seed, self.search.epochs))
             lost = self.search.scoring.gain(one.score, made[-1].score)

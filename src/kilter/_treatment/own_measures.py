@@ -16,7 +16,7 @@ from scipy.special import expit, softmax
 from kilter import _measures
 from kilter._diagnosis.checks.output import SQUARES
 from kilter._diagnosis.skill import are_distances, cut_where_best
-from kilter._diagnosis.targets import are_shares, labels, target_facts
+from kilter._diagnosis.targets import are_shares, labels, ordered_classes, target_facts
 from kilter._engine.inference import predict_unchanged, whole_batches
 from kilter._measures import Answers, Direction, Kind
 from kilter._models.layers import LossFacts, OutputFacts, output_names
@@ -209,7 +209,7 @@ def kind_of(output: OutputFacts) -> Kind | None:
         return None
     targets, loss, classes = output.targets, output.loss.name or "", output.units
     elements = math.prod(output.shape[1:])
-    if are_classes(targets, loss, classes):
+    if are_classes(targets, loss, classes) or ordered_classes(output):
         return "classes"
     numbered = output.loss.name is None and _are_numbered(targets, classes)
     sparse = ("sparse_categorical" in loss or numbered) and targets[:1].size * classes == elements
@@ -279,6 +279,8 @@ def _answered(
         wanted = class_numbers(places)
         if units == 1 and are_distances(now) and len(wanted) == len(shares) and finite.all():
             shares = np.eye(2)[cut_where_best(outputs.ravel(), wanted)]
+        if units == 1 and (classes := ordered_classes(came)):
+            shares = -np.abs(outputs.reshape(-1, 1) - np.arange(classes))  # the nearest class
         given = shares.argmax(axis=1)
         known = class_numbers(_places(np.asarray(came.targets), len(shares) // count))
         rare = _measures.rare_class(np.bincount(known)) is not None

@@ -7,7 +7,6 @@ The steps, from top to bottom: diagnosis → candidates and short trials (:mod:`
 import contextlib
 import functools
 import math
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
@@ -21,7 +20,7 @@ from kilter._engine.augmenting import Augment
 from kilter._engine.measuring import probe
 from kilter._engine.program_cache import compiled_for, shared_programs
 from kilter._engine.scheduling import Schedule
-from kilter._engine.training_spec import TrainingSpec
+from kilter._engine.training_spec import TrainingSpec, listed
 from kilter._progress import Progress, Verbose, shown
 from kilter._records import Diagnosis, Measurements
 from kilter._text import few
@@ -114,7 +113,6 @@ def treat(
     negative budget, a max_seconds that is not above 0, options that :func:`kilter.fit` refuses, and names in
     ``keep`` that are neither a remedy nor a layer.
     """
-    began = time.perf_counter()  # for the report; nothing depends on it
     policy = Policy() if policy is None else policy
     check_names(x, features)
     check_numbers(pairs, budget, policy, max_seconds)
@@ -128,7 +126,7 @@ def treat(
         sample_weight=sample_weight,
         schedule=schedule,
         augment=augment,
-        callbacks=tuple(callbacks) if isinstance(callbacks, Sequence) else (callbacks,),
+        callbacks=tuple(listed(callbacks)),
         seed=seed,
     )
     asked = replace(subject_of(model, x, y, spec, policy), features=tuple(features))
@@ -149,7 +147,7 @@ def treat(
         treated = None if best.subject is original else best.trained
         returned = safest(original, treated, given, tools.scoring, by_reason=bool(best.trials.reason))
         progress.stage("Diagnosing the trained model")
-        return replace(_result(original, found.diagnosis, best.trials, returned, tools, began), noise=noise)
+        return replace(_result(original, found.diagnosis, best.trials, returned, tools), noise=noise)
 
 
 def _begun(
@@ -188,7 +186,7 @@ def _best(
 
 
 def _result(
-    original: Subject, diagnosis: Diagnosis, trials: Trials, returned: Returned, tools: Tools, began: float
+    original: Subject, diagnosis: Diagnosis, trials: Trials, returned: Returned, tools: Tools
 ) -> Treatment:
     """Everything that the report shows, measured now; neither the original model nor the data are kept."""
     done, best = returned.trained, returned.trained.subject
@@ -203,7 +201,7 @@ def _result(
         trials=trials,
         before=Evaluation(diagnosis, score, curves, returned.before, before),
         after=Evaluation(done.diagnosis, done.score, done.history.history, returned.after, after),
-        seconds=time.perf_counter() - began,
+        seconds=tools.deadline.elapsed,
         name=original.model.name,
         skipped={
             code: reason for code, reason in tools.remedy_set.skipped.items() if code not in best.remedies

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from kilter._array_types import Arrays
-from kilter._engine.arrays import check_batch_size, is_array, row_count
+from kilter._engine.arrays import is_array, row_count
 from kilter._engine.augmenting import Augment, as_augmentation
 from kilter._engine.step import Batch, global_norm, gradients
 from kilter._models.layers import require_model
@@ -128,7 +128,7 @@ def clip_threshold(
     """
     require_model(model)
     whole_number("steps", steps, LEAST_STEPS)
-    check_batch_size(batch_size)
+    whole_number("batch_size", batch_size, 1)
     percentile = number("percentile", percentile, above=0, high=100, remedy="take a number such as 90.0")
     augmentation = as_augmentation(augment)
     batches = getattr(getattr(model, "optimizer", None), "gradient_accumulation_steps", None) or 1

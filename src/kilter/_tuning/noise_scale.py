@@ -11,7 +11,6 @@ import keras
 import numpy as np
 
 from kilter._array_types import Arrays
-from kilter._engine.arrays import check_batch_size
 from kilter._engine.program_cache import Programs, owners
 from kilter._engine.step import Batch, gradients, inner_product, like
 from kilter._models.layers import require_model
@@ -91,7 +90,7 @@ def gradient_noise_scale(
         True
     """
     require_model(model)
-    check_batch_size(batch_size)
+    whole_number("batch_size", batch_size, 1)
     whole_number("batches", batches, LEAST_BATCHES)
     feed = trial_feed(
         model, x, y, sample_weight, class_weight, batch_size=batch_size, steps=batches, seed=seed

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from kilter._engine.arrays import check_batch_size, is_array, row_count
+from kilter._engine.arrays import is_array, row_count
 from kilter._engine.augmenting import augmented, check_augmentation
 from kilter._engine.batch_feed import BatchFeed
 from kilter._engine.feed import Order
@@ -65,7 +65,7 @@ def trial_feed(
 
     Only the rows used are copied. Arrays make whole batches only: one program, equally noisy losses.
     """
-    check_batch_size(batch_size)
+    whole_number("batch_size", batch_size, 1)
     whole_number("seed", seed, 0)
     order = Order(batch_size, shuffle=shuffle, seed=seed)
     if is_array(x):

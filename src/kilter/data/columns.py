@@ -191,7 +191,7 @@ def _text_column(text: pl.Series, precise: bool, kind: str | None, how: Literal[
     if not rare:
         kept = sorted(different.to_list())
     if len(kept) > MAX_CATEGORIES:
-        counts = text.drop_nulls().value_counts(sort=True)[text.name].to_list()
+        counts = text.drop_nulls().alias("entry").value_counts(sort=True)["entry"].to_list()
         kept, rare = sorted(counts[: MAX_CATEGORIES - 1]), sorted(counts[MAX_CATEGORIES - 1 :])
     return Column(name, "category", tuple(kept), rare=tuple(rare), indicator=missing, separator=separator)
 
@@ -207,8 +207,8 @@ def _grouped(text: pl.Series) -> tuple[list[str], list[str]]:
 
     Those with few rows share one if the others have at least half of the rows, else those with a single row.
     """
-    counts = text.drop_nulls().value_counts(sort=True, name="rows")
-    names, rows = counts[text.name].to_list(), counts["rows"].to_numpy()
+    counts = text.drop_nulls().alias("entry").value_counts(sort=True, name="rows")
+    names, rows = counts["entry"].to_list(), counts["rows"].to_numpy()
     known = int(rows.sum())
     for fewest, least in ((min(RARE_ROWS, RARE_SHARE * known), known / 2), (2, 1)):
         kept = min(int((rows >= fewest).sum()), MAX_CATEGORIES - 1)

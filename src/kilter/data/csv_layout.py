@@ -26,11 +26,11 @@ _IN_SINGLE_QUOTES: Final = re.compile(r"'[^']*'(?:[,;\t|] ?'[^']*')+")
 _SEPARATOR_LINE: Final = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
 _WORD: Final = re.compile(r'"[^"]*"|\S+')
 # The header of Weka's ARFF, which names the columns, above rows of CSV.
-_ARFF: Final = re.compile(r"\A(?:\s*%.*\n|\s*\n)*\s*@relation\s", re.IGNORECASE)
+_ARFF: Final = re.compile(r"\A(?:[^\S\n]*(?:%.*)?\n)*[^\S\n]*@relation\s", re.IGNORECASE)
 _ATTRIBUTE: Final = re.compile(
-    r"^\s*@attribute\s+(?:'([^']*)'|\"([^\"]*)\"|(\S+))", re.IGNORECASE | re.MULTILINE
+    r"^[^\S\n]*@attribute\s+(?:'([^']*)'|\"([^\"]*)\"|(\S+))", re.IGNORECASE | re.MULTILINE
 )
-_DATA: Final = re.compile(r"^\s*@data\b.*\n", re.IGNORECASE | re.MULTILINE)
+_DATA: Final = re.compile(r"^[^\S\n]*@data\b.*\n", re.IGNORECASE | re.MULTILINE)
 _AGREEING: Final = 0.8  # of the lines must have the same number of fields
 
 
@@ -115,6 +115,12 @@ def _without_attributes(content: bytes) -> bytes:
     names = io.StringIO()
     csv.writer(names, lineterminator="\n").writerow("".join(one) for one in _ATTRIBUTE.findall(header))
     lines = [line for line in "".join(rows).splitlines() if line.strip() and not line.startswith("%")]
+    if lines and lines[0].startswith("{"):
+        raise DataError(
+            expected="an ARFF file with a value for each attribute in every row",
+            received=f"sparse rows, such as {lines[0][:40]!r}",
+            remedy="write it with Weka's SparseToNonSparse filter",
+        )
     body = "\n".join(lines)
     body = body if '"' in body else body.replace("'", '"')
     return (names.getvalue() + body + "\n").encode("utf-8", errors="surrogateescape")
@@ -133,6 +139,8 @@ def is_table(path: Path) -> bool:
     sample, is_whole = _sample(path)
     if "\0" in sample or "\ufffd" in sample[:-1]:
         return False
+    if _ARFF.search(sample):
+        return True
     lines = sample.splitlines(keepends=True)
     lines = lines if is_whole else lines[:-1]
     counted = [_agreement(_records(lines, one)) for one in _SEPARATORS]

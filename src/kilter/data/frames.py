@@ -39,8 +39,7 @@ def frames_source(
 ) -> Source:
     """The source of the frames of the parts "train", "validation" and "test".
 
-    A column of images, or ``pictures``, makes the data images; else they are a
-    table.
+    A column of images, or ``pictures``, makes the data images; else they are a table.
     ``declared(label)``: the names of the classes of a label column, if the source says them.
     """
     if len(frames) == 1 and not options.unlabelled:

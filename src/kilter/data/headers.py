@@ -71,14 +71,12 @@ def notes_on_names(frame: pl.DataFrame) -> tuple[str, ...]:
     """Notes on numeric column names, and on repeated names, which polars renames."""
     names = [_REPEATED.sub("", name) for name in frame.columns]
     again = [quote(name) for name in frame.columns if _REPEATED.sub("", name) not in ("", name)]
-    numbers = any(map(_is_number, names))
-    return (
-        *(
-            (f"several columns have the same name; the later ones are renamed {first_named(again)}",)
-            * bool(again)
-        ),
-        *((f"the header has numbers as column names: {first_named(names)}",) * numbers),
-    )
+    notes = ()
+    if again:
+        notes += (f"several columns have the same name; the later ones are renamed {first_named(again)}",)
+    if any(map(_is_number, names)):
+        notes += (f"the header has numbers as column names: {first_named(names)}",)
+    return notes
 
 
 def _place(name: str) -> int:

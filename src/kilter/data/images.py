@@ -57,8 +57,8 @@ def decode_images(encoded: Encoded, options: LoadOptions, like: np.ndarray | Non
 
     These are those of ``like``, images of another part, or ``options.image_size`` and ``options.channels``;
     else their own size if all have the same one of at most LARGEST, or :func:`common_size`, and one channel
-    if all are grey, else three. Bad
-    images are left out and listed; DataError if more than half are bad, unless ``options.skip_bad``, or all.
+    if all are grey, else three. Bad images are left out and listed; DataError if all are bad, or more than
+    half without ``options.skip_bad``.
     """
     size, channels = options.image_size, options.channels
     if like is not None:

@@ -2,14 +2,17 @@
 
 import io
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
+from unicodedata import normalize
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from kilter._text import counted
 from kilter._validation import errors_as
 from kilter.data.checks import check
 from kilter.data.dataset import Dataset, LoadOptions, Source
@@ -22,23 +25,16 @@ from kilter.errors import DataError
 _PART_OF: Final = {word: part for part, words in PARTS.items() for word in words}
 _IMAGE_WORDS: Final = {"images", "image", "imgs", "img", "jpegimages", "frames", "pictures", "photos"}
 _MASK_WORDS: Final = {
-    *(
-        "masks",
-        "mask",
-        "labels",
-        "label",
-        "annotations",
-        "annotation",
-        "gt",
-        "groundtruth",
-        "ground",
-        "truth",
-    ),
-    *("segmentation", "segmentations", "segmentationclass", "seg", "trimaps", "trimap"),
+    *("masks", "mask", "labels", "label", "annotations", "annotation"),
+    *("gt", "groundtruth", "ground", "truth", "trimaps", "trimap"),
+    *("segmentation", "segmentations", "segmentationclass", "seg"),
 }
 _DEEPEST: Final = 3  # folders below one another
 # Of masks that are smooth at their edges nearly all pixels are black or white.
 _BLACK_OR_WHITE: Final = 0.98
+# JPEG changes values near edges, less than this unless the edges are smooth too.
+_LOSS: Final = 32
+_BLACK_OR_WHITE_IN_JPEG: Final = 0.9
 _COLOURED: Final = 1 << 24  # added to 0xRRGGBB, so that colours differ from grey values
 _MOST_CLASSES: Final = 256
 
@@ -137,10 +133,12 @@ def _pairs(folders: _Folders) -> tuple[list[tuple[Path, Path]], list[str]]:
     assert folders.images is not None
     assert folders.masks is not None
     images, masks = (sorted(filter(is_picture, one.iterdir())) for one in (folders.images, folders.masks))
-    by_key = {_key(mask): mask for mask in masks}
-    pairs = [(image, by_key[_key(image)]) for image in images if _key(image) in by_key]
+    pairs = _of_one_name(images, masks, lambda file: normalize("NFC", file.stem))
+    known = {file for pair in pairs for file in pair}
+    other_images, other_masks = ([one for one in files if one not in known] for files in (images, masks))
+    pairs += _of_one_name(other_images, other_masks, _key)
     if not pairs:  # other words in the names of the masks
-        begins = [(image, [one for one in masks if one.stem.startswith(image.stem)]) for image in images]
+        begins = [(image, [one for one in masks if _goes_on(image.stem, one.stem)]) for image in images]
         pairs = [(image, found[0]) for image, found in begins if len(found) == 1]
     if not pairs:
         raise DataError(
@@ -150,12 +148,31 @@ def _pairs(folders: _Folders) -> tuple[list[tuple[Path, Path]], list[str]]:
             remedy="name each mask like its image, such as 001.jpg and 001.png or 001_mask.png",
         )
     paired = {file for pair in pairs for file in pair}
-    return pairs, [in_utf8(one.name) for one in (*images, *masks) if one not in paired]
+    return sorted(pairs), [in_utf8(one.name) for one in (*images, *masks) if one not in paired]
+
+
+def _of_one_name(
+    images: Sequence[Path], masks: Sequence[Path], name_of: Callable[[Path], str]
+) -> list[tuple[Path, Path]]:
+    """Pairs of an image and a mask that alone have the same name; of several, none is known to belong."""
+    counts = [Counter(map(name_of, files)) for files in (images, masks)]
+    by_name = {name_of(mask): mask for mask in masks}
+    return [
+        (image, by_name[name])
+        for image, name in zip(images, map(name_of, images), strict=True)
+        if all(count[name] == 1 for count in counts)
+    ]
+
+
+def _goes_on(name: str, longer: str) -> bool:
+    """Whether the longer name begins with the other; "1" does not begin "10"."""
+    rest = longer[len(name) :]
+    return longer.startswith(name) and not (name[-1:].isdigit() and rest[:1].isdigit())
 
 
 def _key(file: Path) -> str:
     """The name without its words for images and masks."""
-    words = re.split("[^a-z0-9]+", file.stem.lower())
+    words = re.split(r"[\W_]+", normalize("NFC", file.stem).lower())
     return "-".join(word for word in words if word and word not in _MASK_WORDS | _IMAGE_WORDS)
 
 
@@ -225,20 +242,33 @@ def _codes(file: Path, size: Size) -> np.ndarray | None:
     return np.where(is_grey, red, _COLOURED + (red << 16) + (green << 8) + blue)
 
 
+def _are_black_and_white(values: np.ndarray, counts: np.ndarray, *, lossy: bool) -> bool:
+    """Whether grey values are those of two classes, 0 and 255, and of smooth edges or of JPEG."""
+    loss, least = (_LOSS, _BLACK_OR_WHITE_IN_JPEG) if lossy else (0, _BLACK_OR_WHITE)
+    if not 255 - loss <= values[-1] <= 255 or (len(values) <= 2 and not lossy):
+        return False
+    return bool(counts[(values <= loss) | (values >= 255 - loss)].sum() >= least * counts.sum())
+
+
 def _classes(
     codes: np.ndarray, options: LoadOptions, folders: _Folders, *, lossy: bool
 ) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
     """Class indexes uint8 of the codes, the names of the classes, and a note."""
     values, counts = np.unique(codes, return_counts=True)
     notes: tuple[str, ...] = ()
-    extremes = int(counts[np.isin(values, (0, 255))].sum())
-    grey = len(values) > 2 and values[-1] < _COLOURED
-    if grey and (lossy or (values[-1] == 255 and extremes >= _BLACK_OR_WHITE * codes.size)):
+    without_objects = options.classes == ("0", "255") and not values[-1]
+    if without_objects or _are_black_and_white(values, counts, lossy=lossy):
         notes = (
             f"the masks have {len(values)} grey values, as JPEG and smooth edges make of two: pixels from "
             "128 on count as 255",
-        )
+        )[: len(values) > 2]
         codes, values = np.where(codes >= 128, 255, 0), np.array([0, 255])
+    elif lossy:
+        raise DataError(
+            expected=f"masks in {folders.masks} in a format that keeps their values",
+            received=f"JPEG files with {counted(len(values), 'value')}, not only black and white",
+            remedy="save the masks as PNG, from where they were made: JPEG has changed the values",
+        )
     if options.classes is None and not 2 <= len(values) <= _MOST_CLASSES:
         raise DataError(
             expected=f"from 2 to {_MOST_CLASSES} classes in the masks in {folders.masks}",

@@ -110,7 +110,7 @@ def mark_of(text: pl.Series) -> str:
     """The decimal mark of a column of stripped texts, see :class:`Writing`; "?" if there are both."""
     different = text.drop_nulls().unique()
     bare = _bare(different, _common_word(different))
-    comma, point = (bool(bare.str.contains(pattern).any()) for pattern in (_COMMA, _POINT))
+    comma, point = _marks_in(bare)
     return "?" if comma and point else "," if comma else "." if point else ""
 
 
@@ -134,7 +134,7 @@ def numbers_in(text: pl.Series, writing: Writing | None = None) -> pl.Series:
     if counted:
         return sexagesimal.numbers_in(text, counted)
     bare = _bare(text, writing.unit)
-    comma, point = (bool(bare.str.contains(pattern).any()) for pattern in (_COMMA, _POINT))
+    comma, point = _marks_in(bare)
     if (comma and not point) or (writing.mark == "," and not point):
         bare = with_point(bare)
     elif not comma:
@@ -202,17 +202,26 @@ def reading_note(text: pl.Series) -> tuple[str, ...]:
 
 def _common_word(different: pl.Series) -> str:
     """The word after the number in more than half of the different texts, such as "kg"; "" without one."""
-    words = different.str.extract(_SUFFIX, 1).drop_nulls()
+    words = different.str.extract(_SUFFIX, 1).drop_nulls().alias("word")
     if not len(words) or different.str.contains(_CODE).any():
         return ""
     # "kg" and "KG", "year" and "years" are one; "M" and "m" are not.
-    letters = words.str.len_chars()
-    words = words.str.to_lowercase().zip_with(letters > 1, words)
-    words = words.str.strip_chars_end("s.").zip_with(letters > 2, words)
-    counts = words.value_counts(name="rows").sort("rows", words.name, descending=[True, False])
+    lower = _in_lower_case(words)
+    words = lower.str.strip_chars_end("s.").zip_with(words.str.len_chars() > 2, lower)
+    counts = words.value_counts(name="rows").sort("rows", "word", descending=[True, False])
     word = counts.row(0)[0]
-    rows = int(counts.filter(pl.col(words.name).is_in([word, *_family(word)]))["rows"].sum())
+    rows = int(counts.filter(pl.col("word").is_in([word, *_family(word)]))["rows"].sum())
     return word if rows * 2 > len(different) and word not in _MAGNITUDES else ""
+
+
+def _in_lower_case(words: pl.Series) -> pl.Series:
+    """The words in lower case, but for single letters: "M" and "m" are not the same."""
+    return words.str.to_lowercase().zip_with(words.str.len_chars() > 1, words)
+
+
+def _marks_in(bare: pl.Series) -> tuple[bool, bool]:
+    """Whether some numbers can only be read with the comma, and some only with the point, as decimal mark."""
+    return bool(bare.str.contains(_COMMA).any()), bool(bare.str.contains(_POINT).any())
 
 
 def _family(unit: str) -> dict[str, float]:
@@ -256,18 +265,12 @@ def _scaled(bare: pl.Series, unit: str) -> pl.Series:
         return plain
     if family := _family(unit):
         number, word = bare.str.extract_groups(_WITH_UNIT).struct.unnest().get_columns()
-        word = word.str.to_lowercase().zip_with(word.str.len_chars() > 1, word)
-        factor = word.replace_strict(family, default=None, return_dtype=pl.Float64)
+        factor = _in_lower_case(word).replace_strict(family, default=None, return_dtype=pl.Float64)
         plain = plain.fill_null(number.cast(pl.Float64, strict=False) * factor)
-    parts = bare.str.extract_groups(_COUNTED).struct.unnest()
-    words = (
-        parts["2"]
-        .str.to_lowercase()
-        .str.strip_chars_end("s.")
-        .zip_with(parts["2"].str.len_chars() > 1, parts["2"])
-    )
+    number, word = bare.str.extract_groups(_COUNTED).struct.unnest().get_columns()
+    words = _in_lower_case(word).str.strip_chars_end("s.")
     factor = words.replace_strict(_MAGNITUDES, default=None, return_dtype=pl.Float64)
-    return plain.fill_null(parts["1"].cast(pl.Float64, strict=False) * factor)
+    return plain.fill_null(number.cast(pl.Float64, strict=False) * factor)
 
 
 def _narrow(text: pl.Series) -> pl.Series:

@@ -32,9 +32,8 @@ def plain(frame: pl.DataFrame, target: str | None = None) -> tuple[pl.DataFrame,
     """The frame with a column for each field of objects and each entry of lists, and notes.
 
     Lists, also as text except in the ``target``, must be of numbers and of one length, or of texts, which are
-    joined. Durations and times of the
-    day become hours. Columns without a name and without values are left out. Raises DataError for an entry of
-    more than 16 MiB.
+    joined. Durations and times of the day become hours. Columns without a name and without values are left
+    out. Raises DataError for an entry of more than 16 MiB.
     """
     nameless = [one.name for one in frame.get_columns() if _NO_NAME.fullmatch(one.name) and _is_empty(one)]
     notes: list[str] = []

@@ -63,7 +63,7 @@ def spelling_note(columns: Iterable[tuple[pl.Series, Column]]) -> tuple[str, ...
 
 
 def _counts(text: pl.Series) -> dict[str, int]:
-    counts = text.drop_nulls().value_counts(name="rows").sort(text.name)
+    counts = text.drop_nulls().alias("entry").value_counts(name="rows").sort("entry")
     return dict(counts.iter_rows())
 
 

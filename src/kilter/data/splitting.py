@@ -135,23 +135,22 @@ def split(
             does not fit the training data.
         OptionError: a value of the wrong type or range; ``test`` where the source has its own test part.
     """
-    whole = source.train if isinstance(source, Source) else source
-    own_test = source.test if isinstance(source, Source) else None
-    own_validation = source.validation if isinstance(source, Source) else None
+    if isinstance(source, Dataset):
+        source = Source(source, None, None, "dataset", source.name)
+    whole, encoding = source.train, source.encoding
     validation, test, seed = map(_plain, (validation, test, seed))
-    _require_options(validation, test, seed, own_test)
+    _require_options(validation, test, seed, source.test)
     one_of("by", by, ("random", "time"))
-    if own_validation is not None and _is_share(validation):
+    own_validation = source.validation if _is_share(validation) else None
+    if own_validation is not None:
         validation = None
-    else:
-        own_validation = None
     if by == "time":
         rows, taken = _latest(source, validation, test)
     else:
         rows, taken = _drawn(whole, validation, test, seed, groups_of(whole, group))
     parts = {
         "validation": _loaded(source, validation, "validation") or own_validation,
-        "test": _loaded(source, test, "test") or own_test,
+        "test": _loaded(source, test, "test") or source.test,
     }
     for name, positions in taken.items():
         if len(positions):
@@ -161,7 +160,6 @@ def split(
     for name, part in parts.items():
         if part is not None:
             _require_known_classes(train, part, name)
-    encoding = source.encoding if isinstance(source, Source) else None
     if encoding is not None and train is not whole:
         known = {name: part for name, part in parts.items() if part is not None}
         (train, *others), encoding = filled_by(train, (train, *known.values()), encoding)
@@ -185,13 +183,11 @@ def _drawn(
     }
 
 
-def _latest(
-    source: Source | Dataset, validation: Part, test: Part
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def _latest(source: Source, validation: Part, test: Part) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """(rows left, rows taken by name): the latest by the first column of dates."""
-    encoding = source.encoding if isinstance(source, Source) else None
-    dates = [one.features[0] for one in encoding.columns if one.kind == "date"] if encoding else []
-    if not isinstance(source, Source) or not dates:
+    columns = source.encoding.columns if source.encoding else ()
+    dates = [one.features[0] for one in columns if one.kind == "date"]
+    if not dates:
         raise OptionError(
             expected="a table with a column of dates, to split it by time",
             received="data without one",
@@ -265,12 +261,11 @@ def _draw(
     return np.delete(rows, taken), rows[taken]
 
 
-def _loaded(source: Source | Dataset, part: Part, name: str) -> Dataset | None:
+def _loaded(source: Source, part: Part, name: str) -> Dataset | None:
     """The part read from a path like the training data; None if it is not a path."""
     if not isinstance(part, (str, Path)):
         return None
-    whole = source.train if isinstance(source, Source) else source
-    encoding = source.encoding if isinstance(source, Source) else None
+    whole, encoding = source.train, source.encoding
     if whole.features and encoding is None:
         raise OptionError(
             expected=f"a Source from kilter.data.load, to read {name}={str(part)!r} as the training table",
@@ -282,8 +277,8 @@ def _loaded(source: Source | Dataset, part: Part, name: str) -> Dataset | None:
         height, width, channels = whole.input_shape
         of_images = {"image_size": (height, width), "channels": channels}
     classes = whole.classes if whole.task == "classification" and encoding is None else None
-    shifts = source.shifts if isinstance(source, Source) else ()
-    loaded = load(part, task=whole.task, encoding=encoding, classes=classes, shifts=shifts, **of_images).train
+    how: dict[str, Any] = {"encoding": encoding, "classes": classes, "shifts": source.shifts, **of_images}
+    loaded = load(part, task=whole.task, **how).train
     if loaded.y is None or loaded.input_shape != whole.input_shape or loaded.outputs != whole.outputs:
         raise DataError(
             expected=f"{name} rows {whole.input_shape}, {whole.outputs} outputs, labelled, as in training",

@@ -119,9 +119,9 @@ def _column(
 def _shown(known: pl.Series) -> str:
     """The range of numbers and dates, or the most frequent texts."""
     if known.dtype == pl.String or known.dtype == pl.Boolean:
-        counts = known.cast(pl.String).value_counts(sort=True)
+        counts = known.cast(pl.String).alias("entry").value_counts(sort=True)
         return ", ".join(
-            text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…" for text in counts[known.name][:3]
+            text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…" for text in counts["entry"][:3]
         )
     low, high = (
         f"{one:g}" if isinstance(one, int | float) else str(one) for one in (known.min(), known.max())

@@ -265,15 +265,8 @@ def _encode(frame: pl.DataFrame, encoding: TableEncoding, options: LoadOptions, 
     series = {one.name: one for one in frame.get_columns()}
     absent = [column for column in encoding.columns if column.name not in series]
     _require_enough(absent, encoding, list(series), options, words)
-    values = {
-        column.name: column_values(
-            series[column.name]
-            if column.name in series
-            else pl.Series(column.name, [None] * frame.height, pl.String),
-            column,
-        )
-        for column in encoding.columns
-    }
+    series |= {one.name: pl.Series(one.name, [None] * frame.height, pl.String) for one in absent}
+    values = {column.name: column_values(series[column.name], column) for column in encoding.columns}
     problems = [found.describe(name) for name, found in values.items() if found.bad.any()]
     bad = np.zeros(frame.height, bool)
     for found in values.values():
@@ -293,12 +286,9 @@ def _encode(frame: pl.DataFrame, encoding: TableEncoding, options: LoadOptions, 
             received=first_named(problems, separator="; "),
             remedy=f"fill or correct these fields, or {LEAVE_ROWS_OUT}",
         )
-    skipped = (
-        (f"{counted(int(bad.sum()), 'row', 'rows')} left out, {name_rows(np.flatnonzero(bad))}",)
-        if bad.any()
-        else ()
-    )
-    kept = ~bad
+    kept, left_out = ~bad, int(bad.sum())
+    rows = counted(left_out, "row", "rows")
+    skipped = (f"{rows} left out, {name_rows(np.flatnonzero(bad))}",) if left_out else ()
     x = _features(encoding, values, kept)
     training = options.encoding is None and not options.columns
     said = tuple(
@@ -308,7 +298,7 @@ def _encode(frame: pl.DataFrame, encoding: TableEncoding, options: LoadOptions, 
         for note in values[column.name].notes(column, training=training)
     )
     if few and not options.skip_bad:
-        said = (f"{counted(int(bad.sum()), 'row', 'rows')} without a usable target left out", *said)
+        said = (f"{rows} without a usable target left out", *said)
     if absent:
         names = first_named(quote(one.name) for one in absent)
         said = (f"absent, so missing in every row: column {names}; predictions may be unreliable", *said)
@@ -317,9 +307,9 @@ def _encode(frame: pl.DataFrame, encoding: TableEncoding, options: LoadOptions, 
     if options.keep_inputs:
         inputs = frame if kept.all() else frame.filter(kept)
     if targets is None:
-        return Part(x, None, skipped, notes=notes, inputs=inputs, left_out=int(bad.sum()))
+        return Part(x, None, skipped, notes=notes, inputs=inputs, left_out=left_out)
     lost = lost_labels(targets[~without], kept[~without])
-    return Part(x, targets[kept], skipped, lost, notes, inputs, int(bad.sum()))
+    return Part(x, targets[kept], skipped, lost, notes, inputs, left_out)
 
 
 def _require_enough(

@@ -111,14 +111,12 @@ def signs_by_column(given: tuple[str, ...], columns: list[str]) -> dict[str, tup
 
 def day_first_note(features: list[pl.Series], columns: tuple[Column, ...]) -> tuple[str, ...]:
     """A sentence on the columns of dates that would also fit with the month first, with an example."""
-    found = []
-    for series, column in zip(features, columns, strict=False):
-        if (
-            column.kind == "date"
-            and column.pattern
-            and (example := month_first_example(series, column.pattern))
-        ):
-            found.append(f"{quote(column.name)} ({example})")
+    examples = {
+        column.name: month_first_example(series, column.pattern)
+        for series, column in zip(features, columns, strict=False)
+        if column.kind == "date" and column.pattern
+    }
+    found = [f"{quote(name)} ({example})" for name, example in examples.items() if example]
     if not found:
         return ()
     return (f"dates are read with the day first, though the month could be: column {first_named(found)}",)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from kilter._array_types import Arrays, Samples
-from kilter._engine.arrays import check_batch_size, collect
+from kilter._engine.arrays import collect
 from kilter._engine.epochs import epochs_told
 from kilter._engine.feed import Order, ResidentFeed
 from kilter._engine.history import History
@@ -186,7 +186,7 @@ def gan(
         found.notes, found.plot()
         student = kilter.reuse(found.encoder, keep=3, head=10)
     """
-    check_batch_size(batch_size)
+    whole_number("batch_size", batch_size, 1)
     whole_number("epochs", epochs, 1)
     whole_number("latent", _LATENT if latent is None else latent, 1)
     whole_number("seed", seed, 0)

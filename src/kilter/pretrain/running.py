@@ -13,7 +13,6 @@ import jax
 import keras
 import numpy as np
 
-from kilter._engine.arrays import check_batch_size
 from kilter._engine.fit import fit
 from kilter._engine.history import History
 from kilter._engine.inference import evaluate
@@ -265,7 +264,7 @@ class Subject(NamedTuple):
 
 def subject_of(encoder: Encoder, x: Any, validation: Any, training: Training) -> Subject:
     """Check encoder, rows and options, and copy the encoder."""
-    check_batch_size(training.batch_size)
+    whole_number("batch_size", training.batch_size, 1)
     whole_number("epochs", training.epochs, 1)
     whole_number("seed", training.seed, 0)
     training.make_optimizer()

@@ -80,8 +80,8 @@ def cross_validate(
     `folds`: by default the recipe's data.folds, or 5. `parent`, `verbose` and `allow_code` are as in
     :func:`kilter.runs.train`. In each fold the validation rows, which decide when to stop, are taken from the
     training rows, so nothing is chosen on the rows that the fold is tested on. The runs of the folds are
-    ordinary ones, with ``data.fold`` in their recipes. Raises as
-    :func:`kilter.runs.train`, and :class:`RecipeError` for a recipe of one fold.
+    ordinary ones, with ``data.fold`` in their recipes. Raises as :func:`kilter.runs.train`, and
+    :class:`RecipeError` for a recipe of one fold.
     """
     if recipe.data.fold is not None:
         raise RecipeError(

@@ -18,7 +18,7 @@ import numpy as np
 
 from kilter._engine.cuts import Start
 from kilter._engine.history import History
-from kilter._engine.structure import structure
+from kilter._engine.structure import in_json, structure
 from kilter._models.optimizers import inner_optimizer
 from kilter.errors import RunError, RunWarning
 from kilter.runs.atomic import entries, errors_named
@@ -84,6 +84,7 @@ class Call:
             "data": sums,
             "compiled": {"optimizer": type(model.optimizer).__name__, "loss": _named(model.loss)},
             "settings": _settings(model),
+            "keras": keras.__version__,
             "learning_rate": learning_rate(model),
         }
 
@@ -93,9 +94,9 @@ def _settings(model: keras.Model) -> dict[str, str]:
     known = structure(model)
     if known is None:
         return {}
-    own = (("name", "learning_rate"), inner_optimizer(model).get_config().items())
-    stepping = sorted((name, repr(value)) for name, value in own[1] if name not in own[0])
-    texts = {"layers": known.network, "optimizer": repr(stepping)}
+    stepping = inner_optimizer(model).get_config()
+    kept = {name: value for name, value in stepping.items() if name not in ("name", "learning_rate")}
+    texts = {"layers": known.network, "optimizer": in_json(kept)}
     return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
 
 
@@ -261,6 +262,8 @@ def _require_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any])
         "settings": "settings of",
         "data": "data of argument",
     }
+    if before.get("keras") != now["keras"]:
+        del words["settings"]  # another version of Keras describes equal layers in another way
     for kind, word in words.items():
         earlier = before.get(kind, now[kind])  # runs of kilter 0.1.0 have only some
         hashed = kind in ("settings", "data")

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-import jax
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
@@ -173,7 +172,7 @@ def best_fit(features: np.ndarray, masks: np.ndarray) -> tuple[str, tuple[int, i
 
 def turned_back(context: Context, part: Context, held: np.ndarray, inside: float) -> tuple[str, float] | None:
     """What was done to validation images, as text, and the skill of simple learners after undoing it."""
-    images = [np.asarray(leaf) for leaf in jax.tree.leaves(context.x_val)]
+    images = context.held_inputs
     if len(images) != 1 or images[0].ndim != 4:
         return None
     turned = {name: turn(images[0]) for name, turn in TURNS.items() if name != AS_THEY_ARE}

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-import jax
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
@@ -26,7 +25,7 @@ def check_shared_rows(context: Context) -> list[Finding]:
     """
     if context.x_val is None:
         return []
-    validation = [np.asarray(leaf) for leaf in jax.tree.leaves(context.x_val)]
+    validation = context.held_inputs
     # float64 tells rows apart that differ only in a unix time, but 0.1 differs between the two types.
     types = [array.dtype for array in (*context.inputs, *validation)]
     exact = np.float32 if np.dtype(np.float32) in types else np.float64
@@ -59,7 +58,7 @@ def check_windows(context: Context) -> list[Finding]:
     """Validation windows that continue training windows by one step: windows were cut before the split."""
     if context.x_val is None or len(context.inputs) != 1:
         return []
-    (mine,), held = context.inputs, [np.asarray(leaf) for leaf in jax.tree.leaves(context.x_val)]
+    (mine,), held = context.inputs, context.held_inputs
     if len(held) != 1 or mine.ndim not in (2, 3) or held[0].ndim != mine.ndim or mine.dtype.kind not in "fiu":
         return []
     theirs, steps = held[0], mine.shape[1]
@@ -100,8 +99,7 @@ def check_groups(context: Context) -> list[Finding]:
     """Columns named as groups (patient, user, session) whose values are on both sides."""
     if not context.features or context.x_val is None or [one.ndim for one in context.inputs] != [2]:
         return []
-    held = np.asarray(jax.tree.leaves(context.x_val)[0])
-    mine, found = context.inputs[0], []
+    mine, held, found = context.inputs[0], context.held_inputs[0], []
     places: dict[str, list[int]] = {}  # a category has a feature for each of its values, NAME=VALUE
     for place, feature in enumerate(context.features):
         places.setdefault(feature.partition("=")[0], []).append(place)

@@ -6,7 +6,7 @@ model for the first rows say what they are.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import keras
 import numpy as np
@@ -22,16 +22,15 @@ from kilter._models.layers import (
     LayerFacts,
     OutputFacts,
     activation_layers,
+    compiled_accuracy,
     following,
     own_activation,
 )
-from kilter._models.layers import compiled_metrics as given_metrics
 from kilter._records import Evidence, Finding, Severity
 
 _SHARES: Final = ("softmax", "sigmoid", "hard_sigmoid")
 _BOUNDED: Final = ("relu", "relu6", "tanh", "softsign", "exponential", "softplus")
 _SUMS: Final = 1e-3
-_ACCURACIES: Final = ("accuracy", "acc", "binary_accuracy", "categorical_accuracy")
 
 
 def check_first_activation(context: Context) -> Iterator[Finding]:
@@ -218,20 +217,14 @@ def check_metrics(context: Context) -> list[Finding]:
         return []
     (output,) = context.outputs
     targets, name = target_facts(output.targets), None if output.loss is None else output.loss.name
-    named = [one for one in map(_metric_name, given_metrics(context.model)) if one in _ACCURACIES]
+    named = compiled_accuracy(context.model)
     amounts = targets is not None and not (targets.classes or targets.shares or targets.whole)
     if not named or name not in SQUARES or not amounts:
         return []
-    detail = f"{named[0]} counts predictions that equal the target exactly; for quantities that hardly ever "
+    detail = f"{named} counts predictions that equal the target exactly; for quantities that hardly ever "
     detail += "happens. Use 'mae'"
-    evidence = [Evidence("metric", named[0]), Evidence("loss", str(name))]
+    evidence = [Evidence("metric", named), Evidence("loss", str(name))]
     return [finding("metric-misfit", "note", [output.where], evidence, detail=detail)]
-
-
-def _metric_name(metric: Any) -> str:
-    if isinstance(metric, keras.Metric):
-        return metric.name
-    return metric if isinstance(metric, str) else getattr(metric, "__name__", "")
 
 
 MODEL = (check_first_activation, check_many_labels, check_shapes, check_metrics)

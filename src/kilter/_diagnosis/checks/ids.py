@@ -21,6 +21,7 @@ from kilter.errors import KilterError
 _SAMPLE: Final = 10_000  # rows
 _MOST_COLUMNS: Final = 50
 _LEAST_WORDS: Final = 6
+_MANY: Final = 8  # different numbers
 _MORE: Final = 0.1  # of the variance of the targets: what ids must say beyond quantities
 
 
@@ -76,7 +77,7 @@ def check_numbered(context: Context) -> list[Finding]:
 def _unread_words(context: Context) -> list[Finding]:
     """Rows of ids of one vocabulary, such as words, that a layer reads as quantities."""
     looked_up = any(isinstance(one.layer, LOOKUPS) for one in context.layers)
-    if looked_up or len(context.inputs) != 1 or not _are_words(array := context.inputs[0]):
+    if looked_up or len(context.inputs) != 1 or not are_words(array := context.inputs[0]):
         return []
     gain = gain_of_ids(context)
     if not gain > _MORE:
@@ -86,7 +87,7 @@ def _unread_words(context: Context) -> list[Finding]:
     return [finding("ids-as-quantities", "severe", ["data"], evidence, columns=columns)]
 
 
-def _are_words(array: np.ndarray) -> bool:
+def are_words(array: np.ndarray) -> bool:
     """Whether all columns hold whole numbers from one vocabulary; pixels and chars are at most 255."""
     rows = array[:_SAMPLE]
     if array.ndim != 2 or array.dtype.kind not in "fiu" or array.shape[1] < _LEAST_WORDS or rows.max() <= 255:
@@ -131,7 +132,14 @@ def id_columns(
 
 
 def _beyond_quantity(values: np.ndarray, wanted: np.ndarray) -> float:
-    """R² of the other rows with the same number, less that of rows with the numbers below and above."""
+    """R² of the other rows with the same number, less that of rows with the numbers below and above.
+
+    Of many numbers the commonest is left out: the background of pictures, or "none", is not one id of many.
+    """
+    kinds, counts = np.unique(values, return_counts=True)
+    if len(kinds) > _MANY:
+        others = values != kinds[counts.argmax()]
+        values, wanted = values[others], wanted[others]
     kinds, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     sums = np.bincount(place, wanted)
     around = np.convolve(sums, [1, 1, 0, 1, 1], "same") / np.convolve(counts, [1, 1, 0, 1, 1], "same")

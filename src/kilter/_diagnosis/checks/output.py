@@ -11,7 +11,7 @@ import numpy as np
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Context
-from kilter._diagnosis.targets import TargetFacts, target_facts
+from kilter._diagnosis.targets import TargetFacts, ordered_classes, target_facts
 from kilter._models.layers import LossFacts, OutputFacts
 from kilter._records import Evidence, Finding, Severity
 
@@ -117,6 +117,11 @@ def _output_complaints(
         yield "severe", "A softmax over one unit always outputs 1"
     if loss.name in (*SPARSE, *CATEGORICAL) and units == 1:
         yield "severe", f"{loss.name} needs one output unit per class, but the output has only one"
+    if loss.name in SQUARES and (classes := ordered_classes(output)):
+        yield (
+            "severe",
+            f"{loss.name} on one unit gives {classes} classes an order, but accuracy is compiled",
+        )
     if activation is None:
         return
     if loss.name in (*SPARSE, *CATEGORICAL, *BINARY):

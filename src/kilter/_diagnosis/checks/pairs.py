@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-import jax
 import keras
 import numpy as np
 
@@ -168,7 +167,7 @@ def check_easy(context: Context) -> list[Finding]:
 def _held(context: Context) -> "_Order | None":
     if context.x_val is None or context.y_val is None:
         return None
-    arrays = tuple(np.asarray(one) for one in jax.tree.leaves(context.x_val))
+    arrays = context.held_inputs
     targets = paired_targets(context.model, context.y_val)
     return _separation(arrays, np.ravel(targets[0])) if len(arrays) == 2 and len(targets) == 1 else None
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
-from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, SPARSE
+from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, SPARSE, SQUARES, complaints
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.targets import labels, target_facts
 from kilter._diagnosis.values import masked_values, sentinels, unmasked
@@ -133,7 +133,16 @@ def check_drowned(context: Context) -> list[Finding]:
     # Weights that alone make it so are no accident of units: the sibling has them too.
     given = weights[large] / weights[small] > limits.loss_ratio and ratio > limits.loss_ratio**1.5
     level: Severity = "severe" if given else "warning"
-    return [finding("drowned-output", level, where, evidence, detail=detail)]
+    remedies = None if given else _against(context.outputs[large])
+    return [finding("drowned-output", level, where, evidence, remedies, detail=detail)]
+
+
+def _against(output: OutputFacts) -> tuple[str, ...] | None:
+    """What makes the larger loss small, and not only light: an output that fits, or scaled targets."""
+    if any(severity == "severe" for severity, _ in complaints(output)):
+        return ("repair-output", "balance-losses")
+    amounts = output.activation == "linear" and output.loss is not None and output.loss.name in SQUARES
+    return ("rescale-outputs", "balance-losses") if amounts else None
 
 
 def check_untrained(context: Context) -> Iterator[Finding]:

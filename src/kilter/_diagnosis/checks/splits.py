@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
 
-import jax
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import spearmanr
@@ -36,7 +35,7 @@ _FOLD: Final = 0.25
 
 def _pairs(context: Context) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Numeric inputs and amounts as targets, of training and validation, with words for them."""
-    held = [np.asarray(leaf) for leaf in jax.tree.leaves(context.x_val)]
+    held = context.held_inputs
     if len(held) != len(context.inputs):
         return
     for index, (array, other) in enumerate(zip(context.inputs, held, strict=True)):

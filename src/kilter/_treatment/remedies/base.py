@@ -9,7 +9,7 @@ import jax
 import keras
 import numpy as np
 
-from kilter._models.editing import Cut, can_be_cut, cut, open_layers
+from kilter._models.editing import Cut, can_be_cut, cut, replaceable_layers
 from kilter._models.layers import LayerFacts
 from kilter._models.optimizers import compiled_like
 from kilter._records import Change, Finding
@@ -84,7 +84,7 @@ def replaceable(
 
     Raises :class:`ModelError` if none of them can be replaced, or, with ``every``, if not all can.
     """
-    given, free = tuple(layers), {id(layer) for layer in open_layers(subject.model)}
+    given, free = tuple(layers), {id(layer) for layer in replaceable_layers(subject.model)}
     found = tuple(one for one in given if id(one.layer) in free)
     if len(found) == len(given) or (found and not every):
         return found

@@ -6,7 +6,7 @@ import jax
 import keras
 import numpy as np
 
-from kilter._diagnosis.checks.ids import id_columns
+from kilter._diagnosis.checks.ids import are_words, id_columns
 from kilter._diagnosis.checks.padding import padding_of
 from kilter._engine.arrays import collect
 from kilter._engine.embedding_ids import IdCheck, WrongIds
@@ -23,6 +23,7 @@ _MOST_IDS = 1_000_000
 _MOST_EXACT: Final = 1 << 24  # a scaling layer computes in float32, which holds whole numbers up to this
 _PROBED: Final = 64  # rows
 _ID_WIDTH: Final = 8
+_WORD_WIDTH: Final = 32
 _LEAST_FACTOR: Final = 3.0  # by which positions are louder than tokens
 
 
@@ -60,9 +61,12 @@ def embed_ids(subject: Subject, finding: Finding) -> Subject | None:
     """An Embedding in front for columns of ids that are read as quantities; other columns are standardised.
 
     Ids outside the known range read a row of the table too. The layers behind are rebuilt for the new width.
-    None if the table would be too large, as for ids of nine digits.
+    None if the table would be too large, as for ids of nine digits. Rows of words read by a dense layer share
+    one table, and become the mean of their words.
     """
     arrays = [np.asarray(one) for one in jax.tree.leaves(subject.x)]
+    if finding.code == "ids-as-quantities" and len(arrays) == 1 and are_words(arrays[0]):
+        return _embed_words(subject, arrays[0])
     found = id_columns(subject.layers, arrays, subject.facts[1])
     if not found or len(arrays) != len(subject.model.inputs):
         return None
@@ -85,6 +89,25 @@ def embed_ids(subject: Subject, finding: Finding) -> Subject | None:
         "  # one for each column of ids, joined with the other columns"
     )
     return operated(subject, ("data",), (before, after), cuts, front=front, snippet=snippet)
+
+
+def _embed_words(subject: Subject, rows: np.ndarray) -> Subject | None:
+    """The mean of a row's words, each a row of one table; only for dense layers, which know no order."""
+    readers = [one.layer for one in subject.layers if one.takes_input and one.is_weighted]
+    top = int(max(rows.max(), np.asarray(jax.tree.leaves(subject.x_val)[0]).max()))
+    if top > _MOST_IDS or not readers or not all(isinstance(one, keras.layers.Dense) for one in readers):
+        return None
+    given = keras.Input(rows.shape[1:])
+    words = keras.layers.ReLU(max_value=float(top), dtype="float32")(given)
+    looked_up = keras.layers.Embedding(top + 1, _WORD_WIDTH, mask_zero=True)(words)
+    name = fresh_name(subject.model, "words")
+    front = keras.Model(given, keras.layers.GlobalAveragePooling1D()(looked_up), name=name)
+    cuts: dict[Any, Cut] = {one: rebuilt(type(one)) for one in open_layers(subject.model) if one.weights}
+    cuts |= {one.layer: lambda _: None for one in input_scalings(subject)}
+    after = f"the mean of the row's words, each a row of {_WORD_WIDTH} weights, by an Embedding in the model"
+    snippet = f"keras.layers.Embedding({top + 1}, {_WORD_WIDTH}, mask_zero=True), GlobalAveragePooling1D()"
+    before = "ids of words read as quantities"
+    return operated(subject, ("data",), (before, after), cuts, front=[front], snippet=snippet)
 
 
 def _embedded(table: np.ndarray, ids: list[int], name: str) -> keras.Model:

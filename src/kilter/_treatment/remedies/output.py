@@ -16,7 +16,7 @@ from kilter._diagnosis.checks.output import (
     complaints,
     unfit_loss,
 )
-from kilter._diagnosis.targets import TargetFacts, target_facts
+from kilter._diagnosis.targets import TargetFacts, ordered_classes, target_facts
 from kilter._models.copying import fresh_name
 from kilter._models.editing import Cut, can_be_cut, cut
 from kilter._models.layers import (
@@ -88,8 +88,9 @@ def wanted_output(output: OutputFacts, most_classes: int = RemedyPolicy.most_cla
     """The output for its targets of shape [n], [n, 1] or [n, k]; None if it cannot be known.
 
     Whole numbers from 0 are classes, unless there are more than two and a single unit learns them by a
-    distance. With a cross-entropy they are classes even with gaps; class numbers from ``most_classes`` on
-    are taken for identifiers. -1 and 1 are two classes for a hinge loss. None for custom losses.
+    distance, and no accuracy is compiled. With a cross-entropy they are classes even with gaps; class numbers
+    from ``most_classes`` on are taken for identifiers. -1 and 1 are two classes for a hinge loss. None for
+    custom losses.
     """
     targets = target_facts(output.targets)
     if targets is None or output.targets is None or output.targets.ndim > 2 or len(output.shape) != 2:
@@ -105,7 +106,8 @@ def wanted_output(output: OutputFacts, most_classes: int = RemedyPolicy.most_cla
         return _of_rows(targets, distances)
     if (targets.low, targets.high) == (-1, 1) and targets.whole and loss not in _DISTANCES:
         return Wanted("tanh", "hinge", 1, _HINGES, (("linear", _HINGES),))
-    amounts = targets.classes > 2 and output.units == 1 and loss in _DISTANCES
+    alone = output.units == 1 and not ordered_classes(output)
+    amounts = targets.classes > 2 and alone and loss in _DISTANCES
     numbered = targets.whole and targets.low >= 0 and loss in (*SPARSE, *CATEGORICAL, *BINARY)
     if (targets.classes and not amounts) or numbered:
         return _of_classes(int(targets.high) + 1, output, most_classes)
