@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from kilter._text import number
-
 Severity = Literal["severe", "warning", "note"]
 SCHEMA = 1
 """Of a diagnosis as JSON; it changes if a key changes its meaning or goes."""
@@ -39,20 +37,6 @@ class Evidence:
         if isinstance(value, float) and not math.isfinite(value):
             value = str(value)
         return {**asdict(self), "value": value}
-
-    def __str__(self) -> str:
-        """The value, and in brackets on which side of the threshold it should be."""
-        limit, value = self.threshold, self.value
-        told = number(value) if isinstance(value, int | float) else value
-        if limit is None:
-            return f"{self.name}: {told}"
-        if isinstance(limit, str) or isinstance(value, str):
-            word = "expected"
-        elif value > limit:
-            word = "expected at most" if limit else "expected"
-        else:
-            word = "expected at least" if value < limit else "limit"
-        return f"{self.name}: {told} ({word} {limit if isinstance(limit, str) else number(limit)})"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import keras
 import pytest
 
 from kilter._cli.diagnosing import say_findings, verdict
+from kilter._diagnosis.thresholds import in_words
 from kilter._records import Diagnosis, Evidence, Finding
 
 FOUND = Finding(
@@ -110,7 +111,7 @@ def test_a_finding_is_one_paragraph(capsys, monkeypatch):
     ],
 )
 def test_evidence_says_on_which_side_of_its_limit_a_value_should_be(value, limit, told):
-    assert str(Evidence("share", value, limit)) == f"share: {told}"
+    assert in_words(Evidence("share", value, limit)) == f"share: {told}"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from kilter._cli.commands import Diagnose, Treat
 from kilter._cli.output import say, say_json
 from kilter._cli.training import recipe_from, without_search
 from kilter._diagnosis.diagnose import diagnose as find
+from kilter._diagnosis.thresholds import in_words
 from kilter._layout import columns, wrapped
 from kilter._models.saved import load_model
 from kilter._progress import Display
@@ -45,7 +46,7 @@ def findings_in_words(findings: Sequence[Finding], places: Mapping[str, str]) ->
         where = printable(few(one.where, _MOST_PLACES)) + places.get(one.code, "")
         cause = f" (caused by {one.explained_by})" if one.explained_by else ""
         labelled = {
-            "measured": printable("; ".join(map(str, one.evidence))),
+            "measured": printable("; ".join(map(in_words, one.evidence))),
             "remedies": ", ".join(one.remedies),
             "source": one.reference,
         }

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from kilter._records import Evidence, Severity
+from kilter._text import number
 
 
 def sourced(value: float, source: str) -> Any:
@@ -185,3 +186,18 @@ def seen(limits: Thresholds, limit: str, name: str, value: float | int | str) ->
     """``value`` as evidence, with the threshold called ``limit`` and its source."""
     source = next(one.metadata["source"] for one in fields(limits) if one.name == limit)
     return Evidence(name, value, getattr(limits, limit), source)
+
+
+def in_words(evidence: Evidence) -> str:
+    """The value, and in brackets on which side of the threshold it should be."""
+    limit, value = evidence.threshold, evidence.value
+    told = number(value) if isinstance(value, int | float) else value
+    if limit is None:
+        return f"{evidence.name}: {told}"
+    if isinstance(limit, str) or isinstance(value, str):
+        word = "expected"
+    elif value > limit:
+        word = "expected at most" if limit else "expected"
+    else:
+        word = "expected at least" if value < limit else "limit"
+    return f"{evidence.name}: {told} ({word} {limit if isinstance(limit, str) else number(limit)})"

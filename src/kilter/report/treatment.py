@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from kilter._diagnosis.catalogue import CATALOGUE
+from kilter._diagnosis.thresholds import in_words
 from kilter._records import Finding
 from kilter._text import as_number, counted, duration
 from kilter._treatment.result import Evaluation, Treatment, failure, said
@@ -135,7 +136,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "title": finding.code if entry is None else entry.title,
         "severity": finding.severity,
         "explanation": finding.explanation,
-        "evidence": "; ".join(map(str, finding.evidence)),
+        "evidence": "; ".join(map(in_words, finding.evidence)),
         "reference": finding.reference,
     }
 
