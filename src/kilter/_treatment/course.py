@@ -180,11 +180,7 @@ class _Course:
         if search is None:
             share = math.ceil(part.policy.sibling_share * sibling.training.epochs)
             part.epochs = max(part.epochs, share)
-<<<<<<< HEAD
-        own = done.score if search is None else part.run(done.subject, "beside the sound sibling")
-=======
         own = done.score if search is None else part.run(done.subject, "to compare with the sound sibling")
->>>>>>> newcomer
         ahead = scoring.better_by(part.run(sibling, SIBLING), own)
         if scoring.learnt_nothing(own) or ahead > (0 if search is None else scoring.clear):
             return False
