@@ -22,7 +22,7 @@ FLOORS = {
     "_lazy": -2,  # the packages' own faces use it
     "errors": 0,
     "_array_types": 0,
-    "_records": 0.1,  # above the text of its numbers
+    "_records": 0,
     "_text": 0,
     "_toml": 0,
     "_layout": 0.25,  # above the text that it lays out
