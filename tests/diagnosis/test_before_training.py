@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 from tests.diagnosis.programs import Program, blobs, dense, images, layers, one_hot, program, table
 
 from kilter._diagnosis.catalogue import CATALOGUE
@@ -405,6 +406,17 @@ def test_every_code_of_these_families_has_a_faulty_case():
     families = {code for code, entry in CATALOGUE.items() if entry.family in ("model", "data")}
     # test_causes, test_generative, test_outcome and test_sequences have the others.
     assert covered == families - elsewhere
+
+
+@pytest.mark.parametrize(("rows", "seed"), [(1400, None), (1400, 1), (1000, 0), (500, 0)])
+def test_pixels_are_not_ids(rows, seed):
+    digits = load_digits()
+    chosen = (
+        np.arange(rows) if seed is None else np.random.default_rng(seed).permutation(len(digits.data))[:rows]
+    )
+    x, y = digits.data[chosen].astype("float32"), digits.target[chosen]
+    found = findings(program(dense(outputs=10, features=64), data=(x, y)))
+    assert "ids-as-quantities" not in {one.code for one in found}
 
 
 def test_targets_of_a_dict_go_to_the_outputs_of_their_names():

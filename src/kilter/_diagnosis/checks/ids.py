@@ -21,8 +21,8 @@ from kilter.errors import KilterError
 _SAMPLE: Final = 10_000  # rows
 _MOST_COLUMNS: Final = 50
 _LEAST_WORDS: Final = 6
-_MANY: Final = 8  # different numbers
 _MORE: Final = 0.1  # of the variance of the targets: what ids must say beyond quantities
+_ERRORS: Final = 2.0  # standard errors below the measured value, which is the largest of many columns
 
 
 def check_ids(context: Context) -> list[Finding]:
@@ -132,20 +132,23 @@ def id_columns(
 
 
 def _beyond_quantity(values: np.ndarray, wanted: np.ndarray) -> float:
-    """R² of the other rows with the same number, less that of rows with the numbers below and above.
+    """R² of the other rows with the same number, less that of the numbers below and above: a lower bound.
 
-    Of many numbers the commonest is left out: the background of pictures, or "none", is not one id of many.
+    The smallest, the largest and the commonest number are left out: the background of pictures, clipped
+    values or "none" are not one id of many.
     """
     kinds, counts = np.unique(values, return_counts=True)
-    if len(kinds) > _MANY:
-        others = values != kinds[counts.argmax()]
-        values, wanted = values[others], wanted[others]
+    inner = ~np.isin(values, (kinds[0], kinds[-1], kinds[counts.argmax()]))
+    values, wanted = values[inner], wanted[inner]
     kinds, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     sums = np.bincount(place, wanted)
     around = np.convolve(sums, [1, 1, 0, 1, 1], "same") / np.convolve(counts, [1, 1, 0, 1, 1], "same")
     repeated = counts[place] > 1
     own = ((sums[place] - wanted) / np.maximum(counts[place] - 1, 1))[repeated]
     true = wanted[repeated]
-    errors = [np.square(true - guess).mean() for guess in (own, around[place][repeated], np.mean(wanted))]
-    explained = [1 - one / max(errors[2], 1e-12) for one in errors[:2]]
-    return float(explained[0] - max(explained[1], 0.0)) if len(kinds) > 1 and repeated.any() else 0.0
+    if len(kinds) < 2 or not repeated.any():
+        return 0.0
+    variance = max(np.square(true - wanted.mean()).mean(), 1e-12)
+    beside = min(np.square(true - around[place][repeated]).mean(), variance)
+    gained = (beside - np.square(true - own)) / variance
+    return float(gained.mean() - _ERRORS * gained.std() / len(gained) ** 0.5)
