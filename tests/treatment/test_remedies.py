@@ -565,6 +565,13 @@ def test_ids_that_no_table_can_hold_are_left_as_they_are():
         assert embed.apply(replace(given, x=wide, training=held), finding()) is None
 
 
+def test_ids_are_embedded_once():
+    embed = REMEDIES["embed-ids"]
+    treated = embed.apply(numbered(), finding())
+    assert treated is not None
+    assert embed.apply(treated, finding()) is None
+
+
 @pytest.mark.parametrize("config", [{"dropout": True}, {"rate": 16_000}, {"rate": 2.0}, {"units": 3}])
 def test_what_is_no_rate_of_dropout_is_not_eased(config: dict[str, Any]):
     """Keys of custom layers may have these names."""

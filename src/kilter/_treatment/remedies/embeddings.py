@@ -64,6 +64,8 @@ def embed_ids(subject: Subject, finding: Finding) -> Subject | None:
     None if the table would be too large, as for ids of nine digits. Rows of words read by a dense layer share
     one table, and become the mean of their words.
     """
+    if "embed-ids" in subject.remedies:  # its tables read the inputs of this model already
+        return None
     arrays = [np.asarray(one) for one in jax.tree.leaves(subject.x)]
     if finding.code == "ids-as-quantities" and len(arrays) == 1 and are_words(arrays[0]):
         return _embed_words(subject, arrays[0])
