@@ -80,7 +80,7 @@ def require_own_jax() -> None:
     if _parent.cache_info().currsize and _parent() != os.getpid():
         raise BackendError(
             expected="a process that started JAX itself",
-            received="a process forked after JAX had started, in which JAX hangs, and so does model.fit",
+            received="a process forked after JAX had started; JAX would hang in it, and so would model.fit",
             remedy='use multiprocessing.get_context("spawn"), or fork before the first model is made',
         )
 

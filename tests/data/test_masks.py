@@ -95,7 +95,7 @@ def test_parts_keep_the_classes_and_the_size_of_training(tmp_path):
     assert source.validation.y.shape == (2, *SIZE)
     assert len(split(source).validation) == 2
     written(tmp_path / "test", values=(0, 7))
-    with pytest.raises(DataError, match="the values 7"):
+    with pytest.raises(DataError, match="other values: 7"):
         load(tmp_path)
 
 

@@ -24,7 +24,7 @@ _SIGNAL: Final = "share of a batch's gradient that is signal"
 
 
 def measured_noise(context: Context, model: keras.Model) -> NoiseScale | None:
-    """The noise scale at the model's weights as they are; None if it cannot be measured."""
+    """The noise scale at the model's current weights; None if it cannot be measured."""
     if fixed_batch_size(model) is not None:
         return None
     try:

@@ -81,7 +81,7 @@ def as_loss(given: Any) -> keras.losses.Loss:
 
 
 def slopes(given: Any, y: Any, predictions: np.ndarray) -> np.ndarray | None:
-    """The size of the gradient of each row's loss by its predictions; None if it cannot be had."""
+    """The gradient norm of each row's loss with respect to its predictions; None if it cannot be computed."""
     p = jnp.asarray(predictions, jnp.float32)
     try:
         made, wanted = as_loss(given), jnp.asarray(y)

@@ -281,7 +281,7 @@ def _classes(
     if unknown:
         raise DataError(
             expected=f"masks with the values of training, {first_named(classes)}, in {folders.masks}",
-            received=f"the values {first_named(unknown)}",
+            received=f"masks with other values: {first_named(unknown)}",
             remedy="write the masks with the values of training",
         )
     places = np.array([classes.index(name) for name in names], np.uint8)

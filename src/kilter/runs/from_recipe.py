@@ -75,7 +75,7 @@ def make_augmentation(section: AugmentSection, train: Dataset) -> Augmentation |
     moving = [key for key, one in made.items() if not isinstance(one, Pixelwise)]
     if moving and train.task == "segmentation":
         raise RecipeError(
-            expected="augmentations that leave each pixel in its place, for images with masks",
+            expected="augmentations that do not move pixels, because the images have masks",
             received=f"augment.{', augment.'.join(moving)}, which would not change the masks",
             remedy="leave them out; augment.brightness, contrast and the like work",
         )

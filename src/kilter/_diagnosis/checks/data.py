@@ -262,7 +262,7 @@ def _few_changes(classes: np.ndarray) -> bool:
 
 
 def check_labels(context: Context) -> list[Finding]:
-    """Labels that similar rows share no more often than random rows; the outcome of a training says more."""
+    """Labels that similar rows share no more often than random rows do; a training outcome overrules this."""
     single = len(context.inputs) == len(context.outputs) == 1
     classes = labels(context.outputs[0].targets) if single and context.epochs is None else None
     if classes is None or context.rows < context.thresholds.unrelated_rows:
