@@ -53,7 +53,7 @@ def test_predict_writes_a_mask_for_each_picture(kilter, folder, run, tmp_path):
 
 WRONG = {
     "samples": (("predict", "{run}", "{folder}", "--mc", "3"), "--mc for classes or numbers"),
-    "a moved image": (("train", "{folder}", "--set", "augment.flip=horizontal"), "each pixel in its place"),
+    "a moved image": (("train", "{folder}", "--set", "augment.flip=horizontal"), "do not move pixels"),
     "no masks": (("train", "digits", "--set", "model.builder=unet"), "images with masks"),
     "another ending": (("predict", "{run}", "{folder}", "--out", "a.txt"), "--out with one of"),
 }
