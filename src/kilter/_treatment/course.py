@@ -98,7 +98,7 @@ class _Course:
     spending: Spending
     steps: Steps
     examined: Examined
-    level: set[Subject] = field(default_factory=set)
+    level: set[Subject] = field(default_factory=set[Subject])
     """Subjects whose training is level with the sibling's, see :meth:`_is_level`."""
 
     def run(self) -> Round:

@@ -61,7 +61,7 @@ class Search:
         self.shortest = self.epochs
 
     def run(self, subject: Subject, outcome: str) -> float:
-        """The score of a short training of ``subject``; one that was made is not made again."""
+        """The score of a short training of ``subject``, which runs once for each subject and length."""
         if (subject, self.epochs) in self.known:
             return self.known[subject, self.epochs]
         self.number += 1

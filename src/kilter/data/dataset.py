@@ -159,7 +159,7 @@ class LoadOptions:
     columns: tuple[Column, ...] = ()
     ignore: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
-    kinds: Mapping[str, str] = field(default_factory=dict)
+    kinds: Mapping[str, str] = field(default_factory=dict[str, str])
     text: Literal["ignore", "hash", "bag"] = "ignore"
     missing: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
