@@ -2,7 +2,7 @@
 
 import codecs
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -183,6 +183,7 @@ def _parsed(
             received=uneven,
             remedy="correct the line: put quotes around a field with a separator in it",
         ) from error
+    table = table.with_columns(_stripped(table, texts, kept))
     # As in training, or as they are: the ids 007 and 010 stand beside the answers.
     free = table.drop({*(one.name for one in known), encoding.target if encoding else ""}, strict=False)
     table = table.with_columns(_codes(free, lambda columns: read(columns, infer_schema=False), content))
@@ -207,6 +208,18 @@ def _typed_by_rows(read: Callable[[int | None], pl.DataFrame]) -> pl.DataFrame:
         if table.height == first.height or all(one.null_count() < len(one) for one in first.get_columns()):
             return table
     return read(None)
+
+
+def _stripped(table: pl.DataFrame, texts: set[str], kept: dict[str, set[str]]) -> Iterator[pl.Series]:
+    """The columns padded with spaces without them: " 5" is a number, and " ?" is missing."""
+    for one in table.get_columns():
+        if one.dtype != pl.String:
+            continue
+        plain = one.str.strip_chars()
+        if (plain.str.len_bytes() == one.str.len_bytes()).all():
+            continue
+        plain = plain.set(plain.is_in([*(set(NULL_VALUES) - kept.get(one.name, set())), ""]), None)
+        yield plain if one.name in texts else typed(plain)
 
 
 def _codes(

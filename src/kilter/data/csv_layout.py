@@ -24,6 +24,8 @@ _NUMBER: Final = re.compile(r"[-+(]?[$€£]?\s*[\d.,' ]*\d[\d.,]*\s*[%€)]?(?:
 _DECIMAL: Final = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?")
 _IN_SINGLE_QUOTES: Final = re.compile(r"'[^']*'(?:[,;\t|] ?'[^']*')+")
 _SEPARATOR_LINE: Final = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
+_COMMENTED: Final = re.compile(r"\A#[ \t]+(?=\S)")  # the names of the columns, as NumPy writes them
+_COMMENTED_BYTES: Final = re.compile(_COMMENTED.pattern.encode())
 _WORD: Final = re.compile(r'"[^"]*"|\S+')
 # The header of Weka's ARFF, which names the columns, above rows of CSV.
 _ARFF: Final = re.compile(r"\A(?:[^\S\n]*(?:%.*)?\n)*[^\S\n]*@relation\s", re.IGNORECASE)
@@ -41,6 +43,11 @@ _NO_TABLES: Final = (
         ("<!doctype", "<html", "<?xml", "<head"),
         "a web page, such as a page to log in",
         "download the file itself, or save its table as CSV",
+    ),
+    (
+        ("create table", "insert into", "drop table", "pragma ", "-- mysql dump", "-- phpmyadmin"),
+        "commands of SQL",
+        "load them into a database, such as sqlite3 data.db < FILE, and give this",
     ),
     (("%pdf-",), "a PDF", "save the table in it as CSV, for example with a spreadsheet program"),
     (
@@ -77,6 +84,8 @@ def arranged(content: Path | bytes) -> Layout:
         return arranged(_without_attributes(_whole(content)))
     lines = sample.splitlines(keepends=True)
     lines = lines if is_whole or len(lines) < 2 else lines[:-1]
+    if len(lines) > 1 and _COMMENTED.match(lines[0]) and not lines[1].startswith("#"):
+        return arranged(_COMMENTED_BYTES.sub(b"", _whole(content), count=1))
     comments = _comments(lines)
     if comments:
         rest = _whole(content).split(b"\n", comments)[-1]
@@ -85,6 +94,8 @@ def arranged(content: Path | bytes) -> Layout:
     if lines and _IN_SINGLE_QUOTES.fullmatch(lines[0].strip()) and b'"' not in (whole := _whole(content)):
         return arranged(whole.replace(b"'", b'"'))
     separator, spaced = _by_header(lines), _spaced(lines)
+    if separator == "\t" and b'"' in (whole := _whole(content)) and (plain := _with_plain_quotes(whole)):
+        return arranged(plain)
     if not any(" " in line.strip() for line in lines):
         spaced = None
     if spaced is not None and separator in ("", "\t"):
@@ -348,6 +359,23 @@ def _with_tabs(content: bytes) -> bytes:
     text = content.decode("utf-8", errors="surrogateescape")
     lines = ("\t".join(_WORD.findall(line)) for line in text.split("\n"))
     return "\n".join(lines).encode("utf-8", errors="surrogateescape")
+
+
+def _with_plain_quotes(content: bytes) -> bytes:
+    """Lines of tabs in which quotes are letters of texts, with these in quotes; b"" if they open fields.
+
+    They are letters if some line has an odd number of them, and yet all lines have the same number of tabs.
+    """
+    lines = content.split(b"\n")
+    tabs = {line.count(b"\t") for line in lines if line.strip()}
+    if len(tabs) > 1 or not any(line.count(b'"') % 2 for line in lines):
+        return b""
+
+    def plain(field: bytes) -> bytes:
+        closed = field.startswith(b'"') and field.endswith(b'"') and field.count(b'"') % 2 == 0
+        return field if closed or b'"' not in field else b'"' + field.replace(b'"', b'""') + b'"'
+
+    return b"\n".join(b"\t".join(map(plain, line.rstrip(b"\r").split(b"\t"))) for line in lines)
 
 
 def _aligned(lines: Sequence[str]) -> list[int]:

@@ -9,6 +9,7 @@ import polars as pl
 from kilter._validation import errors_as
 from kilter.data.assembling import About, Part, assemble
 from kilter.data.dataset import LoadOptions, Source
+from kilter.data.file_kinds import others_in
 from kilter.data.images import FILE, Decoded, Encoded, content_of, decode_images
 from kilter.data.labels import lost_labels
 from kilter.data.paths import first_named, in_utf8, quote, require_file
@@ -248,7 +249,10 @@ def _without_images(folder: Path, empty: list[str]) -> DataError:
     )
     if table is not None and loose:
         remedy = f"if {table} has a column of file names and one of labels, name it instead"
-    if empty:
+    others, instead = others_in(_all_files(folder))
+    if others and not loose:
+        received, remedy = f"{others} in {folder}", instead or remedy
+    elif empty:
         received = f"no images in {first_named(quote(in_utf8(name)) for name in empty)}"
     return DataError(
         expected=f"folders named for the classes in {folder}, each with images ({', '.join(EXTENSIONS)})",

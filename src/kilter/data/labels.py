@@ -6,7 +6,8 @@ The rule of ``task="auto"``, in order:
 2. numbers with fractions, and several target columns that are not one-hot, are regression;
 3. whole numbers for images are classes, unless there are more than MAX_CLASSES_AUTO and most occur once;
 4. whole numbers for a table are classes if there are at most MAX_CLASSES_AUTO different ones and each occurs
-   twice on average; otherwise regression. task_note() says which.
+   twice on average; more than _RATINGS must also count from 0 or 1, each of them twice. Otherwise it is
+   regression. task_note() says which.
 """
 
 from collections.abc import Callable
@@ -20,8 +21,9 @@ from kilter.data.paths import first_named, name_rows, nearest_name, quote
 from kilter.data.words import separator_of
 from kilter.errors import DataError
 
-# Ratings and grades have up to about 20 steps; counts and prices have more. Otherwise pass task=.
+# Codes of classes are few; counts and prices are more. Otherwise pass task=.
 MAX_CLASSES_AUTO = 20
+_RATINGS = 10  # steps of a rating; more of them, such as 0 to 20 or 80 to 100 points, are a quantity
 _FEWEST_ROWS = 20  # of fewer, a class may well have only one
 Read = TypeVar("Read")
 
@@ -73,16 +75,17 @@ def task_note(targets: np.ndarray, task: Task) -> tuple[str, ...]:
             "--set data.task=regression (in Python task=)",
         )
     return (
-        f"the task is regression: the targets are {found}, and classes are taken to be at most "
-        f"{MAX_CLASSES_AUTO}, each twice on average; otherwise: --set data.task=classification (in Python "
-        "task=)",
+        f"the task is regression: the targets are {found}, more like quantities than classes; otherwise: "
+        "--set data.task=classification (in Python task=)",
     )
 
 
 def _are_few(targets: np.ndarray) -> bool:
     """Whether whole numbers have few enough different values to be classes."""
-    distinct = len(np.unique(targets))
-    return distinct <= MAX_CLASSES_AUTO and distinct * 2 <= len(targets)
+    values, counts = np.unique(targets, return_counts=True)
+    if len(values) > _RATINGS and (values[0] not in (0, 1) or counts.min() == 1):
+        return False
+    return len(values) <= MAX_CLASSES_AUTO and len(values) * 2 <= len(targets)
 
 
 def if_usable(read: Callable[[], Read], options: LoadOptions) -> Read | None:

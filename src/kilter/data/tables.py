@@ -14,7 +14,7 @@ from kilter.data.assembling import About, Part, assemble
 from kilter.data.columns import NO_VALUES, find_column, reason_to_set_aside
 from kilter.data.dataset import LoadOptions, Source, TableTask, Task
 from kilter.data.encoding import Column, TableEncoding
-from kilter.data.entries import as_numbers, is_text, known_numbers, plain_text, raw_targets, with_signs
+from kilter.data.entries import are_codes, as_numbers, is_text, known_numbers, plain_text, raw_targets, with_signs
 from kilter.data.features import Values, column_values
 from kilter.data.labels import (
     class_names,
@@ -249,11 +249,13 @@ def _targets(series: pl.Series, task: Literal["auto", Task]) -> tuple[np.ndarray
     """Raw targets and which are missing.
 
     Text becomes numbers in regression and, with "auto", for fractions and percentages; whole numbers as text
-    may be names and stay text.
+    may be names, and stay text if most occur again.
     """
     if task != "classification" and is_text(series):
         text = plain_text(series)
-        decisive = text if task == "regression" else text.filter(~text.str.contains(r"^[-+]?\d+$"))
+        whole = text.str.contains(r"^[-+]?\d+$")
+        names = task != "regression" and (are_codes(text) or 2 * text.n_unique() <= len(text))
+        decisive = text.filter(~whole) if names else text
         if mostly_numbers(decisive):
             return raw_targets(pl.Series(series.name, as_numbers(series, targets=True)[0]))
     return raw_targets(series)
@@ -298,7 +300,10 @@ def _encode(frame: pl.DataFrame, encoding: TableEncoding, options: LoadOptions, 
         for note in values[column.name].notes(column, training=training)
     )
     if few and not options.skip_bad:
-        said = (f"{rows} without a usable target left out", *said)
+        words_among = [one for one in (frame[encoding.target].filter(bad),) if is_text(one)]
+        entry = next((text for one in words_among for text in plain_text(one).drop_nulls()), "")
+        such = f", such as {quote(entry)}" if entry else ""
+        said = (f"{rows} without a usable target left out{such}", *said)
     if absent:
         names = first_named(quote(one.name) for one in absent)
         said = (f"absent, so missing in every row: column {names}; predictions may be unreliable", *said)
