@@ -11,10 +11,11 @@ import polars as pl
 
 from kilter._validation import errors_as
 from kilter.data.charsets import national, utf8
-from kilter.data.csv_layout import arranged, first_uneven, require_table, sample_of
+from kilter.data.csv_layout import arranged, first_uneven, sample_of
 from kilter.data.dataset import LoadOptions
 from kilter.data.encoding import Column
 from kilter.data.entries import are_codes, plain_text
+from kilter.data.file_kinds import require_table
 from kilter.data.headers import missing_header, notes_on_names
 from kilter.data.number_formats import mark_of, mostly_numbers, with_point
 from kilter.data.packed import plain_name
@@ -106,7 +107,7 @@ def frame(path: Path, options: LoadOptions) -> tuple[pl.DataFrame, tuple[str, ..
         remedy="check the quotes and the number of fields in each line, or write the file again",
     ):
         content, notes = utf8(path)
-        require_table(content, path)
+        require_table(sample_of(content), path)
         try:
             table, found = _read(content, options)
         except (pl.exceptions.ComputeError, UnicodeDecodeError) as error:

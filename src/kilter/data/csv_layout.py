@@ -36,28 +36,6 @@ _DATA: Final = re.compile(r"^[^\S\n]*@data\b.*\n", re.IGNORECASE | re.MULTILINE)
 _AGREEING: Final = 0.8  # of the lines must have the same number of fields
 
 
-# How other texts begin, what they are, and what to do.
-_NO_TABLES: Final = (
-    (("<table",), "a table of HTML", "open it with a spreadsheet program and save it as CSV"),
-    (
-        ("<!doctype", "<html", "<?xml", "<head"),
-        "a web page, such as a page to log in",
-        "download the file itself, or save its table as CSV",
-    ),
-    (
-        ("create table", "insert into", "drop table", "pragma ", "-- mysql dump", "-- phpmyadmin"),
-        "commands of SQL",
-        "load them into a database, such as sqlite3 data.db < FILE, and give this",
-    ),
-    (("%pdf-",), "a PDF", "save the table in it as CSV, for example with a spreadsheet program"),
-    (
-        ("version https://git-lfs",),
-        "a pointer of Git LFS instead of the file",
-        "fetch the file with git lfs pull",
-    ),
-)
-
-
 @dataclass(frozen=True)
 class Layout:
     """A text as polars reads it: with its header in the first line."""
@@ -84,7 +62,7 @@ def arranged(content: Path | bytes) -> Layout:
         return arranged(_without_attributes(_whole(content)))
     lines = sample.splitlines(keepends=True)
     lines = lines if is_whole or len(lines) < 2 else lines[:-1]
-    if len(lines) > 1 and _COMMENTED.match(lines[0]) and not lines[1].startswith("#"):
+    if _names_in_comment(lines):
         return arranged(_COMMENTED_BYTES.sub(b"", _whole(content), count=1))
     comments = _comments(lines)
     if comments:
@@ -135,14 +113,6 @@ def _without_attributes(content: bytes) -> bytes:
     body = "\n".join(lines)
     body = body if '"' in body else body.replace("'", '"')
     return (names.getvalue() + body + "\n").encode("utf-8", errors="surrogateescape")
-
-
-def require_table(content: Path | bytes, path: Path) -> None:
-    """Raise DataError for a web page or a pointer of Git LFS, which some downloads are."""
-    first = _sample(content)[0].lstrip("\ufeff \t\r\n").lower()
-    for beginnings, received, remedy in _NO_TABLES:
-        if first.startswith(beginnings):
-            raise DataError(expected=f"a table in {path}", received=received, remedy=remedy)
 
 
 def is_table(path: Path) -> bool:
@@ -253,6 +223,18 @@ def _comments(lines: Sequence[str]) -> int:
         if any(numbers[1]) and not any(numbers[0]):
             return count
     return count - 1
+
+
+def _names_in_comment(lines: Sequence[str]) -> bool:
+    """Whether the first line has the names of the columns behind a # and a space, above a row of numbers."""
+    if len(lines) < 2 or not _COMMENTED.match(lines[0]) or lines[1].startswith("#"):
+        return False
+    separator = _by_header(lines[1:])
+    names, row = (
+        re.split(re.escape(separator) if separator else r"\s+", line.strip())
+        for line in (lines[0][1:], lines[1])
+    )
+    return len(names) == len(row) and any(_NUMBER.fullmatch(one.strip()) for one in row)
 
 
 def _left_out(count: int, example: str) -> str:

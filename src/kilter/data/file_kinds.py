@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from kilter.errors import DataError
+
 _BEGINNINGS: Final = {
     b"PAR1": ".parquet",
     b"ARROW1": ".arrow",
@@ -15,6 +17,26 @@ _BEGINNINGS: Final = {
     b"\xff\xd8\xff": ".jpg",
     b"\xd0\xcf\x11\xe0": ".xls",
 }
+# How other texts begin, what they are, and what to do.
+_NO_TABLES: Final = (
+    (("<table",), "a table of HTML", "open it with a spreadsheet program and save it as CSV"),
+    (
+        ("<!doctype", "<html", "<?xml", "<head"),
+        "a web page, such as a page to log in",
+        "download the file itself, or save its table as CSV",
+    ),
+    (
+        ("create table", "insert into", "drop table", "pragma ", "-- mysql dump", "-- phpmyadmin"),
+        "commands of SQL",
+        "load them into a database, such as sqlite3 data.db < FILE, and give this",
+    ),
+    (("%pdf-",), "a PDF", "save the table in it as CSV, for example with a spreadsheet program"),
+    (
+        ("version https://git-lfs",),
+        "a pointer of Git LFS instead of the file",
+        "fetch the file with git lfs pull",
+    ),
+)
 _READ: Final = 200
 _USERBLOCK: Final = 512  # bytes before the data in a .mat file of version 7.3
 _CONVERSIONS: Final = {
@@ -22,6 +44,7 @@ _CONVERSIONS: Final = {
     ".sav": "pandas.read_spss(FILE)",
     ".sas7bdat": "pandas.read_sas(FILE)",
     ".xpt": "pandas.read_sas(FILE)",
+    ".rds": "pyreadr.read_r(FILE)[None]",
     ".orc": "pandas.read_orc(FILE)",
     ".xml": "pandas.read_xml(FILE)",
     ".html": "pandas.read_html(FILE)[0]",
@@ -37,6 +60,7 @@ _AUDIO: Final = (".wav", ".mp3", ".flac", ".ogg", ".m4a", ".aac")
 _VIDEOS: Final = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 _DOCUMENTS: Final = (".pdf", ".doc", ".docx", ".odt", ".rtf")
 _HDF5: Final = b"\x89HDF\r\n\x1a\n"
+_CIFAR: Final = ("data_batch_", "test_batch", "batches.meta")
 _PICKLED: Final = re.compile(rb"\x80[\2-\5][^\0]")
 _TEXTS: Final = (".txt", ".eml", ".html", ".xml", ".json", ".csv", ".dat", "")
 _OTHERS: Final = {
@@ -49,6 +73,14 @@ _OTHERS: Final = {
 }
 _ARCHIVES: Final = (".7z", ".rar", ".tar", ".tgz")
 _PICKLES: Final = (".pkl", ".pickle", ".joblib", ".pt", ".pth")
+
+
+def require_table(content: bytes, path: Path) -> None:
+    """Raise DataError for a text that is a web page, SQL or a pointer of Git LFS, as some downloads are."""
+    first = content[:_READ].decode(errors="replace").lstrip("\ufeff \t\r\n").lower()
+    for beginnings, received, remedy in _NO_TABLES:
+        if first.startswith(beginnings):
+            raise DataError(expected=f"a table in {path}", received=received, remedy=remedy)
 
 
 def others_in(files: Sequence[Path]) -> tuple[str, str]:
@@ -75,8 +107,7 @@ def others_in(files: Sequence[Path]) -> tuple[str, str]:
 
 def ending_by_content(path: Path) -> str:
     """The ending that the content of a file has; "" for a text, or what is not known."""
-    with path.open("rb") as file:
-        first = file.read(_READ)
+    first = _beginning(path)
     if first.startswith(b"PK") and zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -88,19 +119,20 @@ def ending_by_content(path: Path) -> str:
 
 def is_text(path: Path) -> bool:
     """Whether the file begins as text of several lines or of HTML, and not as a spreadsheet."""
-    with path.open("rb") as file:
-        first = file.read(_READ)
+    first = _beginning(path)
     return b"\0" not in first and (first.lstrip()[:1] == b"<" or (b"\n" in first and first.isascii()))
 
 
 def conversion(path: Path) -> str:
     """What makes a table or arrays of a file of another program; "" if that is not known."""
     ending = path.suffix.lower()
-    first = path.open("rb").read(_USERBLOCK + len(_HDF5)) if path.is_file() else b""
+    first = _beginning(path, _USERBLOCK + len(_HDF5)) if path.is_file() else b""
     if ending in _OTHERS:
         return _OTHERS[ending]
     if _HDF5 in (first[: len(_HDF5)], first[_USERBLOCK:]):
         return "convert it: file = h5py.File(FILE); numpy.savez('data.npz', x=file['x'][:], y=file['y'][:])"
+    if path.name.startswith(_CIFAR):
+        return "give the name cifar10 instead, which kilter downloads or finds in $KILTER_DATA"
     if ending in _PICKLES or _PICKLED.match(first):
         return (
             "load it where it was made, if you trust it, and save the table as .parquet or the arrays as .npz"
@@ -111,3 +143,8 @@ def conversion(path: Path) -> str:
         return f"convert it: {_CONVERSIONS[ending]}.to_parquet('data.parquet')"
     arrays = _ARRAYS.get(ending, "")
     return f"convert it: {arrays}" if arrays else ""
+
+
+def _beginning(path: Path, size: int = _READ) -> bytes:
+    with path.open("rb") as file:
+        return file.read(size)

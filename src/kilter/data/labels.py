@@ -136,6 +136,12 @@ def is_one_hot(targets: np.ndarray) -> bool:
     return bool(np.all((targets == 0) | (targets == 1)) and np.all(targets.sum(axis=1) == 1))
 
 
+def one_hot_names(series: pl.Series) -> tuple[str, ...] | None:
+    """The names of the classes of a joint target column, such as "cat,dog", if its rows are one-hot."""
+    joint = isinstance(series.dtype, pl.Array) and is_one_hot(series.to_numpy())
+    return tuple(name.strip() for name in series.name.split(",")) if joint else None
+
+
 def class_names(targets: np.ndarray) -> tuple[str, ...]:
     """Names of the classes in raw labels ``[n]``: numbers in numeric order, text in order of code points.
 
@@ -170,11 +176,13 @@ def class_indexes(targets: np.ndarray, classes: tuple[str, ...], part: str) -> n
     """The index in ``classes`` of each raw label, int32 ``[n]``.
 
     Labels are matched by name. Whole numbers are indexes if no class is named by a number, as in files that
-    number the classes "cat" and "dog" 0 and 1; so are one-hot rows ``[n, k]``. Raises DataError that counts
-    unknown labels and names the first rows.
+    number the classes "cat" and "dog" 0 and 1; one-hot rows ``[n, k]`` are the places of their ones. Raises
+    DataError that counts unknown labels and names the first rows.
     """
     if targets.ndim == 2:
         targets = targets.argmax(axis=1)
+        if len(classes) > targets.max(initial=0):
+            return targets.astype(np.int32)
     values, inverse = np.unique(targets, return_inverse=True)
     by_name = {name: index for index, name in enumerate(classes)}
     numbered = values.dtype.kind in "iu" and not any(name.lstrip("-").isdigit() for name in classes)

@@ -19,7 +19,9 @@ _MOST_FOOTERS: Final = 20
 _LONGEST_UNIT: Final = 12
 _LONGEST_NAME: Final = 60
 # "X1", "Y", "Unnamed: 3", "column_2", and what the libraries call a column without a name.
-_PLACEHOLDER: Final = re.compile(r"(?:[A-Za-z]|(?i:var|col|column|unnamed|__unnamed_|feature)[_: ]*)?\d*(?:__)?")
+_PLACEHOLDER: Final = re.compile(
+    r"(?:[A-Za-z]|(?i:var|col|column|unnamed|__unnamed_|feature)[_: ]*)?\d*(?:__)?"
+)
 _NO_UNIT: Final = ("-", "\u2013", "\u2014")
 _LOOKED_AT: Final = 1000  # rows below the units
 

@@ -14,14 +14,24 @@ from kilter.data.assembling import About, Part, assemble
 from kilter.data.columns import NO_VALUES, find_column, reason_to_set_aside
 from kilter.data.dataset import LoadOptions, Source, TableTask, Task
 from kilter.data.encoding import Column, TableEncoding
-from kilter.data.entries import are_codes, as_numbers, is_text, known_numbers, plain_text, raw_targets, with_signs
+from kilter.data.entries import (
+    are_codes,
+    as_numbers,
+    is_text,
+    known_numbers,
+    plain_text,
+    raw_targets,
+    with_signs,
+)
 from kilter.data.features import Values, column_values
 from kilter.data.labels import (
+    MAX_CLASSES_AUTO,
     class_names,
     combined_labels_note,
     decide_task,
     if_usable,
     lost_labels,
+    one_hot_names,
     require_repeated,
     task_note,
 )
@@ -70,9 +80,9 @@ def table_source(
         frame, left = without_totals(frame)
         shaped += left
     named = options.known_target
-    frame = _with_joint_target(frame, named)
+    frame = with_joint_target(frame, named)
     test, validation = (
-        None if one is None else _with_joint_target(plain(one, named)[0], named) for one in (test, validation)
+        None if one is None else with_joint_target(plain(one, named)[0], named) for one in (test, validation)
     )
     about = replace(about, notes=about.notes + shaped)
     if options.seen is not None:
@@ -101,7 +111,7 @@ def table_source(
     return assemble(train_part, next(held_out), options, about, next(held_out))
 
 
-def _with_joint_target(frame: pl.DataFrame, target: str | None) -> pl.DataFrame:
+def with_joint_target(frame: pl.DataFrame, target: str | None) -> pl.DataFrame:
     """The frame with its targets as one column of arrays if ``target`` names several: "height,weight"."""
     names = [name.strip() for name in (target or "").split(",")]
     if len(names) < 2 or target in frame.columns or not set(names) <= set(frame.columns):
@@ -219,7 +229,7 @@ def _fit_target(
         if targets.dtype.kind != "U":
             targets, missing = _targets(series, task)
         targets, notes = in_one_spelling(targets, missing)
-        classes = options.classes or class_names(targets[~missing])
+        classes = options.classes or one_hot_names(series) or class_names(targets[~missing])
         require_repeated(targets[~missing], classes, series.name)
         notes += combined_labels_note(classes)
     else:
@@ -254,7 +264,8 @@ def _targets(series: pl.Series, task: Literal["auto", Task]) -> tuple[np.ndarray
     if task != "classification" and is_text(series):
         text = plain_text(series)
         whole = text.str.contains(r"^[-+]?\d+$")
-        names = task != "regression" and (are_codes(text) or 2 * text.n_unique() <= len(text))
+        few = text.n_unique() <= max(MAX_CLASSES_AUTO, len(text) // 2)
+        names = task != "regression" and (few or are_codes(text))
         decisive = text.filter(~whole) if names else text
         if mostly_numbers(decisive):
             return raw_targets(pl.Series(series.name, as_numbers(series, targets=True)[0]))
