@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from kilter import _measures
 from kilter._measures import ClassFigures, Direction, direction_of
-from kilter._text import number
+from kilter._text import counted, number
 from kilter._validation import errors_as, record_from_json
 from kilter.data.dataset import Task
 from kilter.data.encoding import TableEncoding
@@ -149,7 +149,8 @@ class Evaluation:
         unfound = [one for one in self.per_class if one.rows >= _FEWEST and not one.found]
         unit = self.unit
         found = [f'finds 0 of {one.rows} {unit} of class "{one.name}"' for one in unfound[:_SAID]]
-        found += [f"and 0 {unit} of {len(unfound) - _SAID} more classes"] if len(unfound) > _SAID else []
+        more = len(unfound) - _SAID
+        found += [f"finds 0 {unit} of {counted(more, 'more class', 'more classes')}"] if more > 0 else []
         name = next((name for name in self.metrics if name in self.constant), "")
         value, constant = self.metrics.get(name, math.nan), self.constant.get(name, math.nan)
         worse = value >= constant if direction_of(name) == "min" else value <= constant
