@@ -21,12 +21,13 @@ from kilter.runs.reading import require_run
 
 
 def pack(run: Path, *, checkpoints: bool = False) -> bytes:
-    """The files of a run as a tar archive with the run's folder in it."""
+    """The files of a run as a tar archive with the run's folder in it; the folder of `checkpoints` even if empty."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as archive:
         for path in sorted(run.rglob("*")):
             inner = path.relative_to(run)
-            if path.is_file() and inner.name != "lock" and (checkpoints or inner.parts[0] != FOLDER):
+            wanted = path.is_file() or inner == Path(FOLDER)
+            if wanted and inner.name != "lock" and (checkpoints or inner.parts[0] != FOLDER):
                 archive.add(path, arcname=str(Path(run.name, inner)), recursive=False)
     return stream.getvalue()
 

@@ -37,16 +37,17 @@ def field_at(context: Context, end: LayerFacts) -> Field | None:
     """
     known: dict[int, tuple[float, float, float]] = {}
     for one in context.layers[: end.index + 1]:
-        before = [known[source] for source in one.sources]
-        if not before and not one.takes_input:
-            return None  # what comes before it is no layer
+        before = [known[source] for source in one.sources if source in known]
+        if len(before) < len(one.sources) or not (before or one.takes_input):
+            continue  # what comes before it is no layer, or no map; other branches do not matter
         start, step, _ = min(before, key=lambda place: abs(place[0]), default=(0.0, 1.0, 1.0))
         size = max((place[2] for place in before), default=1.0)
         rows = context.layers[one.sources[0]].shape[1] if one.sources else context.inputs[0].shape[1]
         through = _through(one, start, step, size, rows)
-        if through is None:
-            return None
-        known[one.index] = through
+        if through is not None:
+            known[one.index] = through
+    if end.index not in known:
+        return None
     start, step, size = known[end.index]
     return Field(start, step, round(size))
 
