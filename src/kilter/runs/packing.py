@@ -21,7 +21,7 @@ from kilter.runs.reading import require_run
 
 
 def pack(run: Path, *, checkpoints: bool = False) -> bytes:
-    """The files of a run as a tar archive; with ``checkpoints`` these too, and their folder if empty."""
+    """A tar archive of the run's folder and its files; that of `checkpoints` is kept even if empty."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as archive:
         for path in sorted(run.rglob("*")):
