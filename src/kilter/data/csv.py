@@ -234,7 +234,7 @@ def _codes(
 
 
 def _kept_values(names: list[str], options: LoadOptions) -> dict[str, set[str]]:
-    """By column: the null values that are values, as the person says or as they were in training."""
+    """By column: the null values that are values, as the user says or as they were in training."""
     kept = {
         name: set(given) & set(NULL_VALUES) for name, given in signs_by_column(options.values, names).items()
     }

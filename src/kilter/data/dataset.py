@@ -189,7 +189,7 @@ class LoadOptions:
 
     @property
     def known_target(self) -> str | None:
-        """The target column that the person names, or that of an earlier training."""
+        """The target column that the user names, or that of an earlier training."""
         return self.target or (self.encoding.target if self.encoding is not None else None)
 
     @property
