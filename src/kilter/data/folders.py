@@ -21,7 +21,11 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff",
 TRAIN_NAMES = ("train", "training")
 VALIDATION_NAMES = ("val", "valid", "validation", "dev")
 TEST_NAMES = ("test", "testing")
-PARTS = {"train": TRAIN_NAMES, "validation": VALIDATION_NAMES, "test": TEST_NAMES}
+PARTS: dict[str, tuple[str, ...]] = {
+    "train": TRAIN_NAMES,
+    "validation": VALIDATION_NAMES,
+    "test": TEST_NAMES,
+}
 HEIGHT, WIDTH = "height", "width"  # columns beside the names of pictures
 _DEEPEST = 4  # folders below one another
 _NUMBERED = re.compile(r"(.+?)[._ -]+\(?\d+\)?|(\D+?)\d+")

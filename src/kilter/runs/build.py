@@ -42,9 +42,8 @@ from kilter.recipe import FileSection, Recipe, ReuseSection
 from kilter.recipe.optimizer import AUTO
 from kilter.runs.best_epoch import Watch
 from kilter.runs.evaluating import ValidationMeasure, positive_of, require_measure, watch_for
-from kilter.runs.fitting import fitted
 from kilter.runs.from_recipe import make_augmentation, make_model, make_phases, make_schedule
-from kilter.runs.recipe_data import given_record, read_parts
+from kilter.runs.recipe_data import fitted, given_record, read_parts
 
 _LONG_TAIL = "the target has a long tail: the Huber loss keeps a few rows from deciding everything"
 
