@@ -107,7 +107,7 @@ def frame(path: Path, options: LoadOptions) -> tuple[pl.DataFrame, tuple[str, ..
         remedy="check the quotes and the number of fields in each line, or write the file again",
     ):
         content, notes = utf8(path)
-        require_table(sample_of(content), path)
+        require_table(content, path)
         try:
             table, found = _read(content, options)
         except (pl.exceptions.ComputeError, UnicodeDecodeError) as error:
