@@ -127,6 +127,17 @@ def same(filters: int, size: int = 3, **options: Any) -> Any:
     return Conv(filters, size, padding="same", **{"activation": "relu", **options})
 
 
+def masks_and_class(size: int) -> Program:
+    """Masks, and beside them a class from a branch that pools over the whole map."""
+    value = Input((16, 16, 1))
+    seen = same(4, size)(value)
+    kind = Dense(2, "softmax", name="kind")(layers.GlobalAveragePooling2D()(same(4)(seen)))
+    mask = Conv(1, 1, activation="sigmoid", name="mask")(seen)
+    model = keras.Model(value, {"kind": kind, "mask": mask})
+    targets = {"kind": (DOTS.mean((1, 2, 3)) > DOTS.mean()).astype("int32"), "mask": DOTS}
+    return program(model, {"kind": SPARSE, "mask": BINARY}, data=(SHAPES, targets))
+
+
 def two_outputs(weights: Any = None, factor: float = 1.0, loss: Any = "mse") -> Program:
     inputs = Input((5,))
     value = relu()(inputs)
@@ -390,6 +401,7 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
     ("loss-not-finite", "warning",
      lambda: own(lambda y, p: -ops.sum(y * ops.log(p), axis=-1), "sigmoid", ODD)),
     ("receptive-field", "severe", lambda: masks_of(same(4, 1), Conv(1, 1, activation="sigmoid"))),
+    ("receptive-field", "severe", lambda: masks_and_class(1)),
     ("receptive-field", "warning", lambda: pictures_of(same(4, 1), same(4, 1))),
     ("receptive-field", "warning", lambda: pictures_of(same(4, 1), layers.MaxPooling2D(), same(4, 1))),
     ("narrow-layer", "warning", lambda: ending(Dense(1, "relu"), Dense(8, "relu"), Dense(3, "softmax"))),

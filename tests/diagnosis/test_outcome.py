@@ -12,11 +12,10 @@ from tests.diagnosis.programs import blobs, dense, one_hot, program
 
 import kilter
 from kilter._diagnosis import planned_trial
-from kilter._diagnosis.augmented import most_harmful, unaugmented
 from kilter._diagnosis.diagnose import Asked, examined, read_context
 from kilter._diagnosis.learnable import Learnable, learnable
 from kilter._diagnosis.outcome import Outcome, skill_of
-from kilter._diagnosis.planned_trial import Run
+from kilter._diagnosis.planned_trial import Run, most_harmful, unaugmented
 from kilter._diagnosis.severity import weighed
 from kilter._diagnosis.sibling import sibling
 from kilter._diagnosis.skill import features, row_skill

@@ -11,7 +11,7 @@ import scipy.sparse
 from jax.experimental.sparse import BCOO
 
 import kilter
-from kilter._engine import sparse as sparse_rows
+from kilter._engine import host_rows as sparse_rows
 from kilter._engine.fit import fit
 from kilter._engine.inference import evaluate, predict
 from kilter.errors import OptionError

@@ -13,11 +13,10 @@ import jax
 import keras
 import numpy as np
 
-from kilter._diagnosis.augmented import is_augmented
 from kilter._diagnosis.batch_noise import LARGE_BATCH, SMALL_BATCH, measured_noise
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.learnable import Learnable, learnable
-from kilter._diagnosis.planned_trial import PlannedTrial, Run, mean, row_skills
+from kilter._diagnosis.planned_trial import PlannedTrial, Run, is_augmented, mean, row_skills
 from kilter._diagnosis.sibling import own_network, sibling
 from kilter._diagnosis.skill import baseline
 from kilter._engine.arrays import pick, row_count

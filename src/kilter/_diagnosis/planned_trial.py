@@ -1,4 +1,7 @@
-"""The trial of a planned training: models trained for the same steps, and scored on held-out rows."""
+"""The trial of a planned training: models trained for the same steps, and scored on held-out rows.
+
+Also what an augmentation costs: the same network trained without it, and each augmentation by itself.
+"""
 
 import math
 from collections.abc import Callable
@@ -10,23 +13,63 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from kilter._diagnosis.augmented import most_harmful, unaugmented
 from kilter._diagnosis.context import Context
-from kilter._diagnosis.sibling import rate_at
+from kilter._diagnosis.sibling import compiled_soundly, rate_at
 from kilter._diagnosis.skill import LEAST, row_skill
 from kilter._engine.arrays import collect, row_count
-from kilter._engine.augmenting import as_augmentation
+from kilter._engine.augmenting import Augment, as_augmentation
 from kilter._engine.feed import Order, ResidentFeed
 from kilter._engine.inference import predict_unchanged, whole_batches
 from kilter._engine.loop import training
 from kilter._engine.padding import padded
 from kilter._engine.program_cache import MANY_BATCHES, shelf
 from kilter._engine.training_spec import TrainingSpec
+from kilter._models.copying import FOREIGN_ERRORS
+from kilter._models.editing import can_be_cut, cut, open_layers
+from kilter._models.layers import AUGMENTATIONS
 from kilter._models.optimizers import optimizer_facts, slot_index
 from kilter._models.tracing import fixed_batch_size
 from kilter._models.variables import assign, build, copied, pull, push
 from kilter._progress import Progress
 from kilter.schedules import Performance
+
+
+def augmenting_layers(model: keras.Model) -> list[Any]:
+    """The layers of a graph that change its inputs at random while it trains."""
+    return [one for one in open_layers(model) if isinstance(one, AUGMENTATIONS)] if can_be_cut(model) else []
+
+
+def is_augmented(context: Context, augment: Augment | None) -> bool:
+    """Whether the training changes its inputs at random, and can be tried without that."""
+    return bool(augmenting_layers(context.model)) or (augment is not None and can_be_cut(context.model))
+
+
+def unaugmented(context: Context) -> keras.Model:
+    """The network without augmenting layers, with its own weights and the sibling's optimiser."""
+    cuts = {layer: lambda _: None for layer in augmenting_layers(context.model)}
+    return compiled_soundly(context, cut(context.model, cuts).model)
+
+
+def most_harmful(context: Context, x: Any, score: Callable[[Any], float]) -> tuple[str, ...]:
+    """The augmenting layers that read an input and lower a trained network's score most, the worst first.
+
+    ``score``: of the network on rows like ``x``. Those that cost less than half of the worst are left out.
+    """
+    layers = [one for one in context.layers if isinstance(one.layer, AUGMENTATIONS)]
+    if len(jax.tree.leaves(x)) != 1 or not layers:
+        return ()
+    before, costs = score(x), dict[str, float]()
+    for one in layers:
+        try:
+            (leaf,), structure = jax.tree.flatten(x)
+            changed = np.asarray(one.layer(np.asarray(leaf, "float32"), training=True))
+            costs[one.path] = before - score(structure.unflatten([changed]))
+        except FOREIGN_ERRORS:
+            return ()
+    worst = max(costs.values())
+    named = sorted(costs, key=lambda path: -costs[path])
+    return tuple(path for path in named if costs[path] >= worst / 2) if worst > 0 else ()
+
 
 # Multiply-adds of one training run: about 4 seconds on two cores.
 _WORK: Final = 4e10

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from kilter._engine.sparse import is_sparse, rows_of, with_sparse_rows
+from kilter._engine.host_rows import is_sparse, rows_of, with_sparse_rows
 from kilter._models.arrays import plain_array
 from kilter._models.keras_internals import data_adapter_utils
 from kilter._text import warn

@@ -27,6 +27,7 @@ from kilter.runs.checksums import give_identity, identity_of, keep_recipe, repla
 from kilter.runs.events import EventWriter
 from kilter.runs.reading import (
     CALL,
+    CHECKPOINTS,
     DATA,
     ENVIRONMENT,
     FLIGHT,
@@ -190,6 +191,7 @@ def create_run(
         fsync_path(path.parent)
     try:
         held = lock.acquire(path / LOCK)
+        (path / CHECKPOINTS).mkdir()
         give_identity(path)
         run = Run(path, held)
     except BaseException:
