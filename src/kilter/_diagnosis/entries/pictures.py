@@ -9,7 +9,7 @@ MODEL: Final[dict[str, Text]] = {
     "receptive-field": (
         "receptive field smaller than the objects", ("widen-kernels",),
         "Luo et al. 2016, Understanding the effective receptive field",
-        "Each pixel of {where} sees a width of {seen} of the input; {detail}. Use larger kernels, pooling, "
+        "Each place of {where} sees a width of {seen} of the input; {detail}. Use larger kernels, pooling, "
         "strides or dilation.",
     ),
     "kernel-larger-than-map": (

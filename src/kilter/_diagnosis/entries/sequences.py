@@ -110,6 +110,11 @@ PROBE: Final[dict[str, Text]] = {
         "The outputs stay the same if the steps of a row are permuted, but the order carries information: "
         "decision trees gain {gain:.2f} of skill from it.",
     ),
+    "future-only": (
+        "outputs see only later steps", (), f"{_VASWANI}, section 3.2.3",
+        "No output of {where} depends on an earlier step: a causal mask the wrong way round. Keep what is at "
+        "or before each step, as numpy.tril does.",
+    ),
     "missing-causal-mask": (
         "outputs see the step that they predict", (), f"{_VASWANI}, section 3.2.3",
         "The targets are the next inputs, and {where} sees them. Pass use_causal_mask=True, or read in one "
