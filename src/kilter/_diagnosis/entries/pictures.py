@@ -88,8 +88,8 @@ PROBE: Final[dict[str, Text]] = {
     "pairs-reversed": (
         "loss pushes matching pairs apart", ("swap-pair-labels",),
         "Hadsell et al. 2006, Dimensionality reduction by learning an invariant mapping",
-        "The loss pushes pairs with the label {label} apart, but their inputs are the closer ones "
-        "(by distance, AUC {area:.2f}). Swap the labels, or the terms of the loss.",
+        "The loss pushes {label} apart, but their inputs are the closer ones "
+        "({detail}). Swap the labels, or the terms of the loss.",
     ),
     "discriminator-won": (
         "discriminator has won", (), "Goodfellow et al. 2014, Generative adversarial nets",

@@ -26,7 +26,7 @@ MODEL: Final[dict[str, Text]] = {
         "to remember.",
     ),
     "long-sequence": (
-        "long sequence without truncation", (), _PASCANU,
+        "long sequence without truncation", ("pool-steps",), _PASCANU,
         "{where} reads {steps} steps in sequence before its output: early steps are learnt slowly, if at "
         "all. Pool or stride over the steps first, split the sequences, or use the outputs of all steps.",
     ),
