@@ -116,7 +116,7 @@ def test_a_damaged_checkpoint_takes_the_history_back_with_it(killed, tmp_path):
 def test_lost_checkpoints_end_the_resume_until_it_is_asked_to_begin_again(killed, tmp_path):
     path = shutil.copytree(killed, tmp_path / "run")
     shutil.rmtree(path / "checkpoints")
-    with pytest.raises(RunError, match="not copied with the run.*empty folder"):
+    with pytest.raises(RunError, match=r"not copied with the run.*empty folder"):
         _cut(path)
     assert (path / "history.jsonl").read_text() == _text(LINES), "nothing is lost"
     (path / "checkpoints").mkdir()

@@ -12,7 +12,7 @@ from kilter.runs.checkpoints import FOLDER
 
 
 def pack(run: Path, *, checkpoints: bool = False) -> bytes:
-    """The files of a run as a tar archive with the run's folder in it; the folder of `checkpoints` even if empty."""
+    """The files of a run as a tar archive with the run's folder in it; with `checkpoints`, their folder."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as archive:
         for path in sorted(run.rglob("*")):
