@@ -5,7 +5,7 @@ import hashlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -36,7 +36,7 @@ def leave(number: int, frame: FrameType | None) -> NoReturn:
 
 
 @contextmanager
-def ended_at_once_by_signals() -> Iterator[None]:
+def ended_at_once_by_signals() -> Generator[None]:
     """While libraries load, a signal ends the process at once: there is nothing to save yet.
 
     An exception within the initialisation of a compiled module would come out as an ImportError with its
