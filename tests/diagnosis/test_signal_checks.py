@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kilter._diagnosis.catalogue import CATALOGUE
-from kilter._diagnosis.checks import curves as curve_checks
+from kilter._diagnosis.checks import dynamics as curve_checks
 from kilter._diagnosis.checks import probe, training
 from kilter._diagnosis.context import checks_in
 from kilter._diagnosis.entries import compiled, dynamics, fit_to_data, pictures, sequences

@@ -123,7 +123,7 @@ def test_no_damage_to_any_file_of_a_checkpoint_goes_unnoticed(damage, two_epochs
         run = tmp_path / str(number)
         shutil.copytree(two_epochs, run, ignore=shutil.ignore_patterns("epoch-000000"))
         DAMAGE[damage](run / file.relative_to(two_epochs), other)
-        with pytest.raises(RunError, match=r"epoch-000001 is damaged: .*remove that folder"):
+        with pytest.raises(RunError, match=r"epoch-000001 is damaged: .*empty that folder"):
             checkpoints.latest(run)
 
 

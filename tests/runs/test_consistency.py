@@ -44,24 +44,25 @@ def _cut(path):
     return None if checkpoint is None else checkpoint.epoch, list(history)
 
 
-# The content of history.jsonl, and whether it is to be said that something was restored.
+# The content of history.jsonl, and what is to be said.
 HISTORIES = {
-    "as it was": (_text(LINES), False),
-    "torn after the checkpoint": (_text(LINES)[:-30], False),
-    "torn before the checkpoint": (_text(LINES[:4])[:-30], True),
-    "with the line breaks of Windows": (_text(LINES).replace("\n", "\r\n"), False),
-    "shorter": (_text(LINES[:2]), True),
-    "emptied": ("", True),
-    "lost": (None, True),
-    "with a hole": (_text([LINES[0], *LINES[2:]]), True),
-    "with a line twice": (_text([*LINES[:2], *LINES[1:]]), False),
-    "with a damaged line that is trained again": (_text([*LINES[:4], LINES[4][:-9] + "\0"]), False),
+    "as it was": (_text(LINES), ["1 epoch after"]),
+    "as far as the checkpoint": (_text(LINES[:4]), []),
+    "torn after the checkpoint": (_text(LINES)[:-30], []),
+    "torn before the checkpoint": (_text(LINES[:4])[:-30], ["lacked 1 of 4"]),
+    "with the line breaks of Windows": (_text(LINES).replace("\n", "\r\n"), ["1 epoch after"]),
+    "shorter": (_text(LINES[:2]), ["lacked 2 of 4"]),
+    "emptied": ("", ["lacked 4 of 4"]),
+    "lost": (None, ["lacked 4 of 4"]),
+    "with a hole": (_text([LINES[0], *LINES[2:]]), ["1 epoch after", "lacked 1 of 4"]),
+    "with a line twice": (_text([*LINES[:2], *LINES[1:]]), ["1 epoch after"]),
+    "with a damaged line that is trained again": (_text([*LINES[:4], LINES[4][:-9] + "\0"]), []),
 }
 
 
 @pytest.mark.parametrize("case", HISTORIES)
 def test_the_history_ends_where_the_checkpoint_does(case, killed, tmp_path):
-    content, is_said = HISTORIES[case]
+    content, wanted = HISTORIES[case]
     path = shutil.copytree(killed, tmp_path / "run")
     (path / "history.jsonl").unlink()
     if content is not None:
@@ -69,8 +70,11 @@ def test_the_history_ends_where_the_checkpoint_does(case, killed, tmp_path):
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         assert _cut(path) == (3, LINES[:4])
-    assert [one.category for one in said] == [RunWarning] * is_said
-    assert len(open_run(path).journal) == is_said
+    assert [one.category for one in said] == [RunWarning] * len(wanted)
+    noted = open_run(path).journal
+    assert len(noted) == len(wanted)
+    for text, found in zip(wanted, noted, strict=True):
+        assert text in found
 
 
 def _no_json(line):
@@ -109,9 +113,13 @@ def test_a_damaged_checkpoint_takes_the_history_back_with_it(killed, tmp_path):
     assert "epoch-000003 is damaged" in noted
 
 
-def test_lost_checkpoints_are_said_to_be_lost(killed, tmp_path):
+def test_lost_checkpoints_end_the_resume_until_it_is_asked_to_begin_again(killed, tmp_path):
     path = shutil.copytree(killed, tmp_path / "run")
     shutil.rmtree(path / "checkpoints")
+    with pytest.raises(RunError, match=r"not copied with the run.*empty folder"):
+        _cut(path)
+    assert (path / "history.jsonl").read_text() == _text(LINES), "nothing is lost"
+    (path / "checkpoints").mkdir()
     with pytest.warns(RunWarning, match="first epoch"):
         assert _cut(path) == (None, [])
 

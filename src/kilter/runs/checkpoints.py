@@ -29,8 +29,8 @@ from kilter._validation import errors_as
 from kilter.errors import RunError, RunWarning
 from kilter.runs.atomic import entries, errors_named, fsync_path, fsync_tree
 from kilter.runs.checksums import MANIFEST, damage, write_manifest
+from kilter.runs.reading import CHECKPOINTS as FOLDER
 
-FOLDER = "checkpoints"
 KEEP_LAST = 2
 # The scalar with the lines of history.jsonl up to the checkpoint's epoch, to restore a lost file.
 HISTORY = "history"
@@ -153,7 +153,7 @@ def latest(run: Path, require: Callable[[Checkpoint], None] | None = None) -> Ch
         raise RunError(
             expected=f"a checkpoint in {run / FOLDER} that can be used",
             received="; ".join(problems),
-            remedy=f"restore {FOLDER}/ from a backup; or remove that folder and run kilter resume, to train "
+            remedy=f"restore {FOLDER}/ from a backup; or empty that folder and run kilter resume, to train "
             "from the first epoch again",
         )
     return None

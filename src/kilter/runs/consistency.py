@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from kilter._engine.cuts import Start
+from kilter._text import counted
 from kilter.errors import RunError, RunWarning
 from kilter.runs import checkpoints
 from kilter.runs.atomic import read_lines
@@ -20,9 +21,18 @@ from kilter.runs.records import EpochRecord
 def newest_cut(path: Path) -> Checkpoint | None:
     """The newest checkpoint for which the run at `path` has the whole history; None if there is none.
 
-    Checkpoints of kilter 0.1.0 contain no history: history.jsonl must then reach as far.
+    Checkpoints of kilter 0.1.0 contain no history: history.jsonl must then reach as far. Raises
+    :class:`RunError` if their folder is missing: it is made with the run, so it was lost.
     """
-    checkpoints.sweep(path / checkpoints.FOLDER)
+    folder = path / checkpoints.FOLDER
+    if not folder.exists():
+        raise RunError(
+            expected=f"the folder {folder}, which every run has",
+            received="no such folder: the checkpoints were removed, or not copied with the run",
+            remedy="copy it from where the run was. To train from the first epoch again instead, make an "
+            f"empty folder {checkpoints.FOLDER} there",
+        )
+    checkpoints.sweep(folder)
     identity = identity_of(path)
     unknown: list[str] = []
 
@@ -81,6 +91,10 @@ def restore_history(run: Run, checkpoint: Checkpoint | None) -> tuple[str, ...]:
         run.restore_history(kept)
         return kept
     saved = tuple(checkpoint.scalars[checkpoints.HISTORY])
+    later = [line for line in found if _is_after(line, checkpoint.finished)]
+    if later and not checkpoint.passed_over:  # else it is said why
+        after = f"after the newest checkpoint ({checkpoint.where}), to be trained again"
+        _tell(run, f"{run.path / HISTORY} has {counted(len(later), 'epoch')} {after}")
     missing = len(set(saved) - set(found))
     if missing:
         _tell(

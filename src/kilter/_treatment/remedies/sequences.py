@@ -14,7 +14,7 @@ from kilter._models.variables import assign, draw
 from kilter._records import Finding
 from kilter._treatment.remedies.base import changed, chosen, counted, operated, optimized, paths, remedies
 from kilter._treatment.subject import Subject, copied_with_layers
-from kilter.nn.positions import PositionEmbedding
+from kilter.nn.layers import PositionEmbedding
 
 _INNER: Final = ("layer", "backward_layer", "cell")
 _KERNELS: Final = {"kernel": "glorot_uniform", "recurrent_kernel": "orthogonal"}
