@@ -113,10 +113,11 @@ def _pulled(loss: Any, output: OutputFacts, width: int) -> int | None:
     made = [np.concatenate(three, axis=1) for three in ((anchor, near, far), (anchor, far, near))]
     targets = np.zeros((rows, 1)) if output.targets is None else output.targets[:rows]
     try:
-        values = [float(as_loss(loss)(targets, one.astype("float32"))) for one in made]
+        given: Any = as_loss(loss)
+        values = [float(given(targets, one.astype("float32"))) for one in made]
     except FOREIGN_ERRORS:
         return None
-    if not np.isfinite(values).all() or np.isclose(*values):
+    if not np.isfinite(values).all() or np.isclose(values[0], values[1]):
         return None
     return 1 if values[0] < values[1] else 2
 
