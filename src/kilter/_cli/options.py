@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Final
 import typer
 
 from kilter._cli.output import opened
-from kilter._system import at_home, sibling_names
+from kilter._system import at_home, ended_at_once_by_signals, sibling_names
 from kilter._text import did_you_mean, printable
 from kilter.errors import DataError, OptionError
 
@@ -228,7 +228,8 @@ class Command:
         _require_files(arguments)
         first = printable(self.stage.format_map(arguments))
         with opened(first, quiet=quiet, as_json=arguments.get("as_json", False)) as progress:
-            work = importlib.import_module(f"kilter._cli.{self.module}")
+            with ended_at_once_by_signals():
+                work = importlib.import_module(f"kilter._cli.{self.module}")
             getattr(work, command_name(type(self)).replace("-", "_"))(self, progress)
 
 

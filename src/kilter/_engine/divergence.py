@@ -293,6 +293,7 @@ def _given_up(event: Event, attempts: int, *, can_lower: bool) -> ModelError:
     return ModelError(
         expected="a training run that does not diverge",
         received=f"{what} after step {event.step + 1} of epoch {event.epoch + 1}, {why}",
-        remedy=f"kilter replay RUN --step {event.iteration} names the layer and operation; check the data "
-        "of that batch, lower the learning rate or clip the gradients",
+        remedy=f"kilter replay RUN --step {event.iteration} (for a run of kilter.fit: "
+        f"kilter.runs.replay_with(RUN, model, {event.iteration})) names the layer and operation; check the "
+        "data of that batch, lower the learning rate or clip the gradients",
     )
