@@ -36,6 +36,21 @@ model = keras.Sequential([
 model.compile(keras.optimizers.SGD(0.3), "sparse_categorical_crossentropy", metrics=["accuracy"])
 model.fit(x, y, epochs=12, batch_size=16, verbose=0)
 """,
+    "a generator of batches": """
+def batches():
+    while True:
+        for at in range(0, 240, 16):
+            yield x[at : at + 16], y[at : at + 16]
+
+
+model = keras.Sequential([
+    keras.Input((4,)),
+    keras.layers.Dense(16, activation="relu"),
+    keras.layers.Dense(2, activation="softmax"),
+])
+model.compile(keras.optimizers.SGD(0.3), "sparse_categorical_crossentropy", metrics=["accuracy"])
+model.fit(batches(), steps_per_epoch=15, epochs=12, verbose=0)
+""",
     "calls of add, and a batch of Keras's own size": """
 net = keras.Sequential()
 net.add(keras.layers.Dense(16, activation="relu"))

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Final
 
 import keras
+import numpy as np
 
 from kilter._cli.script_calls import Sites, Training
 from kilter._cli.script_edits import COMPILE, FIT, LayerEdit, Position, Script, arguments_of
@@ -21,6 +22,7 @@ from kilter._treatment.result import Treatment
 _COMPILE: Final = ("optimizer", "loss", "loss_weights")
 _STANDARDIZED: Final = "standardize-inputs"
 _FITTED: Final = {"epochs": 1, "batch_size": 32}
+_MOST_NUMBERS: Final = 64  # that a diff writes out
 _RISING: Final = 0.45  # of the steps, as in kilter.schedules.one_cycle
 _FIT_OPTIONS: Final = ("batch_size", "shuffle", "epochs", "class_weight")
 _PEAK: Final = re.compile(r"one_cycle\(([\d.e+-]+)")
@@ -104,15 +106,19 @@ def _said_layers(
 
 
 def _said_front(script: Script, training: Training, after: keras.Model, sites: Sites, prefix: str) -> bool:
-    """Whether the diff could add a Normalization for each scaled input, adapted just before ``fit``."""
+    """Whether the diff could add a Normalization for each scaled input, adapted just before ``fit``.
+
+    Where the rows have no name, as those of a generator, it gets the numbers themselves.
+    """
     own = {layer.name for layer in training.model._flatten_layers(include_self=False)}
     kept = {layer.name for layer in after._flatten_layers(include_self=False)}
     fit = script.method(FIT, training.line)
     model = None if fit is None else script.object_of(fit)
     new = {one.layer.name: one for one in read_model(after, training.x, ())[0] if one.layer.name not in own}
     front = [one for one in new.values() if isinstance(one.layer, keras.layers.Normalization) and one.enters]
-    if fit is None or model is None or not front or script.argument(fit, "y", 1) is None:
+    if fit is None or model is None or not front:
         return False
+    arrays = script.argument(fit, "y", 1) is not None
     before = read_model(training.model, training.x, ())[0]
     edits: list[Callable[[], bool]] = []
     for number, one in enumerate(front):
@@ -121,16 +127,30 @@ def _said_front(script: Script, training: Training, after: keras.Model, sites: S
         gone = [each for each in firsts if each.layer.name not in kept]  # a Rescaling
         firsts += [before[place] for each in gone for place in each.consumers]
         calls = [script.at(at) for each in firsts if each not in gone and (at := sites.of(each.layer))]
-        data = _rows_of(script, fit, training.x, index)
-        if len(calls) != 1 or (call := calls[0]) is None or data is None:
+        data = _rows_of(script, fit, training.x, index) if arrays else None
+        numbers = _numbers(one.layer) if data is None else ""
+        if len(calls) != 1 or (call := calls[0]) is None or numbers is None:
             return False
         # Not a name that Keras gives by itself: an unnamed layer of the script would have it too.
         name = fresh_name(training.model, f"standardize_{number}" if number else "standardize")
         kept_axis = "" if axis in (-1, (-1,)) else f"axis={axis!r}, "
-        made = f'{prefix}.layers.Normalization({kept_axis}name="{name}")'
-        adapted = f'{model}.get_layer("{name}").adapt({data})'
-        edits += [partial(script.insert_before, call, made), partial(script.insert_line, fit, adapted)]
+        made = f'{prefix}.layers.Normalization({kept_axis}{numbers}name="{name}")'
+        edits.append(partial(script.insert_before, call, made))
+        if data is not None:
+            adapted = f'{model}.get_layer("{name}").adapt({data})'
+            edits.append(partial(script.insert_line, fit, adapted))
     return script.attempt(edits)
+
+
+def _numbers(layer: Any) -> str | None:
+    """The means and variances of an adapted Normalization as arguments; None if there are too many."""
+    values = [np.ravel(np.asarray(one)) for one in (layer.mean, layer.variance)]
+    if len(values[0]) > _MOST_NUMBERS or (len(values[0]) > 1 and layer.axis not in (-1, (-1,))):
+        return None
+    mean, variance = ([float(f"{number:.4g}") for number in one] for one in values)
+    if layer.axis is None:
+        return f"mean={mean[0]}, variance={variance[0]}, "
+    return f"mean={mean}, variance={variance}, "
 
 
 def _rows_of(script: Script, fit: ast.Call, x: Any, index: int) -> str | None:

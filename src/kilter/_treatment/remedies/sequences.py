@@ -188,7 +188,7 @@ def pool_steps(subject: Subject, finding: Finding) -> Subject | None:
     None for ids, for several inputs, under a mask, and where a layer before the recurrent one pools already.
     """
     inputs = subject.model.inputs
-    shape = inputs[0].shape
+    shape: Any = inputs[0].shape
     if len(inputs) != 1 or len(shape) != 3 or shape[1] is None or np.asarray(subject.x).dtype.kind != "f":
         return None
     first = next(one for one in subject.layers if one.takes_input)
