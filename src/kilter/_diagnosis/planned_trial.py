@@ -75,6 +75,8 @@ def most_harmful(context: Context, x: Any, score: Callable[[Any], float]) -> tup
 _WORK: Final = 4e10
 _LEAST_STEPS: Final = 192
 _MOST_STEPS: Final = 4_000
+# Of a plan that is too long for a run of all its steps, this share is tried first beside the whole training.
+_FIRST_SHARE: Final = 0.25
 _RATES: Final = 64  # of the sibling's training, one after another
 
 
@@ -83,10 +85,11 @@ Look = Callable[[keras.Model], None]
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One training run: skill of each held-out row at its end, and the mean skill after half of its steps."""
+    """One training run of ``steps``: skill of each held-out row at its end, and the mean skill half-way."""
 
     rows: np.ndarray
     half: float
+    steps: int
 
     @property
     def error(self) -> float:
@@ -100,7 +103,10 @@ class Run:
 
 
 class PlannedTrial:
-    """Trains models on the context's rows, each for the same steps, and scores them on held-out rows."""
+    """Trains models on the context's rows, each for the same steps, and scores them on held-out rows.
+
+    ``planned``: the steps of the plan; ``steps``: of each run; ``most``: the longest that a run may be.
+    """
 
     def __init__(
         self, context: Context, spec: TrainingSpec, x_val: Any, wanted: list[np.ndarray], progress: Progress
@@ -108,7 +114,7 @@ class PlannedTrial:
         self.context, self.spec, self.x_val, self.wanted = context, spec, x_val, wanted
         self.progress = progress
         self.planned = max(1, spec.epochs * context.steps_per_epoch)
-        self.steps = self.planned
+        self.steps = self.most = self.planned
         self._rows = collect(context.x, context.y, context.row_weights)
 
     def unaugmented(self) -> tuple[Run, tuple[str, ...]] | None:
@@ -131,17 +137,20 @@ class PlannedTrial:
     def handed(
         self, model: keras.Model, trained: Callable[[], keras.Model | None], look: Look | None = None
     ) -> Run | None:
-        """The run of the given model from its whole training; its own run if fewer steps are tried."""
+        """The run of the given model from its whole training.
+
+        If the others cannot run for all of the plan, they first run for a part of it, see :attr:`most`.
+        """
         done = trained()
         if done is None:
             return None
-        self.steps = self._affordable(done)
+        self.steps = self.most = self._affordable(done)
         if self.steps < self.planned:
-            return self.run(model, given=True, look=look)
+            self.steps = min(self.steps, max(_LEAST_STEPS, math.ceil(_FIRST_SHARE * self.planned)))
         if look is not None:
             look(done)
         rows = row_skills(self.context, done, self.x_val, self.wanted)
-        return None if rows is None else Run(rows, float(rows.mean()))
+        return None if rows is None else Run(rows, float(rows.mean()), self.planned)
 
     def run(self, model: keras.Model, *, given: bool = False, look: Look | None = None) -> Run | None:
         """The run of a model, put back after it; the ``given`` one decides how many steps.
@@ -190,7 +199,7 @@ class PlannedTrial:
                     done, start = done + stop - start, stop
                     if first:
                         begun = True
-                        self.steps = self._affordable(model)
+                        self.steps = self.most = self._affordable(model)
                     if half is None and done >= self.steps // 2:
                         half = self._skill(model, state, done)
                     self.progress.stage("Diagnosing: trying the planned training: step", done, self.steps)
@@ -198,7 +207,7 @@ class PlannedTrial:
         rows = self._skill(model, state, done)
         if rows is None or half is None:
             return None
-        return Run(rows, float(half.mean()))
+        return Run(rows, float(half.mean()), done)
 
     def _affordable(self, model: Any) -> int:
         cost = shelf(model).cost("train")

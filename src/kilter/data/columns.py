@@ -51,7 +51,12 @@ _RECENT = (11_323, 25_568)  # days, from 2001 to 2040
 _DATED = (-14_610, 25_568)  # from 1930: a smaller number of days is hardly a date
 
 
-_KINDS_OF_VALUES = {pl.List: "lists", pl.Array: "lists", pl.Struct: "objects", pl.Binary: "bytes"}
+_KINDS_OF_VALUES: dict[type[pl.DataType], str] = {
+    pl.List: "lists",
+    pl.Array: "lists",
+    pl.Struct: "objects",
+    pl.Binary: "bytes",
+}
 
 
 @dataclass(frozen=True)
