@@ -1,12 +1,15 @@
 """kilter train --folds: a run for each fold, mean and spread, answers out of fold."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from kilter._cli.training import _folds
 from kilter.runs import cross_validation, recipe_data
+from kilter.runs.cross_validation import _spread
 from kilter.runs.termination import Interrupted
 
 
@@ -78,3 +81,11 @@ def test_an_interrupted_cross_validation_goes_on_where_it_stopped(kilter, prices
 
 def _path(ended):
     return Path(ended.out.splitlines()[-1].removeprefix("run: "))
+
+
+def test_a_measure_that_a_fold_lacks_is_that_of_the_others():
+    found = _spread([0.5, math.nan, 0.7])
+    np.testing.assert_allclose([found.mean, found.std], [0.6, np.std([0.5, 0.7], ddof=1)])
+    assert _folds(found.folds) == "0.5 to 0.7, in 2 of them"
+    assert math.isnan(_spread([math.nan]).mean)
+    assert _folds((math.nan,)) == "in none"

@@ -65,13 +65,21 @@ def _say_folds(found: CrossValidation, asked: Train | Resume, progress: Display)
         typer.echo(found.path)
         return
     rows = [
-        (name, number(one.mean), number(one.std), f"{number(min(one.folds))} to {number(max(one.folds))}")
-        for name, one in found.measures.items()
+        (name, number(one.mean), number(one.std), _folds(one.folds)) for name, one in found.measures.items()
     ]
     say_table((f"{len(found.runs)} folds", "mean", "spread", "folds"), rows, right=(1, 2))
     say("spread: the standard deviation of the folds")
     say(f"out-of-fold predictions: {found.path / OUT_OF_FOLD}")
     say(f"run: {found.path}")
+
+
+def _folds(values: Sequence[float]) -> str:
+    """The range of a measure over the folds that have it."""
+    known = [one for one in values if not math.isnan(one)]
+    if not known:
+        return "in none"
+    among = f", in {len(known)} of them" if len(known) < len(values) else ""
+    return f"{number(min(known))} to {number(max(known))}{among}"
 
 
 def train_recipe(recipe: Recipe, asked: Train | Transfer, progress: Display) -> None:

@@ -1,5 +1,6 @@
 """cross_validate(): a run for each fold of the rows in one run directory, and out-of-fold predictions."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,7 +37,11 @@ OUT_OF_FOLD: Final = "out-of-fold.csv"
 
 @dataclass(frozen=True)
 class Spread:
-    """A measure over the folds: its mean, its standard deviation (n - 1), and its value in each fold."""
+    """A measure over the folds: its mean, its standard deviation (n - 1), and its value in each fold.
+
+    NaN: not defined in a fold, such as the average precision of a class without rows; mean and deviation are
+    those of the other folds, NaN for none, and the deviation also for a single one.
+    """
 
     mean: float
     std: float
@@ -202,7 +207,9 @@ def _concluded(
 
 def _spread(values: list[float]) -> Spread:
     known = np.array(values)
-    return Spread(float(known.mean()), float(known.std(ddof=1)), tuple(values))
+    known = known[~np.isnan(known)]  # a fold without a class has no average precision, one of a row no R²
+    mean = float(known.mean()) if len(known) else math.nan
+    return Spread(mean, float(known.std(ddof=1)) if len(known) > 1 else math.nan, tuple(values))
 
 
 def _table(source: Source, numbers: np.ndarray, answers: list[Predictions]) -> polars.DataFrame:
