@@ -111,7 +111,7 @@ def prepare(
         shown = f"kilter data {shlex.quote(printable(recipe.data.source))}"
         notes = (f"{counted(len(notes), 'note')} on the data; to see more: {shown}",)
     for note in () if is_read else notes:
-        progress.print(f"Note: {note}")
+        progress.print(f"Note: {printable(note)}")
     if isinstance(recipe.train.batch_size, int) and recipe.train.batch_size > len(parts.train):
         progress.print(f"Note: train.batch_size is {len(parts.train)}, the number of training rows")
     recipe = fitted(recipe, parts.train)
