@@ -16,9 +16,9 @@ from kilter._engine.augmenting import Augment
 from kilter._engine.cuts import Start
 from kilter._engine.devices import Devices, on_devices
 from kilter._engine.history import History
+from kilter._engine.host_rows import with_sparse_rows
 from kilter._engine.program_cache import shelf
 from kilter._engine.scheduling import Schedule
-from kilter._engine.sparse import with_sparse_rows
 from kilter._engine.stable_losses import from_logits
 from kilter._engine.training_spec import listed
 from kilter._models.layers import require_model
@@ -197,7 +197,8 @@ def _kept(
     ) -> History:
         place: dict[str, Any] = {"callbacks": told, "initial_epoch": first, "start": start, "seed": seed}
         history = engine.fit(model, x, y, **arguments, **place)
-        return _examined(history, model, _two_rows(x), arguments["batch_size"] or 32)
+        size = engine.checked_size(arguments["batch_size"], x, arguments["steps_per_epoch"])
+        return _examined(history, model, _two_rows(x), size)
 
     if run is None:
         if resume:

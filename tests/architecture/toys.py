@@ -160,7 +160,7 @@ class Darker:
     ),
     insert(
         "data/augmentation/__init__.py",
-        "from kilter.data.augmentation.preview",
+        "from kilter.data.augmentation.composition",
         "from kilter.data.augmentation.toy import Darker\n{}",
     ),
     insert("recipe/augment.py", "    zoom: Number", "    darker: Number = None\n{}"),

@@ -11,7 +11,7 @@ from kilter._cli.comparison import sweep as sweep_command
 from kilter._cli.options import Overrides, Pairing, Search
 from kilter._compare import search as searching
 from kilter._compare.compare import variants
-from kilter._compare.spaces import Choice, Range, space_of
+from kilter._compare.samplers import Choice, Range, space_of
 from kilter._progress import SILENT
 from kilter.errors import KilterError, OptionError
 from kilter.recipe import recipe_for, with_overrides

@@ -6,8 +6,7 @@ import math
 import pytest
 
 import kilter
-from kilter._compare.samplers import sampler_for
-from kilter._compare.spaces import space_of
+from kilter._compare.samplers import sampler_for, space_of
 from kilter._compare.stopping import Limits, running_best
 from kilter.errors import OptionError, RunError
 from kilter.recipe import recipe_for, with_overrides

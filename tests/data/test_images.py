@@ -302,9 +302,9 @@ def test_a_validation_folder_without_a_test_folder(name, tmp_path):
 
 def test_other_files_are_counted_and_an_empty_folder_is_no_class(tmp_path):
     written = write_image_folder(tmp_path)
-    (written.path / "cat" / "Thumbs.db").write_bytes(b"x")
-    (written.path / "cat" / "._000.png").write_bytes(b"x")
-    assert load(written.path).notes[0].startswith("not images, so not read: cat/._000.png, cat/Thumbs.db")
+    for name in ("Thumbs.db", "._000.png", "about.txt"):
+        (written.path / "cat" / name).write_bytes(b"x")
+    assert load(written.path).notes[0].startswith("not images, so not read: cat/about.txt in ")
     (written.path / "emu").mkdir()
     source = load(written.path)
     assert "emu" not in source.train.classes

@@ -88,7 +88,7 @@ def test_unknown_extension_lists_the_known_kinds(tmp_path):
     with pytest.raises(DataError) as caught:
         load(path)
     assert ".parquet" in caught.value.remedy
-    assert ".npz" in caught.value.expected
+    assert "npz" in caught.value.expected
 
 
 @pytest.mark.parametrize("path", ["a\0b", "x" * 5000])

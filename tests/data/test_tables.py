@@ -102,6 +102,11 @@ def test_a_wrong_target_suggests_the_near_one(write):
         (list(range(MAX_CLASSES_AUTO)) * 2, "classification", tuple(map(str, range(MAX_CLASSES_AUTO)))),
         (list(range(MAX_CLASSES_AUTO + 1)) * 2, "regression", ()),
         ([1, 2, 3, 4, 5, 6, 7], "regression", ()),
+        (list(range(80, 100)) * 2, "regression", ()),  # points
+        ([*list(range(18)) * 2, 18], "regression", ()),  # a grade that one row has
+        ([3, 4, 5, 6, 7, 8] * 2, "classification", tuple("345678")),
+        ([str(i * 7) for i in range(40)], "regression", ()),
+        ([str(i) for i in range(100, 125)] * 2, "classification", tuple(map(str, range(100, 125)))),
     ],
 )
 def test_the_rule_for_the_task(values, task, classes, tmp_path):
@@ -142,7 +147,7 @@ def test_a_task_that_is_asked_for_wins_where_it_is_possible(write):
         ('a,y\n"1,5",0\n2.5,1\n', '"1,5" in row 0'),
         ("a;b;y\n1,5;2;0\n2.5;3;1\n", '"1,5" in row 0'),
         ("a;y\n1.000,5;0\n1,000.5;1\n", '"1.000,5", "1,000.5"'),
-        ("a,y\n1,10%\n2,few\n3,20%\n", 'column "y"'),
+        ("a,y\n1,10%\n2,20%\n3,30%\n4,few\n5,few\n6,few\n7,few\n", 'column "y"'),
     ],
 )
 def test_tables_that_cannot_be_trained_on(text, words, write):

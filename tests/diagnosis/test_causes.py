@@ -127,6 +127,17 @@ def same(filters: int, size: int = 3, **options: Any) -> Any:
     return Conv(filters, size, padding="same", **{"activation": "relu", **options})
 
 
+def masks_and_class(size: int) -> Program:
+    """Masks, and beside them a class from a branch that pools over the whole map."""
+    value = Input((16, 16, 1))
+    seen = same(4, size)(value)
+    kind = Dense(2, "softmax", name="kind")(layers.GlobalAveragePooling2D()(same(4)(seen)))
+    mask = Conv(1, 1, activation="sigmoid", name="mask")(seen)
+    model = keras.Model(value, {"kind": kind, "mask": mask})
+    targets = {"kind": (DOTS.mean((1, 2, 3)) > DOTS.mean()).astype("int32"), "mask": DOTS}
+    return program(model, {"kind": SPARSE, "mask": BINARY}, data=(SHAPES, targets))
+
+
 def two_outputs(weights: Any = None, factor: float = 1.0, loss: Any = "mse") -> Program:
     inputs = Input((5,))
     value = relu()(inputs)
@@ -259,6 +270,7 @@ def reversed_weights(favoured: float) -> Program:
     return program(dense(outputs=1, output="sigmoid"), BINARY, data=(X, rare), sample_weight=weights)
 
 
+UNLIKE = np.array([40.0, 1.0, 1.0, 30.0, 0.9])
 VAL_X, VAL_Y = X[:100] + 0.01, Y[:100]
 ODD = np.where(np.arange(len(X))[:, None] % 2, HOT, 1 - HOT).astype("float32")
 
@@ -338,6 +350,9 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
     ("validation-scale", "severe", lambda: split(VAL_X + 9, VAL_Y)),
     ("validation-scale", "severe",
      lambda: split(XT[:99] + 0.01, YT[:99] * 90, XT, YT, "mse", outputs=1, output=None)),
+    ("validation-scale", "severe",
+     lambda: split((XT[:99] * UNLIKE + 5).astype("float32"), YT[:99], (XT - XT.mean(0)) / XT.std(0), YT,
+                   "mse", outputs=1, output=None)),
     ("validation-range", "warning", lambda: split(_moved(VAL_X, 3, 12.0), VAL_Y)),
     ("validation-classes", "severe", lambda: split(VAL_X, VAL_Y, X[Y < 2], Y[Y < 2])),
     ("validation-class-mix", "warning", lambda: split(X[Y > 1] + 0.01, Y[Y > 1])),
@@ -390,6 +405,7 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
     ("loss-not-finite", "warning",
      lambda: own(lambda y, p: -ops.sum(y * ops.log(p), axis=-1), "sigmoid", ODD)),
     ("receptive-field", "severe", lambda: masks_of(same(4, 1), Conv(1, 1, activation="sigmoid"))),
+    ("receptive-field", "severe", lambda: masks_and_class(1)),
     ("receptive-field", "warning", lambda: pictures_of(same(4, 1), same(4, 1))),
     ("receptive-field", "warning", lambda: pictures_of(same(4, 1), layers.MaxPooling2D(), same(4, 1))),
     ("narrow-layer", "warning", lambda: ending(Dense(1, "relu"), Dense(8, "relu"), Dense(3, "softmax"))),

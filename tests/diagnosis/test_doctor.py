@@ -58,6 +58,8 @@ def test_the_doctor_leaves_the_train_function_as_it_was():
         model.fit(x, x[:, 0], verbose=0, callbacks=[doctor, Raises()])
     model.fit(x, x[:, 0], verbose=0, callbacks=[doctor])
     assert model.train_function is own
+    model.fit(x, x[:, 0], verbose=0, callbacks=[doctor, kilter.Doctor(x, x[:, 0], verbose=False)])
+    assert model.train_function is own
     model.fit(x, x[:, 0], verbose=0, callbacks=[CompilesAgain(), doctor])
     assert model.train_function is None
     assert len(jax._src.monitoring.get_event_duration_listeners()) == listeners

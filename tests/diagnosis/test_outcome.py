@@ -11,10 +11,11 @@ from sklearn.metrics import roc_auc_score
 from tests.diagnosis.programs import blobs, dense, one_hot, program
 
 import kilter
-from kilter._diagnosis.augmented import most_harmful, unaugmented
+from kilter._diagnosis import planned_trial
 from kilter._diagnosis.diagnose import Asked, examined, read_context
 from kilter._diagnosis.learnable import Learnable, learnable
 from kilter._diagnosis.outcome import Outcome, skill_of
+from kilter._diagnosis.planned_trial import Run, most_harmful, unaugmented
 from kilter._diagnosis.severity import weighed
 from kilter._diagnosis.sibling import sibling
 from kilter._diagnosis.skill import features, row_skill
@@ -252,6 +253,15 @@ def test_distances_of_a_loss_of_ones_own_are_cut_where_they_tell_most():
     assert abs(row_skill(own, random.random((300, 1)), targets).mean()) < 0.25
 
 
+@pytest.mark.parametrize("name", [None, "mean_squared_error"])
+def test_a_quantile_is_not_blamed_for_being_no_mean(name: str | None):
+    output = OutputFacts("last", None, 1, (200, 1), LossFacts(name), None)
+    wanted = np.random.default_rng(0).normal(size=(200, 1))
+    shifted = row_skill(output, wanted + 3, wanted)
+    assert shifted is not None
+    assert shifted.mean() == pytest.approx(1.0 if name is None else -3.0, abs=0.5)
+
+
 def test_a_training_of_the_caller_stands_for_the_trial_if_it_can_be_trained():
     case, calls = program(), list[int]()
     other = dense()  # what the caller's training ends with: it scores otherwise than a trial of the program
@@ -272,3 +282,33 @@ def test_a_training_of_the_caller_stands_for_the_trial_if_it_can_be_trained():
     assert known(other) is not None
     assert known(None) is None
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize(
+    ("reached", "steps"),
+    [
+        (0.0, [10]),  # the sibling is far ahead after a quarter of the plan
+        (0.85, [10]),  # level with it, so the rest of the plan would not take it far enough ahead
+        (0.7, [10, 32]),  # that is open
+    ],
+)
+def test_a_long_training_of_the_caller_is_held_against_a_quarter_of_it_first(
+    reached: float, steps: list[int], monkeypatch
+):
+    runs, rows = list[int](), np.full(100, reached)
+    monkeypatch.setattr(planned_trial, "_LEAST_STEPS", 10)
+    monkeypatch.setattr(planned_trial, "_MOST_STEPS", 32)
+    monkeypatch.setattr(planned_trial, "row_skills", lambda *_: rows)
+    monkeypatch.setattr("kilter._diagnosis.outcome.baseline", lambda *_: 0.5)
+
+    def run(trial: Any, model: Any, **_: Any) -> Run:
+        runs.append(trial.steps)
+        return Run(np.full(100, 0.8), 0.8, trial.steps)
+
+    monkeypatch.setattr(planned_trial.PlannedTrial, "run", run)
+    case = program()
+    spec = TrainingSpec(epochs=4, validation_data=(X[:100], Y[:100]), batch_size=40)  # 40 steps
+    found = examined(case.model, X, Y, spec, SILENT, Asked(steps=2, trained=lambda: case.model)).outcome
+    assert found is not None
+    assert runs[: len(steps)] == steps
+    assert (found.given, found.steps, found.reached) == (40, steps[-1], found.expected)

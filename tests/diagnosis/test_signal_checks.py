@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kilter._diagnosis.catalogue import CATALOGUE
-from kilter._diagnosis.checks import curves as curve_checks
+from kilter._diagnosis.checks import dynamics as curve_checks
 from kilter._diagnosis.checks import probe, training
 from kilter._diagnosis.context import checks_in
 from kilter._diagnosis.entries import compiled, dynamics, fit_to_data, pictures, sequences
@@ -54,6 +54,11 @@ PROBES = [
     ("dead-units", "warning", context(readings(dead=[0.4, 0.5, 0, 0]))),
     ("disconnected-layer", "severe", context(readings(weight_gradient_norm=[1, 0, 1, 1]))),
     ("disconnected-layer", "severe", context(readings(weight_gradient_norm=[0, 1, 1, 1]))),
+    (
+        "disconnected-layer",
+        "severe",
+        context(readings(gradient_std=[0, 1, 1, 1], weight_gradient_norm=[0, 1, 1, 1])),
+    ),
 ]
 TRAININGS = [
     ("non-finite", "severe", steps([1.0, np.nan], [2.0, np.nan])),

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from kilter._models.singular import singular
+from kilter._diagnosis.checks.singular import singular
 
 # At which number each has an infinite derivative, and at which none.
 CASES: dict[str, tuple[Callable[[Any], Any], float, float]] = {

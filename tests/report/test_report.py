@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from kilter._measures import ClassFigures
 from kilter.errors import RunError
 from kilter.report import charts, write_report
 from kilter.report.page import measure, render
@@ -105,6 +106,35 @@ def test_names_of_the_run_are_text_wherever_they_stand(run, page):
     assert EVIL not in raw
     heatmap = page.charts[-3]["traces"][0]
     assert heatmap["customdata"][1][1][0] == html.escape(EVIL), "plotly would read tags in labels"
+
+
+def test_a_page_shows_each_class_and_the_constant_answer(run):
+    figures = tuple(ClassFigures(f"class {i}", 10, i % 10, 0.5, (i % 10) / 10) for i in range(23))
+    evaluation = Evaluation(230, {"accuracy": 0.5}, (), {"accuracy": 0.0625}, figures)
+    text = page_of(run, evaluation).text
+    assert "training validation validation, always the most frequent class" in text
+    assert "accuracy 50.00 % 50.00 % 6.25 %" in text
+    assert "validation rows; 3 more classes have a higher recall" in text
+    assert "class 10 10 0 50.00 % 0.00 %" in text, "the lowest recalls come first"
+    assert "class 19" not in text
+
+
+def test_a_regressions_page_compares_predictions_with_true_values(run):
+    pairs = (((1.0, 1.5), (3.0, math.nan), (2.0, 2.5)), ((10.0, 11.0), (20.0, 19.0), (30.0, 30.0)))
+    charts_of = page_of(run, Evaluation(3, {"rmse": 0.5}, compared=pairs)).charts
+    points, exact = charts_of[-4]["traces"]
+    assert (points["x"], points["y"]) == ([1.0, 2.0], [1.5, 2.5]), "NaN has no place in a chart"
+    assert exact["x"] == exact["y"] == [1.0, 2.5]
+    assert charts_of[-3]["traces"][0]["y"] == [11.0, 19.0, 30.0]
+
+
+def page_of(run, evaluation):
+    """The page of the run with another evaluation."""
+    records = open_run(run)
+    assert records.result is not None
+    return Page(
+        render(replace(records, result=replace(records.result, evaluations={"validation": evaluation})))
+    )
 
 
 def test_the_figures_are_the_runs(page):

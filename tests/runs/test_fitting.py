@@ -7,7 +7,7 @@ import pytest
 from kilter.data import Dataset
 from kilter.recipe import dump_recipe, parse_recipe, recipe_for, with_overrides
 from kilter.runs.build import prepare
-from kilter.runs.fitting import fitted
+from kilter.runs.recipe_data import fitted
 
 # Training rows, features: batch, width, which features.
 SIZES = {

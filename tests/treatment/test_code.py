@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import keras
 import pytest
 
+from kilter._diagnosis.checks.singular import one_sided
 from kilter._models.code import layer_code, loss_code, optimizer_code
-from kilter._models.singular import one_sided
 
 layers, losses, optimizers = keras.layers, keras.losses, keras.optimizers
 LAYERS = (

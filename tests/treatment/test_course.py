@@ -88,7 +88,7 @@ def run(
 
     search = Search(scoring, 1, 80, 0, 1.0, full=full)
     if np.isfinite(level):
-        search.known = {(best, 1): short} | {(sound, epochs): level for epochs in range(1, 100)}
+        search.known = {(best, 1, 80): short} | {(sound, epochs, 80): level for epochs in range(1, 100)}
     again = Choice(original, np.nan, None) if found is SEVERE else Choice(best, short, search)
     steps = Steps(
         fewest=lambda *_: Choice(best, short, search),
@@ -162,26 +162,21 @@ def test_the_sibling_is_not_trained_where_the_diagnosis_saw_it_get_no_further(mo
 COSTLY = 1e11
 
 
-@pytest.mark.parametrize(
-    ("level", "baseline", "full", "trained"),
-    [
-        (0.805, 0.8, COSTLY, False),
-        (0.85, 0.8, COSTLY, True),  # ahead in short trials
-        (0.805, 0.9, COSTLY, True),  # the chosen changes do not reach the baselines
-        (0.805, np.nan, COSTLY, True),
-        (0.805, 0.8, 1e9, True),  # a full training is cheap
-    ],
-)
-def test_a_costly_sibling_is_not_trained_where_short_trials_are_level(
-    level: float, baseline: float, full: float, trained: bool
+def test_a_costly_training_is_made_once():
+    assert run(0.80, 0.82, level=0.85, full=COSTLY)[:2] == (SOUND, [0.82])  # ahead in short trials
+    assert run(0.80, 0.82, level=0.805, full=COSTLY)[:2] == (CHOSEN, [0.80])
+    assert run(0.80, 0.82, level=0.805, full=1e9)[:2] == (SOUND, [0.80, 0.82])
+
+
+@pytest.mark.parametrize(("skill", "again"), [(0.9, True), (0.97, False)])
+def test_a_costly_training_behind_what_the_diagnosis_saw_of_the_sibling_has_a_second_round(
+    skill: float, again: bool, monkeypatch
 ):
-    sibling = [0.82] if trained else []
-    assert run(0.80, 0.82, level=level, baseline=baseline, full=full)[1] == [0.80, *sibling]
-    if baseline != 0.9:  # without findings, the original is what may be level
-        nothing = Diagnosis(())
-        assert (
-            run(0.8, 0.82, found=nothing, plain=0.81, level=level, baseline=baseline, full=full)[1] == sibling
-        )
+    monkeypatch.setattr("kilter._treatment.course.skill_of", lambda *_: skill)
+    rows: Any = object()
+    slow = Diagnosis((replace(SEVERE.findings[0], remedies=("shuffle",)),))
+    found = run(0.80, 0.9, level=0.7, full=COSTLY, found=slow, tuned=1.0, examined_rows=rows)
+    assert found[:2] == ((SOUND, [0.80, 0.9]) if again else (CHOSEN, [0.80]))
 
 
 def test_of_a_long_training_the_optimizer_is_tried_first_where_it_is_all_it_takes():

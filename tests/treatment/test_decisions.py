@@ -17,7 +17,7 @@ import kilter
 from kilter._compare.comparison import Comparison
 from kilter._engine.step_cost import cost_of
 from kilter._engine.training_spec import TrainingSpec
-from kilter._treatment.full_training import train_as_given
+from kilter._treatment.full_training import _Lost, train_as_given
 from kilter._treatment.plan import RemedySet
 from kilter._treatment.policy import Policy, SearchPolicy, listed
 from kilter._treatment.remedies import REMEDIES
@@ -236,7 +236,13 @@ def test_trials_of_a_costly_training_are_lengthened_until_they_show_enough(
 
 @pytest.mark.parametrize(
     ("scores", "epochs"),
-    [({8: 0.9, 4: 0.8, 2: 0.7}, 2), ({8: 0.9, 4: 0.8, 2: 0.3}, 4), ({8: 0.9, 4: 0.1}, 8), ({2: 0.9}, 2)],
+    [
+        ({8: 0.9, 4: 0.8, 2: 0.7}, 2),  # of two epochs half would be less than a trial needs
+        ({8: 0.9, 4: 0.8, 2: 0.3}, 4),
+        ({8: 0.9, 4: 0.1}, 8),
+        ({8: 0.5, 4: 0.4}, 8),  # half of a small effect is too little to prove
+        ({2: 0.9}, 2),
+    ],
 )
 def test_lengthened_trials_are_halved_while_they_show_enough(scores: dict[int, float], epochs: int):
     came, search = _known(scores)
@@ -248,9 +254,25 @@ def test_lengthened_trials_are_halved_while_they_show_enough(scores: dict[int, f
 def _known(scores: dict[int, float]) -> tuple[Subject, Search]:
     """A subject of 100 epochs, and a search of trials of 2 that knows its scores by epochs."""
     came = subject(dense(1)).with_training(epochs=100)
-    search = Search(Scoring("val_accuracy", 0.2, constant=0.1), 2, came.rows, 0, 1.0, full=1e11)
-    search.known = {(came, epochs): score for epochs, score in scores.items()}
+    scoring, policy = Scoring("val_accuracy", 0.2, constant=0.1), SearchPolicy(trial_steps=4)
+    search = Search(scoring, 2, came.rows, 0, 1.0, full=1e11, policy=policy)
+    search.known = {(came, epochs, came.rows): score for epochs, score in scores.items()}
     return came, search
+
+
+@pytest.mark.parametrize(
+    ("lost", "loss", "ends"),
+    [(slice(None), np.nan, True), (slice(1), np.nan, False), (slice(None), 1.0, False)],
+)
+def test_a_training_ends_early_only_if_all_its_weights_are_lost(lost: slice, loss: float, ends: bool):
+    model: Any = dense(1)
+    callback = _Lost()
+    callback.set_model(model)
+    model.stop_training = False
+    for variable in model.trainable_variables[lost]:
+        variable.assign(np.full(variable.shape, np.nan))
+    callback.on_epoch_end(0, {"loss": loss, "lr": 0.1})
+    assert model.stop_training is ends
 
 
 def test_refusals_say_what_to_do():

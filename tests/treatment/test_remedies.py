@@ -149,7 +149,10 @@ CASES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
             _kinds(p.model) == ["Dense", "AlphaDropout"] * 3 + ["Dense"] and p.model.layers[1].rate == 0.3
         ),
     ),
-    "add-residuals": (lambda: subject(dense(9)), lambda p: _kinds(p.model).count("Add") == 4),
+    "add-residuals": (
+        lambda: subject(dense(9)),
+        lambda p: _kinds(p.model).count("Add") == 4 and _kinds(p.model).count("EinsumDense") == 4,
+    ),
     "ease-regularization": (
         lambda: subject(dense(between=(lambda: layers.Dropout(0.9),))),
         lambda p: {one.rate for one in p.model.layers if isinstance(one, layers.Dropout)} == {0.2},

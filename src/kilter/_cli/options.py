@@ -50,7 +50,7 @@ Model = Annotated[
     Path, typer.Argument(metavar="RUN|MODEL.KERAS", help="A run directory, or a model saved by Keras.")
 ]
 SavedModel = Annotated[
-    Path | None, option("--model", "FILE.KERAS", "A compiled model saved by Keras, for the data.")
+    Path | None, option("--model", "FILE.KERAS", "A compiled model saved by Keras, to use with the data.")
 ]
 TrueValues = Annotated[str | None, option("--target", "COLUMN", "The column with the true values, if any.")]
 Epochs = Annotated[int | None, option("--epochs", "N", "Maximum number of epochs.")]
@@ -137,7 +137,7 @@ class Pairing:
     metric: Metric = None
     seed: Annotated[
         int | None,
-        option("--seed", "N", "Seed of the first pair and of the split, or of all trials; default 0."),
+        option("--seed", "N", "Seed of the split and the first pair, or of all trials; default 0."),
     ] = None
     out: Annotated[Path | None, option("--out", "DIR", "Folder for the runs; finished ones are reused.")] = (
         None

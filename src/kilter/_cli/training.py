@@ -168,19 +168,14 @@ def say_evaluation(name: str, found: Evaluation) -> None:
     for remark in found.remarks:
         say(f"{name}: {remark}", indent=_FURTHER)
     if found.constant:
-        answer = "most frequent class" if found.per_class else "median"
-        say(f"  always the {answer}: {measures(found.constant)}", indent=_FURTHER)
-    shown = found.per_class
-    if len(shown) > CLASSES:
-        shown = sorted(shown, key=lambda one: (math.isnan(one.recall), one.recall))[:CLASSES]
-    names = ("iou", "dice", "precision", "recall") if "iou" in found.metrics else ("precision", "recall")
+        say(f"  always the {found.constant_answer}: {measures(found.constant)}", indent=_FURTHER)
+    shown, names = found.hardest_classes(CLASSES), found.class_measures
     rows = [
         ("  " + one.name, str(one.rows), str(one.found), *(_share(getattr(one, name)) for name in names))
         for one in shown
     ]
     if rows:
-        counted_in = "pixels" if "iou" in found.metrics else "rows"
-        headings = ("  class", counted_in, "correct", *names)
+        headings = ("  class", found.unit, "correct", *names)
         say_table(headings, rows, right=range(1, len(headings)))
     if len(shown) < len(found.per_class):
         say(f"  and {len(found.per_class) - len(shown)} more classes, with higher recall")

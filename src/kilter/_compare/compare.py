@@ -32,7 +32,7 @@ from kilter._compare.runs import (
     train_in_this_process,
     train_in_workers,
 )
-from kilter._compare.spaces import grid, settings, space_of
+from kilter._compare.samplers import grid, settings, space_of
 from kilter._compare.workers import Workers, places
 from kilter._progress import Pace, Verbose, shown
 from kilter._progress import Progress as Listener

@@ -15,8 +15,7 @@ from typing import Any, Final
 from kilter._compare.comparison import choose_metric, measures_of, paired_run
 from kilter._compare.ray_workers import RayWorkers
 from kilter._compare.runs import LOCK, finished_run, new_folder, recipe_measures, require_asked, training
-from kilter._compare.samplers import sampler_for
-from kilter._compare.spaces import Range, Space, Values, grid, settings, space_of
+from kilter._compare.samplers import Range, Space, Values, grid, sampler_for, settings, space_of
 from kilter._compare.stopping import Limits
 from kilter._compare.workers import Workers, places
 from kilter._progress import Verbose, shown

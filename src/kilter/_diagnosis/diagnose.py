@@ -14,13 +14,13 @@ import numpy as np
 from kilter._array_types import Arrays, HeldOut
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.checks import CHECKS
+from kilter._diagnosis.checks.coverage import unchecked
 from kilter._diagnosis.checks.data import found_not_finite
 from kilter._diagnosis.context import Check, Context, Timing, check_history, check_names, check_validation
 from kilter._diagnosis.outcome import Divided, Outcome, divided, outcome
 from kilter._diagnosis.sequences import read_sequences
 from kilter._diagnosis.severity import is_noise, weighed, with_causes
 from kilter._diagnosis.thresholds import Thresholds
-from kilter._diagnosis.unchecked import unchecked
 from kilter._engine.arrays import collect, is_array, pick, row_count
 from kilter._engine.augmenting import Augment, as_augmentation, check_augmentation
 from kilter._engine.batch_hooks import check_callbacks

@@ -13,11 +13,10 @@ import jax
 import keras
 import numpy as np
 
-from kilter._diagnosis.augmented import is_augmented
 from kilter._diagnosis.batch_noise import LARGE_BATCH, SMALL_BATCH, measured_noise
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.learnable import Learnable, learnable
-from kilter._diagnosis.planned_trial import PlannedTrial, Run, mean, row_skills
+from kilter._diagnosis.planned_trial import PlannedTrial, Run, is_augmented, mean, row_skills
 from kilter._diagnosis.sibling import own_network, sibling
 from kilter._diagnosis.skill import baseline
 from kilter._engine.arrays import pick, row_count
@@ -43,7 +42,8 @@ class Outcome:
 
     Attributes:
         planned, steps: of the training, and of what was tried.
-        reached: the skill after those steps. expected: at the end of the plan, at best.
+        given: of the given network, which may have been trained for longer than the others.
+        reached: the skill after those. expected: at the end of the plan, at best.
         sibling: of the sibling after the same steps; NaN without one. rising: its gain in the second half.
         baseline: of nearest neighbours or ridge regression.
         tuned: of the unchanged network with the sibling's optimiser; NaN if that was not tried.
@@ -67,6 +67,7 @@ class Outcome:
     chance: float = 0.0
     learnable: Learnable | None = None
     noise: NoiseScale | None = None
+    given: int = 0
 
     @property
     def reference(self) -> float:
@@ -166,9 +167,11 @@ def outcome(
         return None
     if own is None:
         return None
-    expected = _expected(own, trial.planned, trial.steps)
+    expected = _expected(own, trial.planned)
     known = _guarded(lambda: baseline(_with_targets(held), x_val, trial.wanted), math.nan)
-    found = Outcome(trial.planned, trial.steps, own.skill, expected, baseline=known, chance=own.error)
+    found = Outcome(
+        trial.planned, trial.steps, own.skill, expected, baseline=known, chance=own.error, given=own.steps
+    )
     found = replace(found, noise=noise[0] if noise else None)
     # Behind baselines that learn nothing themselves it may only be that there is nothing to learn.
     told = explained and known >= margin and found.falls_short(margin, margin)
@@ -176,12 +179,12 @@ def outcome(
         return found
     sound = _guarded(lambda: sibling(held, spec.seed), None)
     made = None if sound is None else _guarded(lambda: trial.run(sound), None)
+    if made is not None and trial.steps < trial.most and not _is_clear(found, own, made, margin):
+        trial.steps = trial.most
+        made = None if sound is None else _guarded(lambda: trial.run(sound), None)
+    found = replace(found, steps=trial.steps)
     if made is not None:
-        gap = made.rows - own.rows
-        chance = max(own.error, made.error)  # a training run that diverged has none
-        error = float(gap.std() / math.sqrt(len(gap)))
-        gained = made.skill - made.half
-        found = replace(found, sibling=made.skill, error=error, chance=chance, rising=gained)
+        found = _beside(found, own, made)
     if is_augmented(held, spec.augment):
         plain = _guarded(trial.unaugmented, None)
         found = found if plain is None else replace(found, plain=plain[0].skill, harmful=plain[1])
@@ -193,6 +196,28 @@ def outcome(
         if held.batch_size <= SMALL_BATCH:
             found = replace(found, noise=measured_noise(held, model))
     return found
+
+
+def _beside(found: Outcome, own: Run, made: Run) -> Outcome:
+    """The outcome with what the sibling ``made`` of it."""
+    gap = made.rows - own.rows
+    chance = max(own.error, made.error)  # a training run that diverged has none
+    error = float(gap.std() / math.sqrt(len(gap)))
+    return replace(found, sibling=made.skill, error=error, chance=chance, rising=made.skill - made.half)
+
+
+def _is_clear(found: Outcome, own: Run, made: Run, margin: float) -> bool:
+    """Whether the sibling, after a part of the plan, says as much of the whole training as after more of it.
+
+    It is ahead by the ``margin``, or it has learnt something and is not even half as far ahead.
+    """
+    beside = _beside(found, own, made)
+    if beside.falls_short(margin, margin):
+        return True
+    behind = found.baseline - made.skill > margin  # it may need longer itself
+    return (
+        not behind and made.skill >= max(margin, 2 * beside.chance) and made.skill - own.skill <= margin / 2
+    )
 
 
 def skill_of(rows: Divided, model: keras.Model) -> float:
@@ -226,8 +251,8 @@ def _guarded(make: Callable[[], Any], otherwise: Any) -> Any:
         return otherwise
 
 
-def _expected(own: Run, planned: int, steps: int) -> float:
-    doublings = math.log2(max(planned / steps, 1.0))
+def _expected(own: Run, planned: int) -> float:
+    doublings = math.log2(max(planned / own.steps, 1.0))
     return min(1.0, own.skill + max(_LEAST_GAIN, own.skill - own.half) * doublings)
 
 

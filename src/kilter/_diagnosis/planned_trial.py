@@ -1,4 +1,7 @@
-"""The trial of a planned training: models trained for the same steps, and scored on held-out rows."""
+"""The trial of a planned training: models trained for the same steps, and scored on held-out rows.
+
+Also what an augmentation costs: the same network trained without it, and each augmentation by itself.
+"""
 
 import math
 from collections.abc import Callable
@@ -10,28 +13,70 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from kilter._diagnosis.augmented import most_harmful, unaugmented
 from kilter._diagnosis.context import Context
-from kilter._diagnosis.sibling import rate_at
+from kilter._diagnosis.sibling import compiled_soundly, rate_at
 from kilter._diagnosis.skill import LEAST, row_skill
 from kilter._engine.arrays import collect, row_count
-from kilter._engine.augmenting import as_augmentation
+from kilter._engine.augmenting import Augment, as_augmentation
 from kilter._engine.feed import Order, ResidentFeed
 from kilter._engine.inference import predict_unchanged, whole_batches
 from kilter._engine.loop import training
 from kilter._engine.padding import padded
 from kilter._engine.program_cache import MANY_BATCHES, shelf
 from kilter._engine.training_spec import TrainingSpec
+from kilter._models.copying import FOREIGN_ERRORS
+from kilter._models.editing import can_be_cut, cut, open_layers
+from kilter._models.layers import AUGMENTATIONS
 from kilter._models.optimizers import optimizer_facts, slot_index
 from kilter._models.tracing import fixed_batch_size
 from kilter._models.variables import assign, build, copied, pull, push
 from kilter._progress import Progress
 from kilter.schedules import Performance
 
+
+def augmenting_layers(model: keras.Model) -> list[Any]:
+    """The layers of a graph that change its inputs at random while it trains."""
+    return [one for one in open_layers(model) if isinstance(one, AUGMENTATIONS)] if can_be_cut(model) else []
+
+
+def is_augmented(context: Context, augment: Augment | None) -> bool:
+    """Whether the training changes its inputs at random, and can be tried without that."""
+    return bool(augmenting_layers(context.model)) or (augment is not None and can_be_cut(context.model))
+
+
+def unaugmented(context: Context) -> keras.Model:
+    """The network without augmenting layers, with its own weights and the sibling's optimiser."""
+    cuts = {layer: lambda _: None for layer in augmenting_layers(context.model)}
+    return compiled_soundly(context, cut(context.model, cuts).model)
+
+
+def most_harmful(context: Context, x: Any, score: Callable[[Any], float]) -> tuple[str, ...]:
+    """The augmenting layers that read an input and lower a trained network's score most, the worst first.
+
+    ``score``: of the network on rows like ``x``. Those that cost less than half of the worst are left out.
+    """
+    layers = [one for one in context.layers if isinstance(one.layer, AUGMENTATIONS)]
+    if len(jax.tree.leaves(x)) != 1 or not layers:
+        return ()
+    before, costs = score(x), dict[str, float]()
+    for one in layers:
+        try:
+            (leaf,), structure = jax.tree.flatten(x)
+            changed = np.asarray(one.layer(np.asarray(leaf, "float32"), training=True))
+            costs[one.path] = before - score(structure.unflatten([changed]))
+        except FOREIGN_ERRORS:
+            return ()
+    worst = max(costs.values())
+    named = sorted(costs, key=lambda path: -costs[path])
+    return tuple(path for path in named if costs[path] >= worst / 2) if worst > 0 else ()
+
+
 # Multiply-adds of one training run: about 4 seconds on two cores.
 _WORK: Final = 4e10
 _LEAST_STEPS: Final = 192
 _MOST_STEPS: Final = 4_000
+# Of a plan that is too long for a run of all its steps, this share is tried first beside the whole training.
+_FIRST_SHARE: Final = 0.25
 _RATES: Final = 64  # of the sibling's training, one after another
 
 
@@ -40,10 +85,11 @@ Look = Callable[[keras.Model], None]
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One training run: skill of each held-out row at its end, and the mean skill after half of its steps."""
+    """One training run of ``steps``: skill of each held-out row at its end, and the mean skill half-way."""
 
     rows: np.ndarray
     half: float
+    steps: int
 
     @property
     def error(self) -> float:
@@ -57,7 +103,10 @@ class Run:
 
 
 class PlannedTrial:
-    """Trains models on the context's rows, each for the same steps, and scores them on held-out rows."""
+    """Trains models on the context's rows, each for the same steps, and scores them on held-out rows.
+
+    ``planned``: the steps of the plan; ``steps``: of each run; ``most``: the longest that a run may be.
+    """
 
     def __init__(
         self, context: Context, spec: TrainingSpec, x_val: Any, wanted: list[np.ndarray], progress: Progress
@@ -65,7 +114,7 @@ class PlannedTrial:
         self.context, self.spec, self.x_val, self.wanted = context, spec, x_val, wanted
         self.progress = progress
         self.planned = max(1, spec.epochs * context.steps_per_epoch)
-        self.steps = self.planned
+        self.steps = self.most = self.planned
         self._rows = collect(context.x, context.y, context.row_weights)
 
     def unaugmented(self) -> tuple[Run, tuple[str, ...]] | None:
@@ -88,17 +137,20 @@ class PlannedTrial:
     def handed(
         self, model: keras.Model, trained: Callable[[], keras.Model | None], look: Look | None = None
     ) -> Run | None:
-        """The run of the given model from its whole training; its own run if fewer steps are tried."""
+        """The run of the given model from its whole training.
+
+        If the others cannot run for all of the plan, they first run for a part of it, see :attr:`most`.
+        """
         done = trained()
         if done is None:
             return None
-        self.steps = self._affordable(done)
+        self.steps = self.most = self._affordable(done)
         if self.steps < self.planned:
-            return self.run(model, given=True, look=look)
+            self.steps = min(self.steps, max(_LEAST_STEPS, math.ceil(_FIRST_SHARE * self.planned)))
         if look is not None:
             look(done)
         rows = row_skills(self.context, done, self.x_val, self.wanted)
-        return None if rows is None else Run(rows, float(rows.mean()))
+        return None if rows is None else Run(rows, float(rows.mean()), self.planned)
 
     def run(self, model: keras.Model, *, given: bool = False, look: Look | None = None) -> Run | None:
         """The run of a model, put back after it; the ``given`` one decides how many steps.
@@ -147,7 +199,7 @@ class PlannedTrial:
                     done, start = done + stop - start, stop
                     if first:
                         begun = True
-                        self.steps = self._affordable(model)
+                        self.steps = self.most = self._affordable(model)
                     if half is None and done >= self.steps // 2:
                         half = self._skill(model, state, done)
                     self.progress.stage("Diagnosing: trying the planned training: step", done, self.steps)
@@ -155,7 +207,7 @@ class PlannedTrial:
         rows = self._skill(model, state, done)
         if rows is None or half is None:
             return None
-        return Run(rows, float(half.mean()))
+        return Run(rows, float(half.mean()), done)
 
     def _affordable(self, model: Any) -> int:
         cost = shelf(model).cost("train")

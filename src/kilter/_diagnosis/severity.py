@@ -245,11 +245,12 @@ def _short(outcome: Outcome, context: Context, root: str) -> Finding:
         Evidence(f"skill of {name}", value) for name, value in named.items() if not math.isnan(value)
     ]
     others = " and ".join(f"{name} {value:.2f}" for name, value in named.items() if not math.isnan(value))
-    part = "" if outcome.steps == outcome.planned else f" (from {outcome.steps} steps)"
+    part = "" if outcome.given in (0, outcome.planned) else f" (from {outcome.given} steps)"
+    fewer = f", after {outcome.steps} steps" if outcome.steps < outcome.given else ""
     sibling = "" if math.isnan(outcome.sibling) else "The sibling is the same network, well configured. "
     detail = (
         f"After {outcome.planned} steps the model will reach a skill of {outcome.expected:z.2f}{part}. "
-        f"For comparison: {others}. {sibling}Skill is 0 for a constant prediction, 1 if perfect"
+        f"For comparison{fewer}: {others}. {sibling}Skill is 0 for a constant prediction, 1 if perfect"
     )
     made = finding("falls-short", "severe", ("training",), evidence, detail=detail)
     return replace(made, explained_by=root)

@@ -98,9 +98,8 @@ class Stopwatch:
         self._compiled = self._waited = 0.0
         self._model: Any = model
         self._function = getattr(model, "train_function", None)
-        self._timed = None
         if self._function is not None:  # in Keras's own loop
-            self._timed = self._model.train_function = self._run
+            self._model.train_function = self._run
         jax.monitoring.register_event_duration_secs_listener(self._listen)
         self.resume()
 
@@ -146,13 +145,18 @@ class Stopwatch:
             yield batch
 
     def stop(self) -> None:
-        """Stop listening to JAX, and give the model its train function back, unless it was compiled again."""
+        """Stop listening to JAX, and give the model its train function back, unless it was compiled again.
+
+        Of several, whichever stops last takes all of them off the train function.
+        """
         if self._model is None:
             return
         jax.monitoring.unregister_event_duration_listener(self._listen)
-        if self._timed is not None and self._model.train_function is self._timed:
-            self._model.train_function = self._function
-        self._model = None
+        model, self._model = self._model, None
+        function = getattr(model, "train_function", None)
+        while isinstance(one := getattr(function, "__self__", None), Stopwatch) and one._model is None:
+            function = one._function
+        model.train_function = function
 
     def timing(self, steps: int, work: float) -> Timing:
         """What was counted; ``steps`` of an epoch, ``work`` of a step in multiply-adds, 0 if unknown."""

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from kilter._engine.sparse import is_sparse, rows_of, with_sparse_rows
+from kilter._engine.host_rows import is_sparse, rows_of, with_sparse_rows
 from kilter._models.arrays import plain_array
 from kilter._models.keras_internals import data_adapter_utils
 from kilter._text import warn
@@ -180,6 +180,12 @@ def on_device(array: Any) -> Any:
 def split(x: Any, y: Any, sample_weight: Any, share: float) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Split the last ``share`` of the rows off for validation, before any shuffling, as Keras does."""
     x = with_sparse_rows(x)
+    if x is not None and not is_array(x):
+        raise DataError(
+            expected="x as arrays, to split rows off for validation_split",
+            received=f"batches from a {type(x).__name__}",
+            remedy="leave out validation_split, and pass validation_data",
+        )
     number("validation_split", share, above=0, below=1, remedy="pass a share such as 0.1")
     count = row_count(x=x)
     first = int(count * (1.0 - share))

@@ -20,7 +20,7 @@ from kilter._engine.arrays import (
     row_count,
 )
 from kilter._engine.feed import BLOCK_BYTES, Block, Order, block_of, mapped_ahead, warn_of_end
-from kilter._engine.sparse import with_sparse_rows
+from kilter._engine.host_rows import with_sparse_rows
 from kilter._engine.step import Yielded, with_parts
 from kilter.errors import DataError, OptionError
 

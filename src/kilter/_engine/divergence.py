@@ -118,7 +118,7 @@ class DivergenceGuard:
         return {"rate": self.rate, "attempts": self.attempts, "losses": losses, "first": str(self.first)}
 
     def restore(self, record: dict[str, Any] | None) -> None:
-        """Go on with the numbers of :meth:`record`."""
+        """Restore the numbers that :meth:`record` returned."""
         if record:
             self.rate, self.attempts = float(record["rate"]), int(record["attempts"])
             self.losses, self.first = list(map(float, record["losses"])), float(record["first"])

@@ -18,8 +18,7 @@ import numpy as np
 
 from kilter._engine.arrays import FiniteCheck, Rows, collect, on_device
 from kilter._engine.devices import placement
-from kilter._engine.host_rows import in_place
-from kilter._engine.sparse import SparseRows
+from kilter._engine.host_rows import SparseRows, in_place
 from kilter._text import warn
 from kilter.data.stored import KEPT_BLOCKS, StoredRows
 

@@ -26,12 +26,12 @@ from kilter._engine.embedding_ids import IdCheck, Kind
 from kilter._engine.epochs import epochs_told
 from kilter._engine.feed import Order, ResidentFeed, StreamFeed, must_stream, warn_of_end
 from kilter._engine.history import History
+from kilter._engine.host_rows import with_sparse_rows
 from kilter._engine.measuring_callback import measuring
 from kilter._engine.overrides import check_loop
 from kilter._engine.padding import padded
 from kilter._engine.scheduling import RateGuard, RateKeeper, Schedule, check_schedule
 from kilter._engine.session import Session
-from kilter._engine.sparse import with_sparse_rows
 from kilter._models.variables import build, is_built
 from kilter._progress import Verbose
 from kilter._text import warn

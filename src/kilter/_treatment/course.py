@@ -5,7 +5,7 @@ Every step is a function of the records before it; :class:`Steps` has those that
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
@@ -98,14 +98,12 @@ class _Course:
     spending: Spending
     steps: Steps
     examined: Examined
-    level: set[Subject] = field(default_factory=set)
-    """Subjects whose training is level with the sibling's, see :meth:`_is_level`."""
 
     def run(self) -> Round:
         """The course; at its end the ways to make its changes are chosen."""
         found = self._rounds()
         varied = set(ALTERNATIVES) & set(found.subject.remedies)
-        return self._full_runs.varied(found) if varied and not self._is_long(found.subject) else found
+        return self._full_runs.varied(found) if varied and not self._is_costly(found.subject) else found
 
     @property
     def _full_runs(self) -> FullRuns:
@@ -125,11 +123,9 @@ class _Course:
             or self.tools.deadline.stops("a second search")
         ):
             return Round(first.subject, done, first.trials)
-        found = shortfall(self.diagnosis, done.diagnosis)
-        choice = self.steps.further_changes(first.subject, found, self.tools)
-        if choice.search is None and self._sibling is None:
+        second = self._second_round(first, done)
+        if second is None:
             return Round(first.subject, done, first.trials)
-        second = self._settled(choice)
         if not second.trials.proven:
             known = first.trials.reason or first.trials.proof is not None
             return Round(first.subject, done, first.trials if known else second.trials)
@@ -137,6 +133,16 @@ class _Course:
         if self._scoring.better_by(again.score, done.score) > 0:
             return Round(second.subject, again, second.trials)
         return Round(first.subject, done, first.trials)
+
+    def _second_round(self, first: Round, done: Trained) -> Round | None:
+        """The best of further changes; if costly, the sibling that the diagnosis saw get further."""
+        sibling, costly = self._sibling_subject, self._is_costly(done.subject)
+        if costly and sibling is not None and self._is_behind_part(done):
+            known = first.subject.remedies == sibling.remedies
+            return None if known else self._sibling_by_trials(sibling, again=True)
+        found = shortfall(self.diagnosis, done.diagnosis)
+        choice = self.steps.further_changes(first.subject, found, self.tools)
+        return None if choice.search is None and sibling is None else self._settled(choice)
 
     @cached_property
     def _sibling(self) -> Trained | None:
@@ -154,38 +160,20 @@ class _Course:
         original, remedy_set = self.unchanged.subject, self.tools.remedy_set
         return self.steps.sibling(original, self.diagnosis, remedy_set, optimizer_alone=alone)
 
-    def _may_gain(self, done: Trained, search: Search | None = None) -> bool:
-        """Whether the sibling may get further than this training, as far as diagnosis and trials know."""
+    def _may_gain(self, done: Trained) -> bool:
+        """Whether the sibling may get further than this training, as far as the diagnosis knows."""
         outcome, rows = self._seen_of_sibling, self.examined.rows
-        if self._is_level(done, search):
-            return False
         if outcome is None or rows is None or done.failed:
             return True
         return outcome.is_behind_sibling(skill_of(rows, done.restored()))
 
-    def _is_level(self, done: Trained, search: Search | None) -> bool:
-        """Whether a costly training reaches the baselines, and what the sibling reaches in a part of it.
-
-        Without a ``search``, ``done`` is the original, whose rate may not fall: then a longer part of the
-        sibling's training is held against all of it.
-        """
-        scoring, sibling = self.tools.scoring, self._sibling_subject
-        if done.subject in self.level:
-            return True
-        if sibling is None or math.isnan(scoring.baseline) or scoring.falls_short(done.score):
+    def _is_behind_part(self, done: Trained) -> bool:
+        """Whether a training ends clearly behind what the diagnosis saw of the sibling, after fewer steps."""
+        outcome, rows = self._seen_of_sibling, self.examined.rows
+        if outcome is None or rows is None or done.failed:
             return False
-        part = self.steps.planned(sibling, self.tools) if search is None else search
-        if not part.is_costly:
-            return False
-        if search is None:
-            share = math.ceil(part.policy.sibling_share * sibling.training.epochs)
-            part.epochs = max(part.epochs, share)
-        own = done.score if search is None else part.run(done.subject, "to compare with the sound sibling")
-        ahead = scoring.better_by(part.run(sibling, SIBLING), own)
-        if scoring.learnt_nothing(own) or ahead > (0 if search is None else scoring.clear):
-            return False
-        self.level.add(done.subject)
-        return True
+        margin = max(self.tools.scoring.policy.sound_margin, outcome.error)
+        return outcome.sibling - skill_of(rows, done.restored()) > margin
 
     @property
     def _scoring(self) -> Scoring:
@@ -206,8 +194,10 @@ class _Course:
             return True
         outcome = self.examined.outcome
         tried = outcome is not None and outcome.is_whole
-        if self._scoring.leaves_little(done.score) or (sound and tried) or self._is_long(done.subject):
+        if self._scoring.leaves_little(done.score) or (sound and tried):
             return False
+        if self._is_costly(done.subject):
+            return self._is_behind_part(done)
         if not self._may_gain(done):
             return False
         return self._sibling is not None and self._scoring.falls_short(done.score, sound=sound)
@@ -222,9 +212,9 @@ class _Course:
             if found is not None:
                 return found
         choice = self.steps.fewest(self.unchanged.subject, self.diagnosis, self.tools)
-        if choice.search is not None and _is_long(choice.search):  # one full training: of what is proven
+        if choice.search is not None and choice.search.is_costly:  # one full training: of what is proven
             choice = self.steps.persist(choice, self.diagnosis, self.tools.remedy_set)
-        if choice.search is None and self._sibling is None:
+        if choice.search is None and self._sibling_subject is None:
             return self.unchanged
         return self._settled(choice)
 
@@ -233,15 +223,20 @@ class _Course:
         subject = self._sibling_subject
         if subject is None:
             return None
-        search = self.steps.planned(subject, self.tools)
-        if _is_long(search):
-            self.steps.lengthen(search, subject, self.tools.scoring.baseline)
-            found = self._fewest(Round(subject, None, self._tested(subject, search)), search)
+        if self._is_costly(subject):
+            found = self._sibling_by_trials(subject)
         elif self._sibling is None:
             return None
         else:
             found = self._settled(Choice(self.unchanged.subject, math.nan, None))
         return found if found.trials.proven else None
+
+    def _sibling_by_trials(self, subject: Subject, *, again: bool = False) -> Round:
+        """The sibling if short trials prove it, else the original. ``again``: in a second round."""
+        search = self.steps.planned(subject, self.tools)
+        search.thorough = again
+        self.steps.lengthen(search, subject, self.tools.scoring.baseline)
+        return self._fewest(Round(subject, None, self._tested(subject, search)), search)
 
     def _settled(self, choice: Choice) -> Round:
         """The chosen subject, or the sibling if that gets clearly further; unchanged if neither is proven.
@@ -250,15 +245,15 @@ class _Course:
         nothing either. If training is long, that of the sibling too, both are compared in short trials, and
         nothing is trained here.
         """
-        search, scoring = choice.search, self.tools.scoring
-        if search is not None and (_is_long(search) or self._has_long_sibling(choice)):
+        search, scoring, sibling = choice.search, self.tools.scoring, self._sibling_subject
+        if search is not None and (search.is_costly or self._has_costly_sibling(choice)):
             return self._settled_by_trials(choice, search)
+        if search is None and sibling is not None and self._is_costly(sibling):
+            return self._sibling_by_trials(sibling)
         trained: list[Trained] = []
         if search is not None and not scoring.learnt_nothing(choice.score):
             trained = [self.steps.train(choice.subject, self.tools)]
-        enough = trained and (
-            scoring.leaves_little(trained[0].score) or not self._may_gain(trained[0], search)
-        )
+        enough = trained and (scoring.leaves_little(trained[0].score) or not self._may_gain(trained[0]))
         hopeless = search is not None and self._sibling_learns_nothing
         if not enough and not hopeless and self._sibling is not None:
             search = search or self.steps.planned(self._sibling.subject, self.tools)
@@ -270,12 +265,12 @@ class _Course:
             trained.insert(0, self.steps.train(choice.subject, self.tools))
         return self._proven(trained, search)
 
-    def _has_long_sibling(self, choice: Choice) -> bool:
+    def _has_costly_sibling(self, choice: Choice) -> bool:
         """Whether the choice learns in its trial, and training its sibling in full is too much work."""
         sibling = self._sibling_subject
         if sibling is None or self.tools.scoring.learnt_nothing(choice.score):
             return False
-        return self._is_long(sibling)
+        return self._is_costly(sibling)
 
     @property
     def _sibling_learns_nothing(self) -> bool:
@@ -363,13 +358,9 @@ class _Course:
             self.spending.give_back(test)
         return trials
 
-    def _is_long(self, subject: Subject) -> bool:
-        return _is_long(self.steps.planned(subject, self.tools))
-
-
-def _is_long(search: Search) -> bool:
-    """Whether a full training is so much work that it is made once only."""
-    return search.full > search.policy.sibling_work
+    def _is_costly(self, subject: Subject) -> bool:
+        """Whether a full training is so much work that it is made once only, of what is proven."""
+        return self.steps.planned(subject, self.tools).is_costly
 
 
 def _ranked(trained: Sequence[Trained], scoring: Scoring) -> list[Trained]:

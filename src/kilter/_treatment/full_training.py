@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import keras
+import numpy as np
 
 from kilter._diagnosis.diagnose import diagnose
 from kilter._engine.epochs import EpochStages
@@ -77,6 +78,16 @@ class _BestWeights(keras.callbacks.Callback):
             self.loss, self.state = loss, pull(self.trained)
 
 
+class _Lost(keras.callbacks.Callback):
+    """Ends a training whose weights are lost: with a NaN in every one of them nothing changes any more."""
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        finite = all(math.isfinite(float(value)) for value in (logs or {}).values())
+        model: Any = self.model  # Keras has set it before any callback is called
+        if not finite and all(np.isnan(one).any() for one in model.trainable_variables):
+            model.stop_training = True
+
+
 def train_in_full(subject: Subject, tools: Tools) -> Trained:
     """A copy of the subject's model, trained; the weights are those of the best validation loss.
 
@@ -116,7 +127,7 @@ def _train(subject: Subject, tools: Tools, stage: str) -> tuple[Trained, Trained
     best, options = _BestWeights(model), subject.fit_arguments()
     own = () if spec.early_stopping else (best,)
     stages = EpochStages(tools.progress, stage)
-    options["callbacks"] = (*options["callbacks"], *own, *tools.deadline.callbacks(), stages)
+    options["callbacks"] = (*options["callbacks"], *own, _Lost(), *tools.deadline.callbacks(), stages)
     try:
         history = fit(
             model,

@@ -60,8 +60,10 @@ class _Removal:
     now: Subject
     runs: Sequence[PairedRun]
     spent: float = 0.0
-    parts: list[Part] = field(default_factory=list)
-    known: dict[tuple[str, ...], list[PairedRun]] = field(default_factory=dict)
+    parts: list[Part] = field(default_factory=list[Part])
+    known: dict[tuple[str, ...], list[PairedRun]] = field(
+        default_factory=dict[tuple[str, ...], list[PairedRun]]
+    )
 
     def run(self, asked: Collection[str]) -> Minimal:
         extra = [one.code for one in self.now.steps if one.code not in (*asked, *UNSEEN)]
@@ -100,23 +102,25 @@ class _Removal:
         return sum(gains) / len(gains)
 
     def _alone(self, part: Part) -> Part:
-        """The part with the score of the original with this change only."""
+        """The part with the score of the original with this change only: of one run, if those are costly."""
         step = next((one for one in self.now.steps if one.code == part.remedy), None)
         if step is None or not part.pairs or self._is_over():
             return part
         only = self.remedy_set.again(self.original, [step])
         if only is None:
             return part
-        runs = self._trained(only, f"{part.remedy} alone")
+        runs = self._trained(only, f"{part.remedy} alone", most=1 if self.search.is_costly else None)
         return Part(part.remedy, part.kept, part.loss, part.without, _mean(runs), part.pairs)
 
-    def _trained(self, subject: Subject, name: str, *, enough: bool = False) -> list[PairedRun]:
+    def _trained(
+        self, subject: Subject, name: str, *, enough: bool = False, most: int | None = None
+    ) -> list[PairedRun]:
         """The subject's short runs, with the seeds of the proof.
 
         With ``enough`` they end with one that falls so far behind its pair that the change stays in any case.
         """
         made = self.known.setdefault(tuple(one.code for one in subject.steps), [])
-        missing = self.runs[len(made) :]
+        missing = self.runs[len(made) : most]
         if not missing or (enough and made):
             return made
         self.search.progress.stage(f"Taking changes out: {name}")

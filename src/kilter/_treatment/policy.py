@@ -31,7 +31,9 @@ class SearchPolicy:
     partial_epoch_steps: int = _number(20, "steps", "minimum, if a trial is shorter than an epoch")
     trial_validation_rows: int = _number(4096, "rows", "one standard error of an accuracy is below 0.8 %")
     search_share: float = _number(0.3, "share of the full training", "all trials of a search")
-    search_work: float = _work(6e10, "a search may always do this much", "6 s")
+    search_work: float = _work(
+        6e10, "a search may always do this much; a training of more is made once", "6 s"
+    )
     longer: int = _number(5, "times", "trials and search, while nothing has been learnt")
     somewhat_longer: int = _number(2, "times", "a search that is still behind the baselines")
     enough: float = _number(
@@ -42,10 +44,6 @@ class SearchPolicy:
     proof_share: float = _number(
         0.05, "share of the full training", "longer trials of a long training are not made to show more"
     )
-    sibling_share: float = _number(
-        0.25, "share of the epochs", "a sibling that is not ahead of the whole original then is left"
-    )
-    sibling_work: float = _work(2e11, "a longer full training is made once, of what is proven", "20 s")
     few_rows: int = _number(
         30, "rows", "so few prove nothing: an output that cannot fit is repaired without a proof"
     )

@@ -35,7 +35,7 @@ class Search:
         cost: of a training step of the first subject, taken for all of them.
         thorough: whether this is a second search, because the first did not suffice.
         number: of trials that were run here; ``tried`` also has what was trained elsewhere.
-        known: the scores of subjects, by the epochs of the trial; shortest: the epochs that were planned.
+        known: the scores of subjects, by the length of the trial.
     """
 
     scoring: Scoring
@@ -52,18 +52,15 @@ class Search:
     deadline: Deadline = field(default_factory=Deadline)
     spent: float = 0.0
     tried: list[Trial] = field(default_factory=list)
-    runners: dict[Subject, TrialRunner] = field(default_factory=dict)
-    known: dict[tuple[Subject, int], float] = field(default_factory=dict)
-    shortest: int = field(init=False)
+    runners: dict[tuple[Subject, int], TrialRunner] = field(default_factory=dict)
+    known: dict[tuple[Subject, int, int], float] = field(default_factory=dict)
     _compiled: set[Structure | None] = field(default_factory=set)
 
-    def __post_init__(self) -> None:
-        self.shortest = self.epochs
-
     def run(self, subject: Subject, outcome: str) -> float:
-        """The score of a short training of ``subject``; one that was made is not made again."""
-        if (subject, self.epochs) in self.known:
-            return self.known[subject, self.epochs]
+        """The score of a short training, run once for each subject, length and number of rows."""
+        length = self.epochs, self.rows
+        if (subject, *length) in self.known:
+            return self.known[subject, *length]
         self.number += 1
         name = "Second search: trial" if self.thorough else "Trial"
         self.progress.stage(name, self.number, detail=" + ".join(subject.remedies))
@@ -71,7 +68,7 @@ class Search:
         run = runner.run(self.seed, self.epochs)
         self._charge(subject, runner)
         self.tried.append(Trial(subject.remedies, run.score, run.seconds, f"short trial: {outcome}"))
-        self.known[subject, self.epochs] = run.score
+        self.known[subject, *length] = run.score
         return run.score
 
     @property
@@ -81,16 +78,28 @@ class Search:
 
     def shows(self, score: float, further: float) -> bool:
         """Whether a score is learning, and enough of what a longer training reaches."""
-        if self.scoring.learnt_nothing(score) or math.isinf(self.scoring.chance):
+        if self.scoring.learnt_nothing(score) or math.isinf(self.scoring.chance) or math.isnan(further):
             return not self.scoring.learnt_nothing(score)
         whole = self.scoring.gain(further, self.scoring.chance)
         return self.scoring.gain(score, self.scoring.chance) >= self.policy.enough * whole
 
+    def is_clear(self, score: float) -> bool:
+        """Whether a score is so far above a constant prediction's that few pairs prove it."""
+        return self.scoring.gain(score, self.scoring.chance) > self.policy.part_clear
+
     def runner(self, subject: Subject) -> TrialRunner:
-        """The subject's runner, the same one each time."""
-        if subject not in self.runners:
-            self.runners[subject] = TrialRunner(subject, self.scoring, self.rows)
-        return self.runners[subject]
+        """The subject's runner for trials on so many rows, the same one each time."""
+        key = subject, self.rows
+        if key not in self.runners:
+            self.runners[key] = TrialRunner(subject, self.scoring, self.rows)
+        return self.runners[key]
+
+    def halved(self, subject: Subject) -> tuple[int, int] | None:
+        """Half of the epochs, or of the rows of a single one; None if a trial would be too short."""
+        batch, policy = subject.training.batch_size, self.policy
+        if self.epochs * (min(self.rows, subject.rows) // batch) < 2 * policy.trial_steps:
+            return None
+        return (self.epochs // 2, self.rows) if self.epochs > 1 else (1, min(self.rows, subject.rows) // 2)
 
     def _charge(self, subject: Subject, runner: TrialRunner) -> None:
         """Add the work of a trial, with its compilation where no model of the same structure was tried."""
@@ -192,7 +201,7 @@ def planned_search(subject: Subject, tools: Tools) -> Search:
         deadline=tools.deadline,
     )
     if rows == subject.rows:
-        search.runners[subject] = runner
+        search.runners[subject, rows] = runner
     return search
 
 
@@ -225,12 +234,15 @@ def persist(choice: Choice, diagnosis: Diagnosis, remedy_set: RemedySet) -> Choi
 def lengthen(search: Search, subject: Subject, reached: float = math.nan) -> None:
     """Make the trials as long as a subject that learns in full training needs to learn something in them.
 
-    Where a full training is costly, also longer than that, up to a small share of it, until they show enough
-    of what it ``reached``: trials that show little need more pairs, and mislead about single changes.
+    Where a full training is costly, also longer than that, up to a small share of it, until the effect is
+    clear or half of what it ``reached``: trials that show little need more pairs, and mislead about single
+    changes.
     """
     scoring, training = search.scoring, subject.training
     score = search.run(subject, _LENGTH)
-    while scoring.learnt_nothing(score) or (search.is_costly and not search.shows(score, reached)):
+    while scoring.learnt_nothing(score) or not (
+        not search.is_costly or search.is_clear(score) or search.shows(score, reached)
+    ):
         longer = min(search.epochs * search.policy.somewhat_longer, training.epochs)
         share = search.epochs * min(search.rows, subject.rows) / (training.epochs * subject.rows)
         needless = not scoring.learnt_nothing(score) and share > search.policy.proof_share
@@ -241,13 +253,17 @@ def lengthen(search: Search, subject: Subject, reached: float = math.nan) -> Non
 
 
 def shorten(search: Search, subject: Subject) -> None:
-    """Halve the trials while they still show enough of what the subject reaches in those of now."""
-    reached = search.run(subject, _LENGTH)
-    while search.epochs // 2 >= search.shortest and math.isfinite(search.scoring.chance):
-        longer = search.epochs
-        search.epochs = longer // 2
-        if not search.shows(search.run(subject, _LENGTH), reached):
-            search.epochs = longer
+    """Halve the trials while they still show enough of what the subject reaches in those of now.
+
+    That has to be clear: smaller effects need more pairs, which is no less work.
+    """
+    scoring, reached = search.scoring, search.run(subject, _LENGTH)
+    while math.isfinite(scoring.chance) and (half := search.halved(subject)) is not None:
+        longer = search.epochs, search.rows
+        search.epochs, search.rows = half
+        score = search.run(subject, _LENGTH)
+        if not (search.shows(score, reached) and search.is_clear(score)):
+            search.epochs, search.rows = longer
             return
 
 

@@ -29,8 +29,7 @@ from jax import lax
 from jax.extend import core
 
 from kilter._xla import kernel_gradients
-from kilter._xla.axis import Parameters, axes_of
-from kilter._xla.spread_images import convolve_in_kinds
+from kilter._xla.spread_images import Parameters, axes_of, convolve_in_kinds
 from kilter._xla.values import Pass, Value, written
 
 Form = Callable[[Any, Any, Any, Parameters], Any]

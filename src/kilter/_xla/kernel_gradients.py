@@ -26,7 +26,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-from kilter._xla.axis import Axis, Parameters, axes_of
+from kilter._xla.spread_images import Axis, Parameters, axes_of
 
 # Largest operands of a product, 256 MiB of float32, and most taps, each of which adds a shifted copy.
 _MOST_NUMBERS = 1 << 26

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from jax.extend import core
 
-from kilter._xla import convolutions, dense, layout, pooling, random_bits, reciprocals, sums
+from kilter._xla import convolutions, dense, pooling, random_bits, reciprocals, sums
 from kilter._xla.values import Pass, Stored, Value
 
 
@@ -49,11 +49,11 @@ RULES: Final[dict[str, Rule]] = {
     ),
     "one-channel sum": _rule("reduce_sum", sums.sums_one_channel, sums.sum_apart),
     "sum of rows": _rule("reduce_sum", dense.is_sum_of_rows, dense.sum_of_rows),
-    "transpose": _rule("transpose", layout.swaps_axes, layout.transpose, layout.turned),
+    "transpose": _rule("transpose", dense.swaps_axes, dense.transpose, dense.turned),
     "elementwise": _rule(
-        layout.ELEMENTWISE, layout.has_transposed_operand, layout.elementwise, lambda *_: Stored(True)
+        dense.ELEMENTWISE, dense.has_transposed_operand, dense.elementwise, lambda *_: Stored(True)
     ),
-    "reduction": _rule(layout.REDUCTIONS, layout.has_transposed_operand, layout.reduction),
+    "reduction": _rule(dense.REDUCTIONS, dense.has_transposed_operand, dense.reduction),
 }
 """All rules by name, in the order in which they are tried."""
 

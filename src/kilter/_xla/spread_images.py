@@ -24,7 +24,45 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-from kilter._xla.axis import Axis, Parameters, axes_of
+Parameters = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One dimension of space: result t is the sum over the taps p of x(stride·t + apart·p - low) y(p).
+
+    The images x have ``size`` places; with ``spread`` above 1 there are zeros between them.
+    """
+
+    size: int
+    taps: int
+    stride: int
+    spread: int
+    apart: int
+    low: int
+    high: int
+
+    @property
+    def results(self) -> int:
+        """The number of results."""
+        length = (self.size - 1) * self.spread + 1 + self.low + self.high
+        return (length - (self.taps - 1) * self.apart - 1) // self.stride + 1
+
+
+def axes_of(images: Any, kernel: Any, parameters: Parameters) -> list[Axis]:
+    return [
+        Axis(*numbers, *padding)
+        for *numbers, padding in zip(
+            images.shape[1:-1],
+            kernel.shape[:-2],
+            parameters["window_strides"],
+            parameters["lhs_dilation"],
+            parameters["rhs_dilation"],
+            parameters["padding"],
+            strict=True,
+        )
+    ]
+
 
 # With fewer filters XLA's kernel is slow, and one convolution for all kinds is faster.
 _FEW_FILTERS = 16
@@ -67,7 +105,7 @@ class _Kind:
 
 
 def _kinds(axis: Axis) -> list[_Kind]:
-    kinds = []
+    kinds: list[_Kind] = []
     for place in range(axis.spread):
         first = (axis.low - place) % axis.spread
         count = len(range(first, axis.taps, axis.spread))

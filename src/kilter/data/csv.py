@@ -2,7 +2,7 @@
 
 import codecs
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -11,10 +11,11 @@ import polars as pl
 
 from kilter._validation import errors_as
 from kilter.data.charsets import national, utf8
-from kilter.data.csv_layout import arranged, first_uneven, require_table, sample_of
+from kilter.data.csv_layout import arranged, first_uneven, sample_of
 from kilter.data.dataset import LoadOptions
 from kilter.data.encoding import Column
 from kilter.data.entries import are_codes, plain_text
+from kilter.data.file_kinds import require_table
 from kilter.data.headers import missing_header, notes_on_names
 from kilter.data.number_formats import mark_of, mostly_numbers, with_point
 from kilter.data.packed import plain_name
@@ -183,6 +184,7 @@ def _parsed(
             received=uneven,
             remedy="correct the line: put quotes around a field with a separator in it",
         ) from error
+    table = table.with_columns(_stripped(table, texts, kept))
     # As in training, or as they are: the ids 007 and 010 stand beside the answers.
     free = table.drop({*(one.name for one in known), encoding.target if encoding else ""}, strict=False)
     table = table.with_columns(_codes(free, lambda columns: read(columns, infer_schema=False), content))
@@ -209,6 +211,18 @@ def _typed_by_rows(read: Callable[[int | None], pl.DataFrame]) -> pl.DataFrame:
     return read(None)
 
 
+def _stripped(table: pl.DataFrame, texts: set[str], kept: dict[str, set[str]]) -> Iterator[pl.Series]:
+    """The columns padded with spaces without them: " 5" is a number, and " ?" is missing."""
+    for one in table.get_columns():
+        if one.dtype != pl.String:
+            continue
+        plain = one.str.strip_chars()
+        if (plain.str.len_bytes() == one.str.len_bytes()).all():
+            continue
+        plain = plain.set(plain.is_in([*(set(NULL_VALUES) - kept.get(one.name, set())), ""]), None)
+        yield plain if one.name in texts else typed(plain)
+
+
 def _codes(
     table: pl.DataFrame, raw: Callable[[list[str]], pl.DataFrame], content: Path | bytes
 ) -> list[pl.Series]:
@@ -220,7 +234,7 @@ def _codes(
 
 
 def _kept_values(names: list[str], options: LoadOptions) -> dict[str, set[str]]:
-    """By column: the null values that are values, as the person says or as they were in training."""
+    """By column: the null values that are values, as the user says or as they were in training."""
     kept = {
         name: set(given) & set(NULL_VALUES) for name, given in signs_by_column(options.values, names).items()
     }
@@ -234,7 +248,7 @@ def _kept_values(names: list[str], options: LoadOptions) -> dict[str, set[str]]:
 
 def _without_nulls_but(table: pl.DataFrame, kept: dict[str, set[str]]) -> pl.DataFrame:
     """The table without the null values in columns of text, but for those that are values there."""
-    every = set().union(*kept.values())
+    every = set[str]().union(*kept.values())
     return table.with_columns(
         one.set(one.is_in(sorted(every - kept.get(one.name, set()))), None)
         for one in table.get_columns()

@@ -24,6 +24,8 @@ _NUMBER: Final = re.compile(r"[-+(]?[$€£]?\s*[\d.,' ]*\d[\d.,]*\s*[%€)]?(?:
 _DECIMAL: Final = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?")
 _IN_SINGLE_QUOTES: Final = re.compile(r"'[^']*'(?:[,;\t|] ?'[^']*')+")
 _SEPARATOR_LINE: Final = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
+_COMMENTED: Final = re.compile(r"\A#[ \t]+(?=\S)")  # the names of the columns, as NumPy writes them
+_COMMENTED_BYTES: Final = re.compile(_COMMENTED.pattern.encode())
 _WORD: Final = re.compile(r'"[^"]*"|\S+')
 # The header of Weka's ARFF, which names the columns, above rows of CSV.
 _ARFF: Final = re.compile(r"\A(?:[^\S\n]*(?:%.*)?\n)*[^\S\n]*@relation\s", re.IGNORECASE)
@@ -32,23 +34,6 @@ _ATTRIBUTE: Final = re.compile(
 )
 _DATA: Final = re.compile(r"^[^\S\n]*@data\b.*\n", re.IGNORECASE | re.MULTILINE)
 _AGREEING: Final = 0.8  # of the lines must have the same number of fields
-
-
-# How other texts begin, what they are, and what to do.
-_NO_TABLES: Final = (
-    (("<table",), "a table of HTML", "open it with a spreadsheet program and save it as CSV"),
-    (
-        ("<!doctype", "<html", "<?xml", "<head"),
-        "a web page, such as a page to log in",
-        "download the file itself, or save its table as CSV",
-    ),
-    (("%pdf-",), "a PDF", "save the table in it as CSV, for example with a spreadsheet program"),
-    (
-        ("version https://git-lfs",),
-        "a pointer of Git LFS instead of the file",
-        "fetch the file with git lfs pull",
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -77,6 +62,8 @@ def arranged(content: Path | bytes) -> Layout:
         return arranged(_without_attributes(_whole(content)))
     lines = sample.splitlines(keepends=True)
     lines = lines if is_whole or len(lines) < 2 else lines[:-1]
+    if _names_in_comment(lines):
+        return arranged(_COMMENTED_BYTES.sub(b"", _whole(content), count=1))
     comments = _comments(lines)
     if comments:
         rest = _whole(content).split(b"\n", comments)[-1]
@@ -85,6 +72,8 @@ def arranged(content: Path | bytes) -> Layout:
     if lines and _IN_SINGLE_QUOTES.fullmatch(lines[0].strip()) and b'"' not in (whole := _whole(content)):
         return arranged(whole.replace(b"'", b'"'))
     separator, spaced = _by_header(lines), _spaced(lines)
+    if separator == "\t" and b'"' in (whole := _whole(content)) and (plain := _with_plain_quotes(whole)):
+        return arranged(plain)
     if not any(" " in line.strip() for line in lines):
         spaced = None
     if spaced is not None and separator in ("", "\t"):
@@ -124,14 +113,6 @@ def _without_attributes(content: bytes) -> bytes:
     body = "\n".join(lines)
     body = body if '"' in body else body.replace("'", '"')
     return (names.getvalue() + body + "\n").encode("utf-8", errors="surrogateescape")
-
-
-def require_table(content: Path | bytes, path: Path) -> None:
-    """Raise DataError for a web page or a pointer of Git LFS, which some downloads are."""
-    first = _sample(content)[0].lstrip("\ufeff \t\r\n").lower()
-    for beginnings, received, remedy in _NO_TABLES:
-        if first.startswith(beginnings):
-            raise DataError(expected=f"a table in {path}", received=received, remedy=remedy)
 
 
 def is_table(path: Path) -> bool:
@@ -244,6 +225,18 @@ def _comments(lines: Sequence[str]) -> int:
     return count - 1
 
 
+def _names_in_comment(lines: Sequence[str]) -> bool:
+    """Whether the first line has the names of the columns behind a # and a space, above a row of numbers."""
+    if len(lines) < 2 or not _COMMENTED.match(lines[0]) or lines[1].startswith("#"):
+        return False
+    separator = _by_header(lines[1:])
+    names, row = (
+        re.split(re.escape(separator) if separator else r"\s+", line.strip())
+        for line in (lines[0][1:], lines[1])
+    )
+    return len(names) == len(row) and any(_NUMBER.fullmatch(one.strip()) for one in row)
+
+
 def _left_out(count: int, example: str) -> str:
     were = "line" if count == 1 else "lines"
     return f"{count} {were} above the names of the columns left out, such as {quote(example)}"
@@ -273,7 +266,7 @@ def _records(lines: Sequence[str], separator: str) -> list[_Record]:
 
 
 def _is_plain(records: list[_Record]) -> bool:
-    """Whether the first line has another name for each column, and the others as many fields."""
+    """Whether the names in the first line all differ, and every other line has as many fields."""
     if not records:
         return False
     header = records[0]
@@ -348,6 +341,23 @@ def _with_tabs(content: bytes) -> bytes:
     text = content.decode("utf-8", errors="surrogateescape")
     lines = ("\t".join(_WORD.findall(line)) for line in text.split("\n"))
     return "\n".join(lines).encode("utf-8", errors="surrogateescape")
+
+
+def _with_plain_quotes(content: bytes) -> bytes:
+    """Lines of tabs in which quotes are letters of texts, with these in quotes; b"" if they open fields.
+
+    They are letters if some line has an odd number of them, and yet all lines have the same number of tabs.
+    """
+    lines = content.split(b"\n")
+    tabs = {line.count(b"\t") for line in lines if line.strip()}
+    if len(tabs) > 1 or not any(line.count(b'"') % 2 for line in lines):
+        return b""
+
+    def plain(field: bytes) -> bytes:
+        closed = field.startswith(b'"') and field.endswith(b'"') and field.count(b'"') % 2 == 0
+        return field if closed or b'"' not in field else b'"' + field.replace(b'"', b'""') + b'"'
+
+    return b"\n".join(b"\t".join(map(plain, line.rstrip(b"\r").split(b"\t"))) for line in lines)
 
 
 def _aligned(lines: Sequence[str]) -> list[int]:

@@ -187,6 +187,8 @@ def _parsed(text: pl.Series, pattern: str) -> pl.Series:
 
 
 def _moments(text: pl.Series, pattern: str) -> pl.Series:
+    if "%B" in pattern:
+        text = text.str.replace(r"(?i)\bsept\b\.?", "Sep")  # the only short name of four letters
     if "%p" in pattern or "%H" in pattern:
         named = pattern.endswith(("GMT", "UTC", "%z", "%#z"))
         text = text if named else text.str.replace(_ZONE, "")

@@ -12,6 +12,8 @@ from kilter.errors import DataError
 
 _WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
 _SHORTEST_CODE = 3  # "05" is a month as often as a code
+# Of the codes of four digits 14 % are times of the day: so many different ones are none by chance.
+_TIME, _TIMES = r"^(?:[01]\d|2[0-3])[0-5]\d$|^2400$", 10
 # Entries of a column of numbers that mean "missing", in any case.
 MARKERS = (
     *("", "?", "-", "--", ".", "na", "n/a", "n.a.", "nan", "nil", "none", "null", "missing", "unknown"),
@@ -30,17 +32,18 @@ def without_markers(text: pl.Series) -> pl.Series:
 def are_codes(text: pl.Series) -> bool:
     """Whether stripped texts are digits of one length, of which some begin with 0: codes, not numbers.
 
+    Many that all are times of the day, such as 0930, are numbers.
+
     Example:
         >>> are_codes(pl.Series(["00501", "94110"])), are_codes(pl.Series(["05", "12"]))
         (True, False)
     """
     known = text.drop_nulls()
     lengths = known.str.len_bytes().unique().to_list()
-    return (
-        len(lengths) == 1
-        and lengths[0] >= _SHORTEST_CODE
-        and bool(known.str.contains(r"^\d+$").all() and known.str.starts_with("0").any())
-    )
+    if len(lengths) != 1 or lengths[0] < _SHORTEST_CODE or not known.str.starts_with("0").any():
+        return False
+    times = known.n_unique() >= _TIMES and known.str.contains(_TIME).all()
+    return bool(known.str.contains(r"^\d+$").all()) and not times
 
 
 def known_numbers(series: pl.Series) -> np.ndarray:
@@ -51,10 +54,12 @@ def known_numbers(series: pl.Series) -> np.ndarray:
 
 def as_whole(series: pl.Series) -> pl.Series:
     """A column of floats, which missing values turn whole numbers into, as whole numbers if all are."""
-    if not series.dtype.is_float() or not all(
-        (part.drop_nulls() % 1 == 0).all() for part in (series.head(_LOOKED_AT), series)
-    ):
+    if not series.dtype.is_float():
         return series
+    first = series.head(_LOOKED_AT).to_numpy()
+    with np.errstate(invalid="ignore"):  # the remainder of infinity
+        if (first[~np.isnan(first)] % 1 != 0).any() or not (series.drop_nulls() % 1 == 0).all():
+            return series
     return series.cast(pl.Int64, strict=False)
 
 
@@ -64,10 +69,12 @@ def as_numbers(
     """The column's numbers ``[n]``, and which of them are missing.
 
     Whole numbers keep their type and are 0 where missing; others are float64 and NaN where missing. Other
-    text is missing, unless all is: DataError, as for numbers that are ambiguous and for ``targets``.
+    text is missing, unless all is, or most of ``targets``: DataError, as for numbers that are ambiguous.
     ``writing``: of an earlier training.
     """
     missing = series.is_null().to_numpy() if series.null_count() else np.zeros(len(series), bool)
+    if series.dtype == pl.Float64:
+        return series.to_numpy(), missing  # NaN where missing
     if is_number(series):
         series = _narrowed(series)
         whole = isinstance(series.dtype, _WHOLE)
@@ -76,9 +83,9 @@ def as_numbers(
     text = without_bounds(without_markers(plain_text(series)))
     numbers = numbers_in(text, writing)
     strays = text.filter(numbers.is_null() & text.is_not_null())
-    if len(strays) and (
-        targets or like_numbers(strays).any() or len(strays) == len(text) - text.null_count()
-    ):
+    known = len(text) - text.null_count()
+    most = 2 * len(strays) > known if targets else len(strays) == known
+    if len(strays) and (most or like_numbers(strays).any()):
         refuse_text_among_numbers(text, targets=targets)
     values = numbers.fill_null(float("nan")).to_numpy()
     return values, np.isnan(values)

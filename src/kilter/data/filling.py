@@ -17,7 +17,9 @@ def filled_by(
 
     A median over held-out rows would leak information about them into the training part.
     """
-    columns, fills, position = [], [], 0
+    columns: list[Column] = []
+    fills: list[tuple[int, np.ndarray]] = []
+    position = 0
     for column in encoding.columns:
         width = len(column.features)
         known = np.zeros(0)

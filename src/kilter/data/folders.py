@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from kilter._text import counted
 from kilter._validation import errors_as
 from kilter.data.assembling import About, Part, assemble
 from kilter.data.dataset import LoadOptions, Source
+from kilter.data.file_kinds import others_in
 from kilter.data.images import FILE, Decoded, Encoded, content_of, decode_images
 from kilter.data.labels import lost_labels
 from kilter.data.paths import first_named, in_utf8, quote, require_file
@@ -19,13 +21,23 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff",
 TRAIN_NAMES = ("train", "training")
 VALIDATION_NAMES = ("val", "valid", "validation", "dev")
 TEST_NAMES = ("test", "testing")
-PARTS = {"train": TRAIN_NAMES, "validation": VALIDATION_NAMES, "test": TEST_NAMES}
+PARTS: dict[str, tuple[str, ...]] = {
+    "train": TRAIN_NAMES,
+    "validation": VALIDATION_NAMES,
+    "test": TEST_NAMES,
+}
 HEIGHT, WIDTH = "height", "width"  # columns beside the names of pictures
 _DEEPEST = 4  # folders below one another
 _NUMBERED = re.compile(r"(.+?)[._ -]+\(?\d+\)?|(\D+?)\d+")
 _FEWEST = 2  # pictures of a class
 _OF_IMAGES = {"images", "image", "imgs", "img", "jpegimages", "frames", *TRAIN_NAMES, *TEST_NAMES}
 _OF_ANSWERS = {"masks", "mask", "labels", "annotations", "labelme", "segmentation", "segmentationclass", "gt"}
+_UNLABELLED = (
+    "put each class's images into a folder named for the class, or write a .csv table with a column of file "
+    "names and one of labels, and name it; images without labels are for kilter predict and kilter pretrain"
+)
+_OF_SYSTEMS = ("thumbs.db", "desktop.ini")
+_MASK_OF = re.compile(r"(.+?)[-_ ](?:mask|seg|segmentation|label|gt)", re.IGNORECASE)
 # How files of the formats that are decoded begin.
 _BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 
@@ -172,13 +184,21 @@ def _part(
     for class_name, inside in groups.items():
         pictures = [is_picture(entry) for entry in inside]
         images = [entry for entry, good in zip(inside, pictures, strict=True) if good]
-        strange = (entry for entry, good in zip(inside, pictures, strict=True) if not good)
+        strange = (
+            entry
+            for entry, good in zip(inside, pictures, strict=True)
+            if not (good or entry.name.startswith(".") or entry.name.lower() in _OF_SYSTEMS)
+        )
         others += [in_utf8(str(entry.relative_to(folder))) for entry in strange]
         files += images
         labels += [in_utf8(class_name)] * len(images)
         empty += [] if images else [class_name]
     if not files:
         raise _without_images(folder, empty)
+    if options.for_training:
+        _refuse_masks_beside(files, folder)
+    if options.for_training and len(groups) - len(empty) == 1:
+        raise _without_classes(folder, len(files), labels[0])
     classes = [name for name in groups if name not in empty]
     without = first_named(quote(in_utf8(name)) for name in empty)
     names = [in_utf8(str(file.relative_to(folder))) for file in files]
@@ -234,6 +254,31 @@ def _refuse_masks(folder: Path, classes: dict[str, Path]) -> None:
         )
 
 
+def _refuse_masks_beside(files: list[Path], folder: Path) -> None:
+    """Raise DataError for images beside their masks, such as 1.tif and 1_mask.tif."""
+    stems = {(file.parent, file.stem) for file in files}
+    named = [(file, found[1]) for file in files if (found := _MASK_OF.fullmatch(file.stem))]
+    masks = [file for file, stem in named if (file.parent, stem) in stems]
+    if 3 * len(masks) > len(files):
+        raise DataError(
+            expected=f"images of the classes in {folder}",
+            received=f"{counted(len(masks), 'mask', 'masks')} beside the images, such as "
+            f"{quote(in_utf8(masks[0].name))}",
+            remedy="move the images into a folder images and the masks into a folder masks; "
+            "their names may stay",
+        )
+
+
+def _without_classes(folder: Path, count: int, only: str) -> DataError:
+    """The error for pictures in one folder: they have no labels."""
+    where = f", {quote(only)}" if only else ""
+    return DataError(
+        expected=f"folders named for the classes in {folder}, each with images",
+        received=f"{counted(count, 'image', 'images')} in one folder{where}, so no classes",
+        remedy=_UNLABELLED,
+    )
+
+
 def _without_images(folder: Path, empty: list[str]) -> DataError:
     """The error for class folders without images, or a folder without class folders that may hold a table."""
     entries = _entries(folder)
@@ -242,13 +287,13 @@ def _without_images(folder: Path, empty: list[str]) -> DataError:
     beside = (entry for one in places for entry in _entries(one))
     table = next((entry for entry in beside if entry.suffix.lower() in (".csv", ".tsv")), None)
     received = f"no class folders in {folder}" + (f", and {loose} images directly in it" if loose else "")
-    remedy = (
-        "put each class's images into a folder named for the class, or write a .csv table with a column of "
-        "file names and one of labels, and name it"
-    )
+    remedy = _UNLABELLED
     if table is not None and loose:
         remedy = f"if {table} has a column of file names and one of labels, name it instead"
-    if empty:
+    others, instead = others_in(_all_files(folder))
+    if others and not loose:
+        received, remedy = f"{others} in {folder}", instead or remedy
+    elif empty:
         received = f"no images in {first_named(quote(in_utf8(name)) for name in empty)}"
     return DataError(
         expected=f"folders named for the classes in {folder}, each with images ({', '.join(EXTENSIONS)})",

@@ -14,10 +14,10 @@ from kilter.data.dataset import LoadOptions, Source
 from kilter.data.entries import raw_targets
 from kilter.data.folders import TEST_NAMES, TRAIN_NAMES, VALIDATION_NAMES, begins_as_picture
 from kilter.data.images import FILE, Encoded, Size, content_of, decode_images
-from kilter.data.labels import combined_labels_note, if_usable, label_name, lost_labels
+from kilter.data.labels import combined_labels_note, if_usable, label_name, lost_labels, one_hot_names
 from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, quote, require_file
 from kilter.data.picture_paths import Pictures
-from kilter.data.tables import UNREADABLE, choose_target, table_source
+from kilter.data.tables import UNREADABLE, choose_target, table_source, with_joint_target
 from kilter.errors import DataError
 
 _IMAGE_NAMES = ("image", "img", "picture", "x")
@@ -50,14 +50,15 @@ def frames_source(
     if pictures is not None:
         image_columns = [pictures.column]
         frames = {name: _with_paths(frame, pictures) for name, frame in frames.items()}
-        train = frames["train"]
     if not image_columns:
         return table_source(train, frames.get("test"), options, about, frames.get("validation"))
+    frames = {name: with_joint_target(frame, options.known_target) for name, frame in frames.items()}
+    train = frames["train"]
     image = next((name for name in _IMAGE_NAMES if name in image_columns), image_columns[0])
     label, notes = _label_column(train, image, options, about.origin)
     unread = [quote(name) for name in train.columns if name not in (image, label)]
     notes += (f"not read besides the images: column {first_named(unread)}",) if unread else ()
-    classes = None if label is None else declared(label)
+    classes = None if label is None else declared(label) or one_hot_names(train[label])
     part, size, found = _image_part(train, image, label, classes, options)
     others = {
         name: _image_part(frame, image, label, classes, options, part.x)
@@ -78,7 +79,7 @@ def by_split_column(
 ) -> tuple[dict[str, pl.DataFrame], tuple[str, ...]]:
     """The parts of the rows if a column called "split" or "Usage" names them in every row, and a note.
 
-    The column is not a feature then. It is an ordinary one if the person names it in an option.
+    The column is not a feature then. It is an ordinary one if the user names it in an option.
     """
     named = {*options.ignore, *options.only, *options.kinds, options.known_target}
     for column in frame.get_columns():
@@ -168,7 +169,7 @@ def _image_part(
                     remedy=f"fill the labels, or {LEAVE_ROWS_OUT}",
                 )
             skipped += (f"{counted(len(bare), 'row', 'rows')} without a label left out, {name_rows(bare)}",)
-        targets = targets if classes is None else _by_name(targets, classes)
+        targets = targets if classes is None or targets.ndim > 1 else _by_name(targets, classes)
         labelled = ~missing[kept]
         good = np.zeros(frame.height, bool)
         good[kept[labelled]] = True

@@ -15,7 +15,7 @@ from kilter.errors import DataError
 # What polars adds to a repeated name.
 _REPEATED: Final = re.compile(r"_duplicated_\d+$")
 # Columns may be called 0, 1, 2 or 2019; nobody calls one 5.1 or -3.
-_MEASURED: Final = re.compile(r"-\d+|[-+]?\d*\.\d+|[-+]?\d+\.")
+_MEASURED: Final = re.compile(r"-\d+|[-+]?\d*\.\d+(?:[eE][-+]?\d+)?|[-+]?\d+\.")
 _NAMELESS: Final = re.compile(r"column_(\d+)")
 _COUNTED: Final = 3  # of fewer names, it may be chance that they count
 _FREE_TEXT, _FEWEST = 0.9, 20  # of so many entries, so large a share is different
@@ -60,8 +60,9 @@ def missing_header(frame: pl.DataFrame, path: object, options: LoadOptions) -> M
             remedy="add a header line with the column names",
         )
     given = tuple(f"column_{place}" for place in range(1, len(names) + 1))
+    shown = first_named(name.replace('""', '"') for name in names)
     note = (
-        f"the file has no header: its first line ({first_named(names)}) is a row, so the columns are "
+        f"the file has no header: its first line ({shown}) is a row, so the columns are "
         f"called {quote(given[0])} to {quote(given[-1])}"
     )
     return MissingHeader(given, (note,))

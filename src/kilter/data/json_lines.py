@@ -16,6 +16,7 @@ from kilter.data.tables import UNREADABLE
 from kilter.errors import DataError
 
 ENDINGS = (".jsonl", ".ndjson", ".json")
+_KEYS_OF_COCO = {"images", "annotations", "categories"}
 _KEYS_OF_SPLIT = {"columns", "data"}  # pandas: to_json(orient="split")
 
 
@@ -64,6 +65,13 @@ def _of_object(content: dict[str, Any]) -> tuple[pl.DataFrame, tuple[str, ...]]:
     if content.keys() >= _KEYS_OF_SPLIT and isinstance(content["columns"], list):
         rows = content["data"]
         return pl.DataFrame(rows, schema=list(map(str, content["columns"])), orient="row", strict=False), ()
+    if content.keys() >= _KEYS_OF_COCO:
+        raise DataError(
+            expected="a table",
+            received="annotations in the format of COCO: boxes and polygons, which kilter does not read",
+            remedy="save the polygons as masks, in a folder masks beside the images; or write a .csv table "
+            "with a column of file names and one of labels",
+        )
     values = list(content.values())
     if values and all(isinstance(one, list) for one in values) and len(set(map(len, values))) == 1:
         of_rows = len(values) == 1 and isinstance(next(iter(values[0]), None), dict)

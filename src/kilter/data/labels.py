@@ -6,7 +6,8 @@ The rule of ``task="auto"``, in order:
 2. numbers with fractions, and several target columns that are not one-hot, are regression;
 3. whole numbers for images are classes, unless there are more than MAX_CLASSES_AUTO and most occur once;
 4. whole numbers for a table are classes if there are at most MAX_CLASSES_AUTO different ones and each occurs
-   twice on average; otherwise regression. task_note() says which.
+   twice on average; more than _RATINGS must also count from 0 or 1, each of them twice. Otherwise it is
+   regression. task_note() says which.
 """
 
 from collections.abc import Callable
@@ -20,8 +21,9 @@ from kilter.data.paths import first_named, name_rows, nearest_name, quote
 from kilter.data.words import separator_of
 from kilter.errors import DataError
 
-# Ratings and grades have up to about 20 steps; counts and prices have more. Otherwise pass task=.
+# Codes of classes are few; counts and prices are more. Otherwise pass task=.
 MAX_CLASSES_AUTO = 20
+_RATINGS = 10  # steps of a rating; more of them, such as 0 to 20 or 80 to 100 points, are a quantity
 _FEWEST_ROWS = 20  # of fewer, a class may well have only one
 Read = TypeVar("Read")
 
@@ -73,16 +75,17 @@ def task_note(targets: np.ndarray, task: Task) -> tuple[str, ...]:
             "--set data.task=regression (in Python task=)",
         )
     return (
-        f"the task is regression: the targets are {found}, and classes are taken to be at most "
-        f"{MAX_CLASSES_AUTO}, each twice on average; otherwise: --set data.task=classification (in Python "
-        "task=)",
+        f"the task is regression: the targets are {found}, more like quantities than classes; otherwise: "
+        "--set data.task=classification (in Python task=)",
     )
 
 
 def _are_few(targets: np.ndarray) -> bool:
     """Whether whole numbers have few enough different values to be classes."""
-    distinct = len(np.unique(targets))
-    return distinct <= MAX_CLASSES_AUTO and distinct * 2 <= len(targets)
+    values, counts = np.unique(targets, return_counts=True)
+    if len(values) > _RATINGS and (values[0] not in (0, 1) or counts.min() == 1):
+        return False
+    return len(values) <= MAX_CLASSES_AUTO and len(values) * 2 <= len(targets)
 
 
 def if_usable(read: Callable[[], Read], options: LoadOptions) -> Read | None:
@@ -133,6 +136,12 @@ def is_one_hot(targets: np.ndarray) -> bool:
     return bool(np.all((targets == 0) | (targets == 1)) and np.all(targets.sum(axis=1) == 1))
 
 
+def one_hot_names(series: pl.Series) -> tuple[str, ...] | None:
+    """The names of the classes of a joint target column, such as "cat,dog", if its rows are one-hot."""
+    joint = isinstance(series.dtype, pl.Array) and is_one_hot(series.to_numpy())
+    return tuple(name.strip() for name in series.name.split(",")) if joint else None
+
+
 def class_names(targets: np.ndarray) -> tuple[str, ...]:
     """Names of the classes in raw labels ``[n]``: numbers in numeric order, text in order of code points.
 
@@ -167,11 +176,13 @@ def class_indexes(targets: np.ndarray, classes: tuple[str, ...], part: str) -> n
     """The index in ``classes`` of each raw label, int32 ``[n]``.
 
     Labels are matched by name. Whole numbers are indexes if no class is named by a number, as in files that
-    number the classes "cat" and "dog" 0 and 1; so are one-hot rows ``[n, k]``. Raises DataError that counts
-    unknown labels and names the first rows.
+    number the classes "cat" and "dog" 0 and 1; one-hot rows ``[n, k]`` are the places of their ones. Raises
+    DataError that counts unknown labels and names the first rows.
     """
     if targets.ndim == 2:
         targets = targets.argmax(axis=1)
+        if len(classes) > targets.max(initial=0):
+            return targets.astype(np.int32)
     values, inverse = np.unique(targets, return_inverse=True)
     by_name = {name: index for index, name in enumerate(classes)}
     numbered = values.dtype.kind in "iu" and not any(name.lstrip("-").isdigit() for name in classes)

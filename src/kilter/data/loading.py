@@ -351,7 +351,7 @@ def _format_of(source: str | Path) -> Format:
             remedy=remedy,
         )
     raise DataError(
-        expected=f"one of: {'; '.join(known.looks_like for known in FORMATS)}",
+        expected=f"data in one of these formats: {', '.join(known.name for known in FORMATS)}",
         received=f"{quote(str(path))}, of unknown kind (extension {path.suffix or 'none'})",
         remedy=conversion(path) or f"convert it, or correct its name{_near_extension(path)}",
     )

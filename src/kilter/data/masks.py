@@ -35,6 +35,11 @@ _BLACK_OR_WHITE: Final = 0.98
 # JPEG changes values near edges, less than this unless the edges are smooth too.
 _LOSS: Final = 32
 _BLACK_OR_WHITE_IN_JPEG: Final = 0.9
+# Of Pascal VOC and Cityscapes.
+_VOID: Final = (
+    "the value 255 often marks borders and pixels of no class: here it is a class of its own, so replace it "
+    "in the masks if you do not want to predict it"
+)
 _COLOURED: Final = 1 << 24  # added to 0xRRGGBB, so that colours differ from grey values
 _MOST_CLASSES: Final = 256
 
@@ -211,6 +216,7 @@ def _part(
         f"{quote(name)} ({share:.1%} of the pixels)" for name, share in zip(classes, shares, strict=True)
     ]
     notes = (f"each pixel has one of {len(classes)} classes: {first_named(listed)}", *notes, *decoded.notes)
+    notes += (_VOID,) if classes[-1:] == ("255",) and len(classes) > 2 else ()
     notes += (f"masks that cannot be decoded, left out: {first_named(bad)}",) if bad else ()
     notes += (
         (f"images without a mask, or masks without an image, left out: {first_named(alone)}",)

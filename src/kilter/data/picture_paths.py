@@ -52,7 +52,8 @@ def locate(column: str, names: Sequence[str], parent: Path) -> Pictures | None:
     found = [files[key] for name in names if (key := _plain(name).name.lower()) in files]
     if max(counts) >= max(len(found), 1):
         return Pictures(column, best, {})
-    if not found or (not certain and 2 * len(found) <= len(names)):
+    few = 2 * min(len(found), len(set(names))) <= len(names)  # or the numbers of a few groups
+    if not found or (not certain and few):
         return None
     return Pictures(column, found[0].parent, files)
 

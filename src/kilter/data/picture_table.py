@@ -48,20 +48,28 @@ def read(path: Path, options: LoadOptions) -> Source:
 
 
 def _table_of(path: Path) -> Path | None:
-    """The table of pictures: the file, or the only one beside pictures that are loose in a folder."""
+    """The table of pictures: the file, or the only one of a folder that names the pictures in it."""
     if not path.is_dir():
         known = path.name.lower().endswith((*_ENDINGS, *_LINES_OF_OBJECTS)) and path.is_file()
         return path if known and find_pictures(path) is not None else None
     with suppress(OSError):
         entries = sorted(path.iterdir())
-        tables = [one for one in entries if one.suffix.lower() in (*_ENDINGS, *_LINES_OF_OBJECTS)]
-        if len(tables) == 1 and any(one.suffix.lower() in EXTENSIONS for one in entries):
-            return _table_of(tables[0])
+        endings = (*_ENDINGS, *_LINES_OF_OBJECTS)
+        tables = [one for one in entries if one.suffix.lower() in endings and "submi" not in one.stem.lower()]
+        found = [one for one in tables if _is_beside(one)]
+        return found[0] if len(found) == 1 else None
     return None
 
 
+def _is_beside(table: Path) -> bool:
+    """Whether a table has labels of pictures that are loose beside it, or in a folder beside it."""
+    found = find_pictures(table) if len(_named_columns(table)) > 1 else None
+    near = found is not None and table.parent in (found.folder, found.folder.parent)
+    return near and any(one.suffix.lower() in EXTENSIONS for one in found.folder.iterdir())  # type: ignore[union-attr]
+
+
 def read_without(path: Path, options: LoadOptions) -> Source:
-    """Read a CSV file as a table; if a column names pictures that do not exist, that is said.
+    """Read a CSV file as a table; a note says if a column names pictures that do not exist.
 
     Raises DataError if there is no other column to train on.
     """

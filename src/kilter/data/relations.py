@@ -44,7 +44,7 @@ def leak_notes(train: Dataset, encoding: TableEncoding | None) -> tuple[str, ...
         return ()
     return (
         f"alone predicts {quote(encoding.target)} almost perfectly: column {first_named(found)}; if it is "
-        "known only after the target, leave it out: ignore=COLUMN",
+        "known only after the target, leave it out: --ignore COLUMN (in Python ignore=)",
     )
 
 

@@ -17,6 +17,11 @@ _TOTAL: Final = re.compile(
 _FEWEST_ROWS, _FEWEST_COLUMNS = 5, 3
 _MOST_FOOTERS: Final = 20
 _LONGEST_UNIT: Final = 12
+_LONGEST_NAME: Final = 60
+# "X1", "Y", "Unnamed: 3", "column_2", and what the libraries call a column without a name.
+_PLACEHOLDER: Final = re.compile(
+    r"(?:[A-Za-z]|(?i:var|col|column|unnamed|__unnamed_|feature)[_: ]*)?\d*(?:__)?"
+)
 _NO_UNIT: Final = ("-", "\u2013", "\u2014")
 _LOOKED_AT: Final = 1000  # rows below the units
 
@@ -34,7 +39,33 @@ def file_rows(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
         frame, notes = kept, (f"{count} {were} left out",) if count else ()
     frame, repeated = _without_headers(frame)
     frame, units = _without_units(frame)
-    return frame, notes + repeated + units
+    frame, named = _named_by_first_row(frame)
+    return frame, notes + repeated + units + named
+
+
+def _named_by_first_row(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """The frame with the names in its first row instead of ones such as X1, X2 and Y, and a note.
+
+    The first row names the columns if its entries are short, different and no numbers, most above numbers.
+    """
+    if frame.height < _FEWEST_ROWS or frame.width < 2 or any(one != pl.String for one in frame.dtypes):
+        return frame, ()
+    names = [(one or "").strip() for one in frame.row(0)]
+    if len(set(names)) < len(names) or not all(one and len(one) <= _LONGEST_NAME for one in names):
+        return frame, ()
+    if not all(map(_PLACEHOLDER.fullmatch, frame.columns)):
+        return frame, ()
+    first, below = frame.head(1), frame.slice(1, _LOOKED_AT)
+    if any(without_markers(plain_text(one)).cast(pl.Float64, strict=False).count() for one in first):
+        return frame, ()
+    numbers = [one.cast(pl.Float64, strict=False).count() == one.count() > 0 for one in below]
+    if 2 * sum(numbers) <= len(names):
+        return frame, ()
+    left = first_named(quote(one) for one in frame.columns if one)
+    frame = frame.slice(1).rename(dict(zip(frame.columns, names, strict=True)))
+    return frame.with_columns(typed(one) for one in frame), (
+        f"the names of the columns are those of the second row, not of the first: {left}",
+    )
 
 
 def _without_headers(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:

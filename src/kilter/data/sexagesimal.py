@@ -1,10 +1,10 @@
-"""Times of the day, durations and angles: texts that count in sixties."""
+"""Times of the day, durations, angles, and feet with inches: numbers in two or three units."""
 
 from typing import Final
 
 import polars as pl
 
-UNITS: Final = ("hours", "degrees")
+UNITS: Final = ("hours", "degrees", "feet")
 _AGES = {
     "year": 8766.0,
     "yr": 8766.0,
@@ -28,6 +28,10 @@ _ANGLE = (
     r"^([-+]?)(\d{1,3}(?:\.\d+)?)\s*[°º]\s*(?:(\d{1,2}(?:\.\d+)?)\s*['′’]\s*)?"
     r"(?:(\d{1,2}(?:\.\d+)?)\s*(?:[\"″”]|''))?\s*([NSEWnsew]?)$"
 )
+_FEET = (
+    r"(?i)^(\d{1,3})\s*(?:['′’]|ft\.?|feet|foot)\s*"
+    r"(?:(\d(?:\.\d+)?|1[01](?:\.\d+)?)\s*(?:[\"″”]|''|in\.?|inch(?:es)?)?)?$"
+)
 
 
 def unit_of(text: pl.Series) -> str:
@@ -42,9 +46,19 @@ def unit_of(text: pl.Series) -> str:
 
 
 def numbers_in(text: pl.Series, unit: str) -> pl.Series:
-    """The hours or degrees of the texts; null for others."""
+    """The hours, degrees or feet of the texts; null for others."""
     text = text.str.replace("\u2212", "-", literal=True)
-    return _hours(text) if unit == "hours" else _degrees(text)
+    return _hours(text) if unit == "hours" else _degrees(text) if unit == "degrees" else _feet(text)
+
+
+def _feet(text: pl.Series) -> pl.Series:
+    """Feet of texts such as 5'11" and "6 ft 2 in", some with inches: 12 are a foot."""
+    feet, inches = (
+        part.cast(pl.Float64, strict=False)
+        for part in text.str.extract_groups(_FEET).struct.unnest().get_columns()
+    )
+    whole = feet if inches.count() else feet.clear(len(feet))  # "12 ft" in every row is a number with a unit
+    return whole + inches.fill_null(0.0) / 12
 
 
 def _degrees(text: pl.Series) -> pl.Series:

@@ -195,7 +195,7 @@ def _latest(source: Source, validation: Part, test: Part) -> tuple[np.ndarray, d
         )
     whole = source.train
     rows = np.argsort(whole.x[:, whole.features.index(dates[0])], kind="stable")
-    taken = {}
+    taken: dict[str, np.ndarray] = {}
     for name, part in (("test", test), ("validation", validation)):
         count = part if isinstance(part, int) else 0
         if isinstance(part, float) and part > 0:

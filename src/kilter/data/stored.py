@@ -25,7 +25,7 @@ class StoredRows:
     dtype: np.dtype[Any]
     block_rows: int
     read: Callable[[int], np.ndarray]
-    _kept: OrderedDict[int, np.ndarray] = field(default_factory=OrderedDict, repr=False)
+    _kept: OrderedDict[int, np.ndarray] = field(default_factory=OrderedDict[int, np.ndarray], repr=False)
 
     @property
     def nbytes(self) -> int:

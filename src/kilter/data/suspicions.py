@@ -21,18 +21,29 @@ _IMPOSSIBLE, _GAP = 3.0, 0.5
 
 def suspicions(columns: Iterable[tuple[pl.Series, Column]]) -> tuple[tuple[str, ...], set[str]]:
     """A sentence on each entry that may stand for a missing value, and the columns that have one."""
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[tuple[str, int]]] = {}
     names: set[str] = set()
     for series, column in columns:
         for entry, count in _entries(series, column):
-            found.setdefault(entry, []).append(f"{quote(column.name)} ({count} rows)")
+            found.setdefault(entry, []).append((column.name, count))
             names.add(column.name)
     said = tuple(
-        f"{entry} may stand for missing in column {first_named(places)}; if so: --missing={entry} "
-        "(in Python missing=)"
+        f"{entry} may stand for missing in column {first_named(map(_counted, places))}; if so: "
+        f"--missing={_in_column(entry, places)} (in Python missing=)"
         for entry, places in found.items()
     )
     return said, names
+
+
+def _counted(place: tuple[str, int]) -> str:
+    return f"{quote(place[0])} ({place[1]} rows)"
+
+
+def _in_column(entry: str, places: list[tuple[str, int]]) -> str:
+    """What means missing: 0, and an entry of a single column, may be a value in others."""
+    if len(places) > 1:
+        return f"COLUMN={entry} for each" if entry == "0" else entry
+    return quote(f"{places[0][0]}={entry}")
 
 
 def target_suspicions(series: pl.Series) -> tuple[str, ...]:

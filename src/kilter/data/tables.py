@@ -14,14 +14,24 @@ from kilter.data.assembling import About, Part, assemble
 from kilter.data.columns import NO_VALUES, find_column, reason_to_set_aside
 from kilter.data.dataset import LoadOptions, Source, TableTask, Task
 from kilter.data.encoding import Column, TableEncoding
-from kilter.data.entries import as_numbers, is_text, known_numbers, plain_text, raw_targets, with_signs
+from kilter.data.entries import (
+    are_codes,
+    as_numbers,
+    is_text,
+    known_numbers,
+    plain_text,
+    raw_targets,
+    with_signs,
+)
 from kilter.data.features import Values, column_values
 from kilter.data.labels import (
+    MAX_CLASSES_AUTO,
     class_names,
     combined_labels_note,
     decide_task,
     if_usable,
     lost_labels,
+    one_hot_names,
     require_repeated,
     task_note,
 )
@@ -70,9 +80,9 @@ def table_source(
         frame, left = without_totals(frame)
         shaped += left
     named = options.known_target
-    frame = _with_joint_target(frame, named)
+    frame = with_joint_target(frame, named)
     test, validation = (
-        None if one is None else _with_joint_target(plain(one, named)[0], named) for one in (test, validation)
+        None if one is None else with_joint_target(plain(one, named)[0], named) for one in (test, validation)
     )
     about = replace(about, notes=about.notes + shaped)
     if options.seen is not None:
@@ -101,7 +111,7 @@ def table_source(
     return assemble(train_part, next(held_out), options, about, next(held_out))
 
 
-def _with_joint_target(frame: pl.DataFrame, target: str | None) -> pl.DataFrame:
+def with_joint_target(frame: pl.DataFrame, target: str | None) -> pl.DataFrame:
     """The frame with its targets as one column of arrays if ``target`` names several: "height,weight"."""
     names = [name.strip() for name in (target or "").split(",")]
     if len(names) < 2 or target in frame.columns or not set(names) <= set(frame.columns):
@@ -219,7 +229,7 @@ def _fit_target(
         if targets.dtype.kind != "U":
             targets, missing = _targets(series, task)
         targets, notes = in_one_spelling(targets, missing)
-        classes = options.classes or class_names(targets[~missing])
+        classes = options.classes or one_hot_names(series) or class_names(targets[~missing])
         require_repeated(targets[~missing], classes, series.name)
         notes += combined_labels_note(classes)
     else:
@@ -249,11 +259,14 @@ def _targets(series: pl.Series, task: Literal["auto", Task]) -> tuple[np.ndarray
     """Raw targets and which are missing.
 
     Text becomes numbers in regression and, with "auto", for fractions and percentages; whole numbers as text
-    may be names and stay text.
+    may be names, and stay text if most occur again.
     """
     if task != "classification" and is_text(series):
         text = plain_text(series)
-        decisive = text if task == "regression" else text.filter(~text.str.contains(r"^[-+]?\d+$"))
+        whole = text.str.contains(r"^[-+]?\d+$")
+        few = text.n_unique() <= max(MAX_CLASSES_AUTO, len(text) // 2)
+        names = task != "regression" and (few or are_codes(text))
+        decisive = text.filter(~whole) if names else text
         if mostly_numbers(decisive):
             return raw_targets(pl.Series(series.name, as_numbers(series, targets=True)[0]))
     return raw_targets(series)
@@ -298,7 +311,10 @@ def _encode(frame: pl.DataFrame, encoding: TableEncoding, options: LoadOptions, 
         for note in values[column.name].notes(column, training=training)
     )
     if few and not options.skip_bad:
-        said = (f"{rows} without a usable target left out", *said)
+        words_among = [one for one in (frame[encoding.target].filter(bad),) if is_text(one)]
+        entry = next((text for one in words_among for text in plain_text(one).drop_nulls()), "")
+        such = f", such as {quote(entry)}" if entry else ""
+        said = (f"{rows} without a usable target left out{such}", *said)
     if absent:
         names = first_named(quote(one.name) for one in absent)
         said = (f"absent, so missing in every row: column {names}; predictions may be unreliable", *said)

@@ -89,8 +89,12 @@ def separator_of(entries: pl.Series) -> str:
 
 
 def labels_in(entries: pl.Series, separator: str) -> pl.Series:
-    """The different labels of each entry, stripped; an empty list for a missing entry."""
-    parts = entries.fill_null("").str.split(separator).list.eval(pl.element().str.strip_chars())
+    """The different labels of each entry, stripped; an empty list for a missing entry.
+
+    Brackets around an entry and quotes around a label go, as in ``["Wifi", "Kitchen"]``.
+    """
+    bare = entries.fill_null("").str.replace(r"^\[(.*)\]$|^\{(.*)\}$", "${1}${2}")
+    parts = bare.str.split(separator).list.eval(pl.element().str.strip_chars(" \"'"))
     return parts.list.eval(pl.element().filter(pl.element() != "")).list.unique()
 
 

@@ -25,7 +25,7 @@ from kilter.nn.pairing import (
     is_paired as is_paired,
     pairing_of as pairing_of,
 )
-from kilter.nn.positions import PositionEmbedding as PositionEmbedding
-from kilter.nn.rrelu import RReLU as RReLU
+from kilter.nn.layers import PositionEmbedding as PositionEmbedding
+from kilter.nn.layers import RReLU as RReLU
 from kilter.nn.unit_variance import LayerScaling as LayerScaling, LsuvRecord as LsuvRecord, lsuv as lsuv
 from kilter.nn.zeros import PenalizedWeights as PenalizedWeights, l1_zeros as l1_zeros

@@ -6,9 +6,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from kilter.nn.layers import RReLU
 from kilter.nn.options import PRELU_SLOPE, HiddenOptions, default_initializer
 from kilter.nn.pairing import VarianceScaling
-from kilter.nn.rrelu import RReLU
 
 Layers = list[keras.layers.Layer]
 

@@ -19,7 +19,7 @@ from kilter._models.tracing import LayerCall, forward, watch_calls
 from kilter._models.variables import build_forward, fitting, values
 from kilter._records import Figure, drawn
 from kilter.nn.gain import COUPLED, Moments, activation_moments, piecewise_linear, weight_moment
-from kilter.nn.rrelu import RReLU
+from kilter.nn.layers import RReLU
 
 
 @dataclass(frozen=True)

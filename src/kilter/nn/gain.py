@@ -21,9 +21,9 @@ import numpy as np
 from kilter._models.keras_internals import compute_fans
 from kilter._validation import errors_as, number
 from kilter.errors import OptionError
+from kilter.nn.layers import LOWER, UPPER
 from kilter.nn.options import LEAKY_SLOPE, PRELU_SLOPE
 from kilter.nn.pairing import VarianceScaling, pairing_of
-from kilter.nn.rrelu import LOWER, UPPER
 
 # Gauss-Legendre on either side of zero: most activations have a kink there, which costs Gauss-Hermite 1e-3.
 # The share of a normal beyond ±12 is 1e-32.

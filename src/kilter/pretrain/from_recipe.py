@@ -19,9 +19,8 @@ from kilter.pretrain.gan import discriminator_of, gan
 from kilter.pretrain.running import Pretrained
 from kilter.recipe import PretrainSection, Recipe
 from kilter.runs.build import make_optimizer
-from kilter.runs.fitting import fitted
 from kilter.runs.from_recipe import make_augmentation, make_model
-from kilter.runs.recipe_data import given_record, read_source
+from kilter.runs.recipe_data import fitted, given_record, read_source
 from kilter.runs.training import data_record
 
 # Keys of [train] about labels, or about averaging the weights of a finished model.

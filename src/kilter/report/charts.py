@@ -170,6 +170,40 @@ def confusion(name: str, evaluation: Evaluation, classes: Sequence[str]) -> Char
     return Chart(f"Confusion matrix, {name}", note, [heatmap], layout)
 
 
+def compared(part: str, evaluation: Evaluation, output: int) -> Chart:
+    """Predictions of a regression's output against the true values, with the line of exact predictions."""
+    pairs = [pair for pair in evaluation.compared[output] if all(map(math.isfinite, pair))]
+    ends = [min(map(min, pairs)), max(map(max, pairs))] if pairs else []
+    points = {
+        "type": "scatter",
+        "mode": "markers",
+        "name": "rows",
+        "x": [true for true, _ in pairs],
+        "y": [given for _, given in pairs],
+        "marker": {"color": "--train", "size": 5, "opacity": 0.6},
+        "hovertemplate": "true: %{x:.5g}<br>predicted: %{y:.5g}<extra></extra>",
+    }
+    exact = {
+        "type": "scatter",
+        "mode": "lines",
+        "name": "exact",
+        "x": ends,
+        "y": ends,
+        "line": {"color": "--muted", "width": 1, "dash": "dot"},
+        "hoverinfo": "skip",
+    }
+    outputs = len(evaluation.compared)
+    title = f"Predictions, {part}" + (f", output {output + 1}" if outputs > 1 else "")
+    rows = (
+        f"{evaluation.rows:,} rows"
+        if len(pairs) == evaluation.rows
+        else (f"{len(pairs):,} of {evaluation.rows:,} rows")
+    )
+    axes = {"xaxis": {"title": {"text": "true value"}}, "yaxis": {"title": {"text": "prediction"}}}
+    layout = {"height": 380, "showlegend": False, **axes}
+    return Chart(title, f"{rows}; on the dotted line, predictions are exact", [points, exact], layout)
+
+
 def worst_confusions(evaluation: Evaluation, classes: Sequence[str]) -> list[tuple[str, str, int]]:
     """The five most frequent mistakes, most frequent first: (true class, predicted class, rows)."""
     mistakes = [

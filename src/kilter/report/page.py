@@ -18,6 +18,7 @@ from kilter.runs.reading import RunRecords, open_run
 from kilter.runs.records import EpochRecord, best_epoch, default_monitor
 
 REPORT = "report.html"
+_MOST_CLASSES = 20  # that a table shows
 # The columns of the table of measures, by the prefix of the log name.
 _PARTS = {"": "training", "train_": "training, in inference mode", "val_": "validation"}
 
@@ -58,6 +59,8 @@ def _content(records: RunRecords) -> dict[str, Any]:
         "curves": charts.learning_curves(history, best.epoch if best else None),
         "found": charts.searches(records),
         "confusions": _confusions(records),
+        "classes": _classes(records),
+        "compared": _compared(records),
         "l1_zeros": [
             (one.path, [f"{one.count:,}", f"{one.zeros:.2%}", f"{one.near_zeros:.2%}"])
             for one in (records.result.l1_zeros if records.result else ())
@@ -106,6 +109,7 @@ def _table(records: RunRecords, best: EpochRecord | None) -> dict[str, Any]:
             columns[_PARTS[prefix]][name.removeprefix(prefix)] = value
     for part, evaluation in (records.result.evaluations if records.result else {}).items():
         columns[part] = dict(evaluation.metrics)
+        columns[f"{part}, always the {evaluation.constant_answer}"] = dict(evaluation.constant)
     columns = {part: metrics for part, metrics in columns.items() if metrics}
     names = sorted({name for metrics in columns.values() for name in metrics}, key=lambda n: (n != "loss", n))
     rows = [
@@ -140,6 +144,35 @@ def _confusions(records: RunRecords) -> list[dict[str, Any]]:
         }
         for part, evaluation in evaluations.items()
         if evaluation.confusion and len(classes) == len(evaluation.confusion)
+    ]
+
+
+def _classes(records: RunRecords) -> list[dict[str, Any]]:
+    """The results for each class, for each part of the data; of many classes those with the lowest recall."""
+    tables = []
+    for part, evaluation in (records.result.evaluations if records.result else {}).items():
+        shown, names = evaluation.hardest_classes(_MOST_CLASSES), evaluation.class_measures
+        if not shown:
+            continue
+        rest = len(evaluation.per_class) - len(shown)
+        rows = [
+            (
+                one.name,
+                [f"{one.rows:,}", f"{one.found:,}", *(measure(name, getattr(one, name)) for name in names)],
+            )
+            for one in shown
+        ]
+        note = f"{part} {evaluation.unit}" + (f"; {rest} more classes have a higher recall" if rest else "")
+        tables.append({"note": note, "columns": [evaluation.unit, "correct", *names], "rows": rows})
+    return tables
+
+
+def _compared(records: RunRecords) -> list[charts.Chart]:
+    """Predictions against true values, for each part of the data and each output."""
+    return [
+        charts.compared(part, evaluation, output)
+        for part, evaluation in (records.result.evaluations if records.result else {}).items()
+        for output in range(len(evaluation.compared))
     ]
 
 

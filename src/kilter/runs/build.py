@@ -42,9 +42,8 @@ from kilter.recipe import FileSection, Recipe, ReuseSection
 from kilter.recipe.optimizer import AUTO
 from kilter.runs.best_epoch import Watch
 from kilter.runs.evaluating import ValidationMeasure, positive_of, require_measure, watch_for
-from kilter.runs.fitting import fitted
 from kilter.runs.from_recipe import make_augmentation, make_model, make_phases, make_schedule
-from kilter.runs.recipe_data import given_record, read_parts
+from kilter.runs.recipe_data import fitted, given_record, read_parts
 
 _LONG_TAIL = "the target has a long tail: the Huber loss keeps a few rows from deciding everything"
 
@@ -108,8 +107,7 @@ def prepare(
     source, parts = read_parts(recipe, given_record(recipe), source=source)
     notes = (*source.notes, *leak_notes(parts.train, source.encoding), *rare_class_note(source.train))
     if notes and not is_read and not all_notes:
-        shown = f"kilter data {shlex.quote(printable(recipe.data.source))}"
-        notes = (f"{counted(len(notes), 'note')} on the data; to see more: {shown}",)
+        notes = (f"{counted(len(notes), 'note')} on the data; to see more: {_data_command(recipe)}",)
     for note in () if is_read else notes:
         progress.print(f"Note: {printable(note)}")
     if isinstance(recipe.train.batch_size, int) and recipe.train.batch_size > len(parts.train):
@@ -134,6 +132,20 @@ def prepare(
     tuned = prepared.recipe
     phases = make_phases(tuned, model, lambda rate: make_optimizer(tuned, rate))
     return replace(prepared, phases=phases)
+
+
+def _data_command(recipe: Recipe) -> str:
+    """The command that describes the data as the recipe reads them."""
+    section = recipe.data
+    given = {
+        "target": [section.target] if section.target else [],
+        "ignore": section.ignore,
+        "only": section.only,
+        "as": [f"{name}={kind}" for name, kind in section.kinds.items()],
+        "missing": section.missing,
+    }
+    options = [f"--{name}={value}" for name, values in given.items() for value in values]
+    return shlex.join(["kilter", "data", printable(section.source), *options])
 
 
 def make_spec(recipe: Recipe, parts: Splits, model: keras.Model, watch: Watch) -> TrainingSpec:

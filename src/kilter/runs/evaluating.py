@@ -24,6 +24,8 @@ KINDS: Final[dict[Task, _measures.Kind]] = {
     "segmentation": "masks",
 }
 BATCH = 1024  # rows at once; enough to keep a GPU busy
+_DRAWN_ROWS: Final = 400  # of a regression; more points hide each other
+_DRAWN_OUTPUTS: Final = 6
 
 
 def answers_of(
@@ -109,10 +111,20 @@ def evaluate_part(
     metrics = {"loss": loss, **_measures.measured(answers, first=first)}
     constant = _measures.of_constant(answers, () if record is None else record.constant)
     if answers.kind == "numbers":
-        return Evaluation(len(part), metrics, constant=constant)
+        return Evaluation(len(part), metrics, constant=constant, compared=_compared(answers))
     counts = _measures.confusion_of(answers.true, answers.given, len(part.classes))
     confusion = tuple(tuple(row) for row in counts.tolist())
     return Evaluation(len(part), metrics, confusion, constant, _measures.by_class(counts, part.classes))
+
+
+def _compared(answers: Answers) -> tuple[tuple[tuple[float, float], ...], ...]:
+    """(True value, prediction) of rows at even distances, for each of the first outputs; () of no rows."""
+    rows = np.linspace(0, len(answers.true) - 1, min(len(answers.true), _DRAWN_ROWS)).astype(int)
+    outputs = range(min(answers.true.shape[1], _DRAWN_OUTPUTS)) if len(rows) else ()
+    return tuple(
+        tuple(zip(answers.true[rows, one].tolist(), answers.given[rows, one].tolist(), strict=True))
+        for one in outputs
+    )
 
 
 def require_measure(recipe: Recipe) -> None:

@@ -32,7 +32,7 @@ from kilter.runs.consistency import newest_cut, recorder_at
 from kilter.runs.describing import code_of, digest_of
 from kilter.runs.directory import Run, create_run, discarded_unless_begun, reopen_run, safe_name
 from kilter.runs.environment import describe_environment
-from kilter.runs.processes import copied_from_first, first_has, written_by_first
+from kilter.runs.packing import copied_from_first, first_has, written_by_first
 from kilter.runs.reading import CALL, is_run, read_call, read_history, read_result
 from kilter.runs.recorder import Recorder, average_in, learning_rate, restore
 from kilter.runs.records import Status, to_json

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from kilter import _measures
 from kilter._measures import ClassFigures, Direction, direction_of
-from kilter._text import number
+from kilter._text import counted, number
 from kilter._validation import errors_as, record_from_json
 from kilter.data.dataset import Task
 from kilter.data.encoding import TableEncoding
@@ -111,7 +111,8 @@ class Evaluation:
 
     `metrics`: the loss, then every measure of :mod:`kilter._measures`, with the one to judge by first.
     `constant`: the measures of the training part's best constant prediction, its most frequent class or
-    median. `per_class`: the results for each class.
+    median. `per_class`: the results for each class. `compared`: for each of the first outputs of a
+    regression, (true value, prediction) of rows taken at even distances.
     """
 
     rows: int
@@ -119,23 +120,44 @@ class Evaluation:
     confusion: tuple[tuple[int, ...], ...] = ()
     constant: Mapping[str, float] = field(default_factory=dict)
     per_class: tuple[ClassFigures, ...] = ()
+    compared: tuple[tuple[tuple[float, float], ...], ...] = ()
+
+    @property
+    def constant_answer(self) -> str:
+        """What the best constant prediction is."""
+        return "most frequent class" if self.per_class else "median"
+
+    @property
+    def class_measures(self) -> tuple[str, ...]:
+        """The measures that :attr:`per_class` is shown with."""
+        return ("iou", "dice", "precision", "recall") if "iou" in self.metrics else ("precision", "recall")
+
+    @property
+    def unit(self) -> str:
+        """What is counted for each class."""
+        return "pixels" if "iou" in self.metrics else "rows"
+
+    def hardest_classes(self, most: int) -> Sequence[ClassFigures]:
+        """All classes in their order; if there are more than ``most``, those with the lowest recall."""
+        if len(self.per_class) <= most:
+            return self.per_class
+        return sorted(self.per_class, key=lambda one: (math.isnan(one.recall), one.recall))[:most]
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """Sentences on classes that are never found, and on predictions no better than a constant one."""
         unfound = [one for one in self.per_class if one.rows >= _FEWEST and not one.found]
-        unit = "pixels" if "iou" in self.metrics else "rows"
+        unit = self.unit
         found = [f'finds 0 of {one.rows} {unit} of class "{one.name}"' for one in unfound[:_SAID]]
-        found += [f"and 0 {unit} of {len(unfound) - _SAID} more classes"] if len(unfound) > _SAID else []
+        more = len(unfound) - _SAID
+        found += [f"finds 0 {unit} of {counted(more, 'more class', 'more classes')}"] if more > 0 else []
         name = next((name for name in self.metrics if name in self.constant), "")
         value, constant = self.metrics.get(name, math.nan), self.constant.get(name, math.nan)
         worse = value >= constant if direction_of(name) == "min" else value <= constant
         kind: _measures.Kind = "classes" if self.per_class else "numbers"
         if worse and _measures.can_tell(kind, self.rows, self.constant):
-            answer = "the most frequent class" if self.per_class else "the median"
-            found.append(
-                f"{name} {number(value)} is no better than {answer} for every row ({number(constant)})"
-            )
+            answer = f"the {self.constant_answer} for every row"
+            found.append(f"{name} {number(value)} is no better than {answer} ({number(constant)})")
         return tuple(found)
 
 

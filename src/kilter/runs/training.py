@@ -37,7 +37,7 @@ from kilter.runs.evaluating import (
     fitting_measure,
     positive_of,
 )
-from kilter.runs.processes import copied_from_first, resume_command, written_by_first
+from kilter.runs.packing import copied_from_first, resume_command, written_by_first
 from kilter.runs.reading import (
     FOUND_CLIP,
     FOUND_RATE,

@@ -1,4 +1,4 @@
-"""What no check can judge: custom losses, metrics, activations, layers and training steps."""
+"""What no check can judge: custom losses, metrics, activations, layers, training steps, and skipped parts."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -57,3 +57,17 @@ def _has_own_activation(layer: Any) -> bool:
     given = getattr(layer, "activation", None)
     known = isinstance(layer, activation_layers()) and given is None
     return given is not None and not known and own_activation(layer) is None
+
+
+def unchecked(context: Context, *, planned: bool) -> Iterator[str]:
+    """What was not looked at, as text; ``planned``: whether the outcome of the training was tried."""
+    yield from (f"{kind}: {listed(names, 4)}" for kind, names in unknown(context))
+    bare = [one.where for one in context.outputs if one.loss is None]
+    if bare:
+        yield f"the targets of {listed(bare, 4)}: no loss was found for it"
+    if context.probe is None:
+        yield "the forward and backward pass: skipped because of a severe finding"
+    elif context.training is None:
+        yield "gradients and updates of the first steps: skipped after a severe finding, or by steps=0"
+    if not planned:
+        yield "whether the training reaches a good result: pass epochs= to check it"

@@ -9,9 +9,9 @@ import numpy as np
 from scipy import ndimage
 
 from kilter._diagnosis.catalogue import finding
+from kilter._diagnosis.checks.alignment import field_at
 from kilter._diagnosis.checks.output import BINARY, CATEGORICAL, SPARSE
 from kilter._diagnosis.context import Context
-from kilter._diagnosis.receptive import field_at
 from kilter._models.keras_internals import BaseConvTranspose
 from kilter._models.layers import CONVOLUTIONS, DROPOUTS, POOLINGS, LayerFacts, OutputFacts
 from kilter._records import Evidence, Finding, Severity

@@ -6,7 +6,6 @@ from kilter._treatment.remedies import (
     activation,
     embeddings,
     endings,
-    generative,
     initialization,
     inputs,
     losses,
@@ -19,7 +18,6 @@ from kilter._treatment.remedies import (
     scales,
     sequences,
     training,
-    updates,
 )
 from kilter._treatment.remedies.base import Remedy
 
@@ -39,8 +37,6 @@ REMEDIES: Final[dict[str, Remedy]] = {
     **scales.REMEDIES,
     **losses.REMEDIES,
     **pictures.REMEDIES,
-    **updates.REMEDIES,
-    **generative.REMEDIES,
 }
 """Every remedy that a finding can name."""
 

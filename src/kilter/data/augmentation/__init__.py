@@ -11,11 +11,10 @@ transforms. This package loads JAX (``kilter.data`` itself does not).
 """
 
 from kilter.data.augmentation.base import Fill, Geometric, Images, Mixing, Pixelwise, Transform
-from kilter.data.augmentation.composition import Augmentation
+from kilter.data.augmentation.composition import Augmentation, preview
 from kilter.data.augmentation.geometry import Flip, Rotate, Shift, Zoom, warp
 from kilter.data.augmentation.mixing import Cutmix, Mixture, Mixup
 from kilter.data.augmentation.pixelwise import Brightness, Contrast, Cutout, Hue, Saturation
-from kilter.data.augmentation.preview import preview
 
 __all__ = [
     "Augmentation",

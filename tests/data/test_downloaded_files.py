@@ -1,0 +1,210 @@
+"""Files as they are downloaded: second headers, padding, lone quotes, feet, files of other programs."""
+
+from __future__ import annotations
+
+import pickle
+import wave
+
+import h5py
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+from kilter.data import load
+from kilter.errors import DataError
+
+ROWS = 40
+X = np.random.default_rng(0).normal(size=ROWS).round(3)
+
+
+def lines(header, row):
+    return header + "".join(row(i, x) + "\n" for i, x in enumerate(X))
+
+
+# Text, target, features, and the first target.
+TABLES = {
+    "names below X1 and Y": (
+        lines(",X1,X2,Y\nID,LIMIT,SEX,default next month\n", lambda i, x: f"{i},{x},{i % 2},{i % 2}"),
+        *("default next month", ("LIMIT", "SEX"), "0"),
+    ),
+    "spaces after the commas": (
+        lines("url, a, b, shares\n", lambda i, x: f"http://x.y/{i}, {x}, ?, {i * 37 + 5}"),
+        *("shares", ("a",), 5.0),
+    ),
+    "padded signs for missing": (
+        lines("a,agent,y\n", lambda i, x: f"{x},{'     NULL' if i % 3 else 'EU '},{'uv'[i % 2]}"),
+        *("y", ("a", "agent=EU", "agent missing"), "u"),
+    ),
+    "names behind a #": (lines("# a b c\n", lambda i, x: f"{x} {x / 2} {x * 2}"), "c", ("a", "b"), X[0] * 2),
+    "names behind a # and comments": (
+        lines("# made by hand\n# run 2\n# a,b,c\n", lambda i, x: f"{x},{x / 2},{x * 2}"),
+        *("c", ("a", "b"), X[0] * 2),
+    ),
+    "quotes that are letters": (
+        lines("", lambda i, x: f"ham\tsee \"you {i}, it's me" if i % 2 else f"spam\tcall now {i}"),
+        *("column_1", ("column_2",), "spam"),
+    ),
+    "exponents without a header": (
+        lines("", lambda i, x: f" {x: .7e} {x / 2: .7e} {x * 2: .7e}"),
+        *("column_3", ("column_1", "column_2"), X[0] * 2),
+    ),
+    "times of the day without a mark": (
+        lines("a,leaves,y\n", lambda i, x: f"{x},{(i * 7) % 24:02}{(i * 11) % 60:02},{'uv'[i % 2]}"),
+        *("y", ("a", "leaves"), "u"),
+    ),
+    "postal codes": (
+        lines("a,zip,y\n", lambda i, x: f"{x},{['0150', '9411'][i % 2]},{'uv'[i % 2]}"),
+        *("y", ("a", "zip=0150", "zip=9411"), "u"),
+    ),
+    "words among prices": (
+        lines("a,price\n", lambda i, x: f'{x},"{"$1,2" + f"{i:02}" if i % 5 else "Contact agent"}"'),
+        *("price", ("a",), 1201.0),
+    ),
+    "feet and inches": (
+        lines("a,height,y\n", lambda i, x: f"{x},5'{i % 12},{'uv'[i % 2]}"),
+        *("y", ("a", "height"), "u"),
+    ),
+    "square metres": (
+        lines("a,land,y\n", lambda i, x: f'{x},"{1000 + i:,} m2",{"uv"[i % 2]}'),
+        *("y", ("a", "land"), "u"),
+    ),
+    "September": (
+        lines("a,sold,y\n", lambda i, x: f"{x},{i % 28 + 1} {['Mar', 'Sept'][i % 2]} 2019,{'uv'[i % 2]}"),
+        *("y", ("a", "sold"), "u"),
+    ),
+    "lists in brackets": (
+        lines(
+            "a,has,y\n",
+            lambda i, x: f'{x},"[""Wi""{", Heat" * (i % 2)}{", TV" * (i % 3 > 1)}]",{"uv"[i % 2]}',
+        ),
+        *("y", ("a", "has=Heat", "has=TV", "has=Wi"), "u"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TABLES)
+def test_tables(case, tmp_path):
+    text, target, features, first = TABLES[case]
+    path = tmp_path / "table.csv"
+    path.write_text(text)
+    source = load(path, target=target)
+    train = source.train
+    names = tuple(dict.fromkeys(name.split(" (")[0] for name in train.features))
+    if case == "quotes that are letters":
+        assert {column.name for column in source.encoding.columns} == set(features)
+        assert len(train) == ROWS
+    elif case == "September":
+        assert source.encoding.columns[1].kind == "date"
+    else:
+        assert names == features
+    found = train.classes[int(train.y[0])] if train.classes else train.y[0]
+    assert found == pytest.approx(first) if not train.classes else found == first
+    again = load(path, encoding=source.encoding)
+    np.testing.assert_array_equal(again.train.x, train.x)
+    np.testing.assert_array_equal(again.train.y, train.y)
+
+
+def test_values_of_the_new_forms():
+    frame = pl.DataFrame({"height": ["5'6", "6'0", "5'11\""] * 10, "y": ["u", "v", "w"] * 10})
+    np.testing.assert_allclose(load(frame).train.x[:3, 0], [5.5, 6, 5 + 11 / 12], rtol=1e-6)
+    priced = pl.DataFrame({"a": X, "y": ["ask us" if i % 4 == 1 else f"${i}.50" for i in range(ROWS)]})
+    source = load(priced)
+    assert any('10 rows without a usable target left out, such as "ask us"' in one for one in source.notes)
+
+
+def write_images(folder, names):
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, name in enumerate(names):
+        Image.fromarray(np.full((6, 5, 3), i * 9 % 250, np.uint8)).save(folder / name)
+
+
+def test_one_hot_columns_name_the_classes(tmp_path):
+    write_images(tmp_path / "images", [f"Train_{i}.png" for i in range(12)])
+    write_images(tmp_path / "images", ["Test_0.png"])
+    hot = np.eye(3, dtype=int)[np.arange(12) % 3]
+    names = ["rust", "healthy", "scab"]
+    frame = pl.DataFrame({"image_id": [f"Train_{i}" for i in range(12)]}).with_columns(
+        pl.Series(name, hot[:, k]) for k, name in enumerate(names)
+    )
+    frame.write_csv(tmp_path / "train.csv")
+    (tmp_path / "test.csv").write_text("image_id\nTest_0\n")
+    frame.write_csv(tmp_path / "sample_submission.csv")
+    for source in (tmp_path, tmp_path / "train.csv"):
+        train = load(source, target="rust,healthy,scab").train
+        assert (train.classes, train.y[:4].tolist()) == (tuple(names), [0, 1, 2, 0])
+    table = frame.with_columns(pl.Series("a", range(12))).drop("image_id")
+    train = load(table, target="rust,healthy,scab", kinds={"a": "number"}).train
+    assert (train.classes, train.y[:4].tolist()) == (tuple(names), [0, 1, 2, 0])
+
+
+def test_numbers_of_groups_name_no_pictures(tmp_path):
+    write_images(tmp_path / "faces", [f"{i}.png" for i in range(5)])
+    (tmp_path / "taxi.csv").write_text(lines("vendor_id,x,y\n", lambda i, x: f"{i % 2},{x},{'uv'[i % 2]}"))
+    assert load(tmp_path / "taxi.csv").kind == "csv table"
+
+
+# What is in a folder or a file, and words of the message.
+OTHERS = {
+    "sounds": ("no images, but 2 .wav files", "spectrograms"),
+    "texts": ("no images, but 4 .txt files", "a row for each text"),
+    "texts without an extension": ("no images, but 4 files without an extension", "a row for each text"),
+    "pickles": ("no images, but 2 files without an extension", "cifar10"),
+    "a pickle": ("of unknown kind", "if you trust it"),
+    "hdf5": ("of unknown kind", "h5py.File"),
+    "an archive": ("of unknown kind", "unpack"),
+    "sql": ("commands of SQL", "sqlite3"),
+    "photos": ("6 images directly in it", "kilter pretrain"),
+    "photos in one folder": ("6 images in one folder", "kilter pretrain"),
+    "masks beside images": ("4 masks beside the images", "folder masks"),
+    "annotations": ("format of COCO", "masks"),
+}
+
+
+def made(case, folder):
+    if case == "sounds":
+        for name in ("yes", "no"):
+            (folder / name).mkdir()
+            with wave.open(str(folder / name / "1.wav"), "wb") as sound:
+                sound.setparams((1, 2, 8000, 0, "NONE", ""))
+    elif case.startswith("texts"):
+        for name in ("space", "autos"):
+            (folder / name).mkdir()
+            for i in range(2):
+                ending = "" if "without" in case else ".txt"
+                (folder / name / f"6000{i}{ending}").write_text("From: me\n\nhi\n")
+    elif "pickle" in case:
+        for name in ("data_batch_1", "data_batch_2") if case == "pickles" else ():
+            (folder / name).write_bytes(pickle.dumps({b"data": b"x" * 300}))
+        if case == "pickles":
+            return folder
+        (folder / "dump").write_bytes(pickle.dumps([1, 2]))
+        return folder / "dump"
+    elif case == "hdf5":
+        with h5py.File(folder / "m.mat", "w", userblock_size=512) as file:
+            file["x"] = X
+        return folder / "m.mat"
+    elif case == "an archive":
+        (folder / "t.7z").write_bytes(b"7z\xbc\xaf'\x1c")
+        return folder / "t.7z"
+    elif case == "sql":
+        (folder / "t.sql").write_text("CREATE TABLE x (a int);\nINSERT INTO x VALUES (1);\n")
+        return folder / "t.sql"
+    elif case.startswith("photos"):
+        write_images(folder / "images" if "one" in case else folder, [f"IMG_{i}.png" for i in range(6)])
+    elif case == "masks beside images":
+        for patient in ("A", "B"):
+            write_images(folder / patient, ["1.png", "1_mask.png", "2.png", "2_mask.png"])
+    elif case == "annotations":
+        (folder / "a.json").write_text('{"images": [{"id": 1}], "annotations": [], "categories": []}')
+        return folder / "a.json"
+    return folder
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_what_cannot_be_trained_on_says_what_it_is(case, tmp_path):
+    received, remedy = OTHERS[case]
+    with pytest.raises(DataError) as caught:
+        load(made(case, tmp_path))
+    assert received in caught.value.received
+    assert remedy in caught.value.remedy
