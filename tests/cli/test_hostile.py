@@ -87,6 +87,19 @@ def test_a_key_of_many_parts_takes_little_memory(key):
     assert peak < 1 << 20
 
 
+def test_names_of_files_forge_no_line_and_send_nothing_to_the_terminal(kilter, place):
+    for name in ("a", "b"):
+        Path("images", name).mkdir(parents=True)
+        for number in range(4):
+            Image.new("L", (8, 8)).save(Path("images", name, f"{number}.png"))
+    Path("images/a/x\nWarning: forged\x1b[31m\n.png").write_bytes(b"no image")
+    for words in ("train images --set train.epochs=1", "train images --set train.epochs=1 --folds 2"):
+        ended = kilter(*words.split())
+        assert ended.code == 0
+        assert "\x1b" not in ended.out + ended.err
+        assert "Warning: forged" not in (ended.out + ended.err).splitlines()
+
+
 def test_a_byte_order_mark_is_no_error(kilter, place):
     Path("r.toml").write_bytes(b"\xef\xbb\xbf" + MLP.encode() + b"hidden = [4]")
     assert kilter("schedule", "r.toml").code == 0

@@ -78,6 +78,7 @@ def _resumed(parent):
 
     given = {"batch_size": 10, "shuffle": True, "validation_split": 0.0, "class_weight": None, "epochs": 3}
     given |= dict.fromkeys(("steps_per_epoch", "validation_steps", "sample_weight", "validation_data"))
+    given |= {"schedule": None, "augment": None, "validation_freq": 1, "evaluate_training": False}
     call = Call(0, 0, {"x": X, "y": X[:, :1]}, given, [])
     before = set(parent.iterdir())
     keep(model, parent, call, train, resumes=True)

@@ -1,5 +1,6 @@
 """``kilter evaluate``, ``kilter predict`` and ``kilter fold-bn``: commands for a trained model."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -123,7 +124,10 @@ def predict(asked: Predict, progress: Display) -> None:
     table = found.table(read.parts, ids=name_columns(read.encoding), with_inputs=asked.with_inputs)
     progress.close()
     if (out := asked.out) is None:
-        typer.echo(csv_text(table), nl=False)
+        text = csv_text(table)
+        if sys.stdout.isatty():  # a pipe gets the values as they are
+            text = "".join(f"{printable(line)}\n" for line in text.splitlines())
+        typer.echo(text, nl=False)
         if masks:
             say("the shares of the pixels; --out FOLDER writes the masks", err=True)
     elif not out.suffix:

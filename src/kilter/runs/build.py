@@ -109,7 +109,7 @@ def prepare(
     if notes and not is_read and not all_notes:
         notes = (f"{counted(len(notes), 'note')} on the data; to see more: {_data_command(recipe)}",)
     for note in () if is_read else notes:
-        progress.print(f"Note: {note}")
+        progress.print(f"Note: {printable(note)}")
     if isinstance(recipe.train.batch_size, int) and recipe.train.batch_size > len(parts.train):
         progress.print(f"Note: train.batch_size is {len(parts.train)}, the number of training rows")
     recipe = fitted(recipe, parts.train)

@@ -12,6 +12,7 @@ import polars
 
 from kilter._engine import inference
 from kilter._progress import Verbose, shown
+from kilter._text import printable
 from kilter.data import Source
 from kilter.data.csv_output import csv_text
 from kilter.data.folds import fold_numbers
@@ -132,7 +133,7 @@ def _read(recipe: Recipe, verbose: Verbose) -> Source:
         progress.stage("Reading the data")
         source = read_source(recipe, None, keep_inputs=True)
         for note in (*source.notes, *leak_notes(source.train, source.encoding)):
-            progress.print(f"Note: {note}")
+            progress.print(f"Note: {printable(note)}")
         read_parts(_with(recipe, fold=1), source=source)
     return source
 
