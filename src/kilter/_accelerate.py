@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from types import MethodType
 from typing import Any, Final, TypeVar
 
@@ -73,7 +73,7 @@ def restore(model: AnyModel) -> AnyModel:
 
 
 @contextlib.contextmanager
-def engine(*, stable_loss: bool = True) -> Iterator[None]:
+def engine(*, stable_loss: bool = True) -> Generator[None]:
     """Context in which ``fit``, ``evaluate`` and ``predict`` of every Keras model run on kilter's engine.
 
     For code that creates its own models: tuners, wrappers, tasks. A model class that overrides one of these

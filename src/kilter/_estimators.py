@@ -194,7 +194,7 @@ class KilterClassifier(ClassifierMixin, _Network):
         if len(self.classes_) < 2:
             raise DataError(
                 expected="labels of at least two classes",
-                received=f"one class, {self.classes_[0]!r}, in {len(labels)} rows",
+                received=f"one class, {str(self.classes_[0])!r}, in {len(labels)} rows",
                 remedy="check the labels, or the split",
             )
         weights = _weights(sample_weight, rows)

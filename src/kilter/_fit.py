@@ -197,7 +197,8 @@ def _kept(
     ) -> History:
         place: dict[str, Any] = {"callbacks": told, "initial_epoch": first, "start": start, "seed": seed}
         history = engine.fit(model, x, y, **arguments, **place)
-        return _examined(history, model, _two_rows(x), arguments["batch_size"] or 32)
+        size = engine.checked_size(arguments["batch_size"], x, arguments["steps_per_epoch"])
+        return _examined(history, model, _two_rows(x), size)
 
     if run is None:
         if resume:

@@ -2,7 +2,11 @@
 
 import errno
 import hashlib
+import os
 import signal
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
@@ -29,6 +33,27 @@ BAD_INPUT: Final = 2
 def leave(number: int, frame: FrameType | None) -> NoReturn:
     """The command line's handler of :data:`STOPPING`: clean up and end with the signal's exit code."""
     raise SystemExit(BY_SIGNAL + number)
+
+
+@contextmanager
+def ended_at_once_by_signals() -> Generator[None]:
+    """While libraries load, a signal ends the process at once: there is nothing to save yet.
+
+    An exception within the initialisation of a compiled module would come out as an ImportError with its
+    stack, or crash the process. Ignored signals, as under nohup, stay so. Has no effect in other threads.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *STOPPING)}
+    caught = {number: one for number, one in before.items() if one not in (signal.SIG_IGN, None)}
+    for number in caught:
+        signal.signal(number, lambda number, frame: os._exit(BY_SIGNAL + number))
+    try:
+        yield
+    finally:
+        for number, one in caught.items():
+            signal.signal(number, one)
 
 
 def at_home(path: str | Path) -> Path:

@@ -37,6 +37,33 @@ builtins.__import__ = slow
 main()
 """
 
+# A signal within the initialisation of a compiled module, which wraps what a handler raises or crashes.
+COMPILED = """
+import builtins, signal, sys
+from kilter.__main__ import main
+
+load = builtins.__import__
+def slow(name, *rest, **more):
+    if name == "jax":
+        try:
+            signal.raise_signal({number})
+        except BaseException as error:
+            raise ImportError("Encountered an error while initializing the extension.") from error
+    return load(name, *rest, **more)
+
+builtins.__import__ = slow
+sys.argv = ["kilter", "train", "digits"]
+main()
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_while_compiled_modules_load_ends_the_command_at_once(name):
+    number = int(getattr(signal, name))
+    ended = _run(COMPILED.replace("{number}", str(number)))
+    assert ended.returncode == 128 + number
+    assert "Error" not in ended.stderr
+
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_within_the_garbage_collector_is_not_lost(name):

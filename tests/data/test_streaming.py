@@ -10,7 +10,7 @@ from tests.engine.cases import FEATURES, classifier, rows, same_bits
 
 import kilter
 from kilter._engine.feed import Order
-from kilter.data.streaming import StoredRows
+from kilter.data.stored import StoredRows
 from kilter.errors import DataError
 
 X, Y = rows(50)

@@ -408,7 +408,9 @@ def test_every_code_of_these_families_has_a_faulty_case():
     assert covered == families - elsewhere
 
 
-@pytest.mark.parametrize(("rows", "seed"), [(1400, None), (1400, 1), (1000, 0), (500, 0)])
+@pytest.mark.parametrize(
+    ("rows", "seed"), [(1400, None), (1400, 1), (1000, 0), (500, 0), (1347, 11), (1000, 2)]
+)
 def test_pixels_are_not_ids(rows, seed):
     digits = load_digits()
     chosen = (

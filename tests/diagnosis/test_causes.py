@@ -270,6 +270,7 @@ def reversed_weights(favoured: float) -> Program:
     return program(dense(outputs=1, output="sigmoid"), BINARY, data=(X, rare), sample_weight=weights)
 
 
+UNLIKE = np.array([40.0, 1.0, 1.0, 30.0, 0.9])
 VAL_X, VAL_Y = X[:100] + 0.01, Y[:100]
 ODD = np.where(np.arange(len(X))[:, None] % 2, HOT, 1 - HOT).astype("float32")
 
@@ -349,6 +350,9 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
     ("validation-scale", "severe", lambda: split(VAL_X + 9, VAL_Y)),
     ("validation-scale", "severe",
      lambda: split(XT[:99] + 0.01, YT[:99] * 90, XT, YT, "mse", outputs=1, output=None)),
+    ("validation-scale", "severe",
+     lambda: split((XT[:99] * UNLIKE + 5).astype("float32"), YT[:99], (XT - XT.mean(0)) / XT.std(0), YT,
+                   "mse", outputs=1, output=None)),
     ("validation-range", "warning", lambda: split(_moved(VAL_X, 3, 12.0), VAL_Y)),
     ("validation-classes", "severe", lambda: split(VAL_X, VAL_Y, X[Y < 2], Y[Y < 2])),
     ("validation-class-mix", "warning", lambda: split(X[Y > 1] + 0.01, Y[Y > 1])),

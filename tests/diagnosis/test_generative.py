@@ -87,6 +87,20 @@ def pairs(margin: float = 1.0, *last: Any, pair: Any = PAIR, matching: float = 1
     return program(model, contrastive, data=(tuple(pair), SAME.astype("float32")))
 
 
+def triplets(*, swapped: bool) -> Program:
+    """Anchors, rows near them and rows far from them, and a loss on their three embeddings."""
+
+    def triplet(truth: Any, both: Any) -> Any:
+        first, second = (ops.sum(ops.square(both[:, :3] - both[:, at : at + 3]), -1) for at in (3, 6))
+        return ops.maximum((second - first if swapped else first - second) + 1, 0)
+
+    encoder = keras.Sequential([Input((5,)), Dense(6, "relu"), Dense(3)])
+    inputs = [Input((5,)) for _ in range(3)]
+    model = keras.Model(inputs, layers.Concatenate()([encoder(one) for one in inputs]))
+    near = (PAIR[0] + 0.3 * PAIR[1][::-1]).astype("float32")
+    return program(model, triplet, data=([PAIR[0], near, PAIR[1]], np.zeros((len(near), 1), "float32")))
+
+
 def _easy() -> Program:
     far = np.where(SAME[:, None], PAIR[0] + PAIR[1] / 9, PAIR[1] + 20).astype("float32")
     return pairs(pair=[PAIR[0], far])
@@ -125,6 +139,7 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
     ("margin-out-of-reach", "severe", lambda: pairs(9.0, layers.Activation("sigmoid"))),
     ("margin-out-of-reach", "warning", lambda: pairs(900.0)),
     ("pairs-reversed", "severe", lambda: pairs(matching=0.0)),
+    ("pairs-reversed", "severe", lambda: triplets(swapped=True)),
     ("easy-pairs", "severe",
      lambda: pairs(pair=[PAIR[0], np.where(SAME[:, None], PAIR[0], PAIR[1] + 20).astype("float32")])),
     ("masks-misplaced", "severe", lambda: masks(MASKS.swapaxes(1, 2))),
@@ -141,6 +156,7 @@ SOUND: dict[str, Callable[[], Program]] = {
     "variational, summed": lambda: variational(0.01, BINARY, (ROWS > 0).astype("float32")),
     "a critic that doubts": lambda: generator(saturating, 0.0),
     "pairs": pairs,
+    "triplets": lambda: triplets(swapped=False),
     "pairs of unit length": lambda: pairs(1.0, layers.UnitNormalization()),
     "masks": lambda: masks(MASKS),
     "masks of dark spots": lambda: masks(MASKS, x=-SPOTS),

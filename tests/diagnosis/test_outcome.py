@@ -253,6 +253,15 @@ def test_distances_of_a_loss_of_ones_own_are_cut_where_they_tell_most():
     assert abs(row_skill(own, random.random((300, 1)), targets).mean()) < 0.25
 
 
+@pytest.mark.parametrize("name", [None, "mean_squared_error"])
+def test_a_quantile_is_not_blamed_for_being_no_mean(name: str | None):
+    output = OutputFacts("last", None, 1, (200, 1), LossFacts(name), None)
+    wanted = np.random.default_rng(0).normal(size=(200, 1))
+    shifted = row_skill(output, wanted + 3, wanted)
+    assert shifted is not None
+    assert shifted.mean() == pytest.approx(1.0 if name is None else -3.0, abs=0.5)
+
+
 def test_a_training_of_the_caller_stands_for_the_trial_if_it_can_be_trained():
     case, calls = program(), list[int]()
     other = dense()  # what the caller's training ends with: it scores otherwise than a trial of the program

@@ -175,6 +175,35 @@ def long(*members: Any) -> Program:
     return program(keras.Sequential([Input((220, 1)), *members, Dense(1)]), "mse", data=(x, x.mean((1, 2))))
 
 
+def one_sided(future: bool) -> Program:
+    """Attention with a mask over the past, or over the future."""
+    inputs = Input((STEPS, 2))
+    query, key, value = (Dense(8)(places(Dense(8)(inputs))) for _ in range(3))
+    seen = np.tri(STEPS, dtype="float32").T if future else np.tri(STEPS, dtype="float32")
+    scores = ops.matmul(query, ops.transpose(key, (0, 2, 1))) / 8**0.5 - 1e9 * (1 - seen)
+    answers = Dense(1)(ops.matmul(ops.softmax(scores), value))
+    x, _ = waves()
+    return program(keras.Model(inputs, answers), "mse", data=(x, np.cumsum(x[..., :1], axis=1)))
+
+
+def echoes(*dilations: int) -> Program:
+    """The step before the last 12, for each step, by dilated convolutions."""
+    x = np.random.default_rng(4).normal(size=(200, 40, 1)).astype("float32")
+    y = np.concatenate([np.zeros((200, 12, 1), "float32"), x[:, :-12]], axis=1)
+    stack = [layers.Conv1D(8, 3, padding="causal", dilation_rate=one, activation="elu") for one in dilations]
+    return program(keras.Sequential([Input((40, 1)), *stack, Dense(1)]), "mse", data=(x, y))
+
+
+def test_a_field_that_ends_before_what_decides_is_found():
+    short, wide = (
+        [one for one in findings(echoes(*dilations)) if one.code == "receptive-field"]
+        for dilations in ((1, 1), (1, 2, 4, 8))
+    )
+    assert [one.severity for one in short] == ["severe"]
+    assert "5 steps" in short[0].explanation
+    assert not wide
+
+
 FAULTY: dict[str, tuple[str, Callable[[], Program]]] = {
     "relu in a simple cell": ("recurrent-activation", lambda: series(RNN(6, activation="relu"))),
     "relu in an LSTM": ("recurrent-activation", lambda: series(LSTM(6, activation="relu"))),
@@ -193,6 +222,7 @@ FAULTY: dict[str, tuple[str, Callable[[], Program]]] = {
     "states of unrelated rows": ("stateful-unrelated", lambda: stateful(False)),
     "an answer for every step": (
         "steps-against-one-target", lambda: series(LSTM(6, return_sequences=True))),
+    "a mask over the past": ("future-only", lambda: one_sided(True)),
     "only the first step": ("unread-steps", first_step),
     "a fading gradient": ("vanishing-through-time", lambda: series(
         RNN(6, recurrent_initializer=NORMAL(0, 0.02)))),
@@ -228,6 +258,7 @@ def tagging() -> Program:
 
 
 SOUND: dict[str, Callable[[], Program]] = {
+    "a causal mask of one's own": lambda: one_sided(False),
     "a class for each of a few steps": tagging,
     "an LSTM": lambda: series(LSTM(8)),
     "a GRU": lambda: series(GRU(8)),

@@ -54,6 +54,11 @@ PROBES = [
     ("dead-units", "warning", context(readings(dead=[0.4, 0.5, 0, 0]))),
     ("disconnected-layer", "severe", context(readings(weight_gradient_norm=[1, 0, 1, 1]))),
     ("disconnected-layer", "severe", context(readings(weight_gradient_norm=[0, 1, 1, 1]))),
+    (
+        "disconnected-layer",
+        "severe",
+        context(readings(gradient_std=[0, 1, 1, 1], weight_gradient_norm=[0, 1, 1, 1])),
+    ),
 ]
 TRAININGS = [
     ("non-finite", "severe", steps([1.0, np.nan], [2.0, np.nan])),

@@ -255,3 +255,16 @@ def test_good_data_are_not_warned_of():
         fit(classifier(), np.ma.array(X), Y, class_weight={1: 2.0}, verbose=0)
         fit(classifier(), BATCHES, class_weight={1: 2.0}, verbose=0)
         fit(one_hot(), X, ONE_HOT, class_weight={1: 2.0}, verbose=0)
+
+
+def test_findings_know_the_size_of_batches_without_batch_size(monkeypatch: pytest.MonkeyPatch):
+    sizes: list[int] = []
+
+    def noted(*given: Any) -> tuple[()]:
+        sizes.append(given[3])
+        return ()
+
+    monkeypatch.setattr("kilter._diagnosis.diagnose.training_findings", noted)
+    for size, steps in ((None, 4), (None, None), (8, 2)):
+        _ = kilter.fit(classifier(), X, Y, batch_size=size, steps_per_epoch=steps, verbose=0).findings
+    assert sizes == [16, 32, 8]

@@ -142,6 +142,50 @@ def failing(kind: type[Exception], words: str) -> Callable[..., Any]:
     return fails
 
 
+TRAINED = "logs, (trainable, non_trainable, optimizer, metrics)"
+
+
+def returning(name: str, change: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    return lambda self, state, data: change(*getattr(keras.Model, name)(self, state, data))
+
+
+def call_of(name: str) -> Callable[[keras.Model], Any]:
+    return {
+        "train_step": lambda made: fit(made, X, Y, verbose=0),
+        "test_step": lambda made: evaluate(made, X, Y, verbose=0),
+        "predict_step": lambda made: predict(made, X, verbose=0),
+    }[name]
+
+
+class CompilesAgain(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if epoch == 1:
+            self.model.compile("sgd", "mse")
+
+
+def only_in_training() -> keras.Model:
+    class Late(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.always, self.sometimes = layers.Dense(1), layers.Dense(1)
+
+        def call(self, x: Any, training: bool = False) -> Any:
+            return self.always(x) + (self.sometimes(x) if training else 0)
+
+    made: Any = Late()
+    made.compile("sgd", "mse")
+    made(X)
+    return made
+
+
+def named_output() -> keras.Model:
+    """Its key is not the name of the layer, and the loss is for neither."""
+    inputs = keras.Input((4,))
+    made = keras.Model(inputs, {"price": layers.Dense(1)(inputs)})
+    made.compile("sgd", {"cost": "mse"})
+    return made
+
+
 Mistake = tuple[Callable[[], Any], tuple[str, ...]]
 
 
@@ -287,7 +331,7 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "own layer's ValueError": (
         trained(lambda: with_layer(failing(ValueError, "message 42"))),
-        ("Exception encountered when calling Own.call()", "message 42", "correct test_mistakes.py, line"),
+        ("message 42", "Raised in Own.call()", "correct test_mistakes.py, line"),
     ),
     "own loss's KeyError": (
         trained(lambda: model(failing(KeyError, "key 43"))),
@@ -329,6 +373,56 @@ MISTAKES: dict[str, Mistake] = {
     "validation of another width": (
         trained(model, validation_data=(X[:, :3], Y)),
         ("Received validation_data with x of shape (rows, 3)",),
+    ),
+    "stacked recurrent layers": (
+        trained(lambda: chain(layers.LSTM(2), layers.LSTM(2)), x=X[:, :, None]),
+        ("expected ndim=3, found ndim=2", "return_sequences=True"),
+    ),
+    "rows of several lengths": (
+        trained(model, x=np.array([[1], [1, 2]] * 16, object)),
+        ("numbers in x", "pad_sequences"),
+    ),
+    "own text of a layer": (
+        trained(lambda: chain(layers.Lambda(failing(ValueError, "even widths only")))),
+        ("even widths only", "Raised in Lambda.call()"),
+    ),
+    **{
+        f"{name} that returns {what}": (
+            lambda name=name, change=change: call_of(name)(with_step(returning(name, change), name)),
+            (f"Expected {name} to return {form}", f"Received {what}", f"return {form}"),
+        )
+        for name, change, what, form in (
+            ("train_step", lambda logs, state: logs, "a dict", TRAINED),
+            ("train_step", lambda logs, state: (logs, state[:3]), "(a dict, (2 values", TRAINED),
+            ("train_step", lambda logs, state: (state, logs), "((2 values", TRAINED),
+            ("test_step", lambda logs, state: logs, "a dict", "logs, (trainable, non_trainable, metrics)"),
+            ("predict_step", lambda outputs, state: outputs, "one ", "outputs, non_trainable"),
+            ("predict_step", lambda outputs, state: (outputs, [state, state]), "(one ", "outputs, non_"),
+        )
+    },
+    "compiled again by a callback": (
+        trained(model, epochs=3, callbacks=[CompilesAgain()]),
+        ("a model that a callback compiled again", "call fit twice"),
+    ),
+    "a layer built for training only": (
+        trained(only_in_training),
+        (
+            "all its variables before training",
+            "a step that creates dense",
+            "call layers also where training is",
+        ),
+    ),
+    "loss for an unknown output": (
+        trained(named_output, y={"price": Y}),
+        ("('cost',)", "name the outputs of the model: 'price'"),
+    ),
+    "weights with too many axes": (
+        trained(softmax, y=LABELS, sample_weight=np.ones((32, 3))),
+        ("Incompatible shapes", "give sample_weight one number a row"),
+    ),
+    "split of a generator": (
+        trained(model, x=((X, Y) for _ in range(2)), y=None, validation_split=0.1),
+        ("batches from a generator", "pass validation_data"),
     ),
     "validation without y": (
         trained(model, validation_data=X),

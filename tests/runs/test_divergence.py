@@ -109,6 +109,7 @@ def test_a_layer_that_makes_nan_is_named_and_the_run_ends_clearly(tmp_path):
     with pytest.raises(ModelError, match=r"step 1 of epoch 1, 4 times.*kilter replay RUN --step 0"):
         _fit(_model(0.01, Log(name="bad_log")), tmp_path)
     (run,) = tmp_path.iterdir()
+    assert f"kilter.runs.replay_with({str(run)!r}, model, 0)" in open_run(run).journal[0]
     found = replay_with(run, _model(0.01, Log(name="bad_log")))
     assert (found.birth.operation, found.layer, found.birth.made) == ("log", "bad_log", "NaN")
     assert "bad_log, in the forward pass" in "\n".join(found.sentences)

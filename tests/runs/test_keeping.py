@@ -1,5 +1,7 @@
 """``kilter.fit(run=...)``: a run directory of a training that has no recipe."""
 
+import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 import keras
@@ -9,6 +11,7 @@ import pytest
 
 import kilter
 from kilter._engine import fit as engine
+from kilter.data.augmentation import Mixup
 from kilter.errors import DataError, RunError
 from kilter.runs.keeping import fingerprint
 from kilter.runs.reading import open_run
@@ -122,6 +125,81 @@ def test_settings_that_the_weights_do_not_tell_must_be_the_same(changed, what, t
         return
     with pytest.raises(RunError, match=rf"the settings of {what} that the run"):
         kilter.fit(small(**changed), x, x[:, :1], epochs=2, **how)
+
+
+def smoothing(share):
+    made = small()
+    made.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=share))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "second"),
+    [
+        ("augment", [Mixup(0.2)], [Mixup(0.4)]),
+        ("validation_freq", 1, 2),
+        ("evaluate_training", False, True),
+        ("loss", 0.1, 0.2),
+    ],
+)
+def test_what_else_decides_the_numbers_must_be_the_same(name, first, second, tmp_path):
+    x = np.ones((8, 2), "float32")
+    for epochs, value in ((1, first), (2, first), (3, second)):
+        made, given = (smoothing(value), {}) if name == "loss" else (small(), {name: value})
+        how = {"validation_data": (x, x[:, :1]), "run": tmp_path, "resume": True, "verbose": 0}
+        with pytest.raises(RunError, match=f"settings of {name} that") if epochs == 3 else nullcontext():
+            kilter.fit(made, x, x[:, :1], epochs=epochs, **given, **how)
+
+
+def scaled(factor):
+    def loss(true, predicted):
+        return factor * keras.ops.mean((true - predicted) ** 2)
+
+    return loss
+
+
+def doubled(factor):
+    def loss(true, predicted):
+        return keras.ops.mean((true - predicted) ** 2) * factor
+
+    return loss
+
+
+def layered(factor):
+    class Scaled(keras.layers.Layer):
+        def call(self, inputs):
+            return factor * inputs
+
+    return Scaled()
+
+
+def coded(loss="mse", layer=keras.layers.Identity):
+    made = keras.Sequential([keras.Input((2,)), layer(), keras.layers.Dense(1)], name="one")
+    made.compile("sgd", loss)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (lambda: {"model": coded(scaled(1))}, lambda: {"model": coded(scaled(2))}),
+        (lambda: {"model": coded(scaled(1))}, lambda: {"model": coded(doubled(1))}),
+        (
+            lambda: {"model": coded(layer=lambda: layered(1))},
+            lambda: {"model": coded(layer=lambda: layered(2))},
+        ),
+        (lambda: {"model": small()}, lambda: {"model": small(), "schedule": lambda step: 0.01}),
+    ],
+    ids=["a value in a loss", "a loss", "a layer", "a schedule"],
+)
+def test_other_code_and_another_schedule_are_told(first, second, tmp_path):
+    x = np.ones((8, 2), "float32")
+    how = {"x": x, "y": x[:, :1], "run": tmp_path, "resume": True, "verbose": 0}
+    for epochs, given in enumerate((first, first, second), start=1):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            kilter.fit(**given(), epochs=epochs, **how)
+        assert sum("is resumed with another" in str(one.message) for one in told) == (given is second)
 
 
 def test_another_version_of_keras_may_describe_the_same_layers_in_another_way(tmp_path, monkeypatch):

@@ -56,7 +56,17 @@ def permuted_differs(treated: Subject) -> bool:
     return not np.allclose(given, moved, atol=1e-6)
 
 
+def long_series() -> Subject:
+    keras.utils.set_random_seed(1)
+    x = np.random.default_rng(3).normal(size=(96, 250, 2)).astype("float32")
+    return subject(keras.Sequential([keras.Input((250, 2)), LSTM(4), Dense(1, "sigmoid")]), x, SIGNS)
+
+
 SEQUENCES: dict[str, tuple[Callable[[], Subject], Callable[[Subject], object]]] = {
+    "pool-steps": (
+        long_series,
+        lambda p: p.model.layers[0].pool_size == (2,) and np.asarray(p.model(p.x[:2])).shape == (2, 1),
+    ),
     "recurrent-tanh": (
         lambda: series(layers.Bidirectional(LSTM(4, activation="relu"))),
         lambda p: cell(p).activation is keras.activations.tanh,

@@ -122,6 +122,23 @@ def test_a_metric_of_another_kind_is_refused_with_those_that_fit():
         scoring_of(subject(dense()), "rmse")
 
 
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_masks_of_classes_are_judged_by_iou_as_kilter_train_does(one_hot):
+    masks = np.digitize(RNG.random((96, 4, 4)), [0.6, 0.9])
+    came = subject(
+        keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Conv2D(3, 1, activation="softmax")]),
+        masks[..., None] + RNG.normal(size=(96, 4, 4, 1)),
+        np.eye(3)[masks] if one_hot else masks,
+        loss=f"{'' if one_hot else 'sparse_'}categorical_crossentropy",
+    )
+    scoring = scoring_of(came)
+    assert scoring.measure == "val_iou"
+    given = np.asarray(came.model.predict(came.x_val, verbose=0)).argmax(axis=-1)
+    wanted = np.asarray(came.y_val)
+    answers = _measures.Answers("masks", wanted.argmax(-1) if one_hot else wanted, given, classes=3)
+    assert scoring.own(came, came.model)["iou"].value == pytest.approx(_measures.value("iou", answers))
+
+
 def test_a_rare_class_is_judged_by_balanced_accuracy():
     rare = (np.arange(96) % 12 == 0).astype("int32")
     assert scoring_of(subject(dense(), y=rare)).measure == "val_balanced_accuracy"

@@ -82,7 +82,7 @@ class Transfer(Recording):
         ),
     ] = None
     weights: Annotated[
-        str | None, option("--weights", "FILE", "Weights of a network of keras.applications.")
+        str | None, option("--weights", "FILE", "Weights for a network of keras.applications.")
     ] = None
     head_epochs: Annotated[
         int | None, option("--head-epochs", "N", "Epochs that train only the head; default 5.")
@@ -204,8 +204,8 @@ class Evaluate(Reporting):
 class Predict(Running):
     """Predict a class, numbers or a mask for each row.
 
-    Beside the ids, file names or numbers of the rows; with the probability of each class, or with --mc the
-    uncertainty."""
+    Each line starts with the row's id, file name or number. It also has the probability of each class, or
+    with --mc the uncertainty."""
 
     module = "predicting"
     model: options.Model

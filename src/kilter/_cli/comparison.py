@@ -1,5 +1,6 @@
 """``kilter compare`` and ``kilter sweep``: recipes on paired seeds, or a search, and what is printed."""
 
+import shlex
 import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -185,7 +186,8 @@ def _files(source: Path) -> list[Path]:
         raise OptionError(
             expected="recipes, or a folder of recipes",
             received=f"{source}, a folder without a .toml file",
-            remedy="name the recipes",
+            remedy="name recipes, such as recipe.toml of a run directory; to try settings on data: "
+            f"kilter sweep {shlex.quote(str(source))} --vary SECTION.KEY=VALUES",
         )
     return found
 

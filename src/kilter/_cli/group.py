@@ -9,7 +9,7 @@ import re
 import shutil
 import signal
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -193,7 +193,7 @@ def _built(name: str, command: type[Command]) -> Any:
 
 
 @contextmanager
-def _warnings_as_lines() -> Iterator[None]:
+def _warnings_as_lines() -> Generator[None]:
     """Print each :class:`RunWarning` as one line on stderr, without its line of code."""
     with warnings.catch_warnings():
         shown = warnings.showwarning

@@ -96,7 +96,7 @@ def _run_row(run: RunSummary, *, named: bool) -> tuple[str, ...]:
 
 
 def _broken(path: str, room: int) -> list[str]:
-    """A path in as few lines as the room needs, the name of the run in its own: so the rows stay rows."""
+    """A path in lines of at most ``room`` characters, the run's name on its own: columns stay aligned."""
     parent, slash, name = path.rpartition("/")
     parts = [path] if len(path) <= room else [parent + slash, name]
     return [part[at : at + room] for part in parts for at in range(0, len(part), room)]

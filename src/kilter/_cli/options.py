@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Final
 import typer
 
 from kilter._cli.output import opened
-from kilter._system import at_home, sibling_names
+from kilter._system import at_home, ended_at_once_by_signals, sibling_names
 from kilter._text import did_you_mean, printable
 from kilter.errors import DataError, OptionError
 
@@ -50,7 +50,7 @@ Model = Annotated[
     Path, typer.Argument(metavar="RUN|MODEL.KERAS", help="A run directory, or a model saved by Keras.")
 ]
 SavedModel = Annotated[
-    Path | None, option("--model", "FILE.KERAS", "A compiled model saved by Keras, for the data.")
+    Path | None, option("--model", "FILE.KERAS", "A compiled model saved by Keras, to use with the data.")
 ]
 TrueValues = Annotated[str | None, option("--target", "COLUMN", "The column with the true values, if any.")]
 Epochs = Annotated[int | None, option("--epochs", "N", "Maximum number of epochs.")]
@@ -137,7 +137,7 @@ class Pairing:
     metric: Metric = None
     seed: Annotated[
         int | None,
-        option("--seed", "N", "Seed of the first pair and of the split, or of all trials; default 0."),
+        option("--seed", "N", "Seed of the split and the first pair, or of all trials; default 0."),
     ] = None
     out: Annotated[Path | None, option("--out", "DIR", "Folder for the runs; finished ones are reused.")] = (
         None
@@ -228,7 +228,8 @@ class Command:
         _require_files(arguments)
         first = printable(self.stage.format_map(arguments))
         with opened(first, quiet=quiet, as_json=arguments.get("as_json", False)) as progress:
-            work = importlib.import_module(f"kilter._cli.{self.module}")
+            with ended_at_once_by_signals():
+                work = importlib.import_module(f"kilter._cli.{self.module}")
             getattr(work, command_name(type(self)).replace("-", "_"))(self, progress)
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from kilter import _backend  # noqa: F401  (chooses JAX before the script loads Keras)
+from kilter import _backend as _backend  # chooses JAX before the script loads Keras
 from kilter._cli.script_calls import Sites, Training, first_training, held_out
 from kilter._cli.script_changes import rewritten
 from kilter._cli.script_edits import Script

@@ -35,7 +35,7 @@ class Script:
     """The source of a script, and the edits that are to be made in it."""
 
     source: str
-    _edits: dict[tuple[int, int], str] = field(default_factory=dict)
+    _edits: dict[tuple[int, int], str] = field(default_factory=dict[tuple[int, int], str])
 
     def __post_init__(self) -> None:
         self._lines = self.source.splitlines(keepends=True)

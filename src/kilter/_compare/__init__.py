@@ -1,3 +1,3 @@
 """Paired comparisons: candidates, runs, statistics, local processes."""
 
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
+from kilter import _backend as _backend  # chooses JAX before Keras loads

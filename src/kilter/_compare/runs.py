@@ -73,7 +73,7 @@ def require_asked(path: Path, text: str, what: str) -> None:
     if before != text:
         raise RunError(
             expected=f"{what} in {path.parent}",
-            received=f"what was begun with other settings ({_first_difference(before, text)})",
+            received=f"{what} with other settings ({_first_difference(before, text)})",
             remedy="choose another folder, or undo the change",
         )
 

@@ -1,3 +1,3 @@
 """Diagnosis: what is wrong with a network, its data and its training, as findings with evidence."""
 
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
+from kilter import _backend as _backend  # chooses JAX before Keras loads

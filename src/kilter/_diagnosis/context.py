@@ -39,6 +39,8 @@ class SequenceReading:
         order_change: how far outputs change if the steps are permuted; later_change: how far an output that
             comes before it changes with the last step. Both relative to the differences between rows; NaN if
             not measured.
+        lags: the first and the last step whose output changes with a step in the middle, counted from it;
+            None without an output for each step.
         misused: softmaxes along a wrong axis.
     """
 
@@ -49,6 +51,7 @@ class SequenceReading:
     tokens: Mapping[str, np.ndarray]
     order_change: float
     later_change: float
+    lags: tuple[int, int] | None = None
     misused: tuple[Misused, ...] = ()
 
 

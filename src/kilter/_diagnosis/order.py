@@ -12,6 +12,7 @@ from kilter._diagnosis.targets import labels
 _ROWS: Final = 600
 _COLUMNS: Final = 400
 _TREES: Final = 60
+_PAST: Final = 16
 _IDS: Final = 40
 _PAIRED: Final = 12
 
@@ -35,6 +36,40 @@ def gain_of_steps(context: Context, read: np.ndarray) -> float:
     kept = series[:, read] if read.any() else np.zeros_like(series[:, :1])
     kept = np.repeat(kept, 2, axis=1) if kept.shape[1] == 1 else kept  # for differences between steps
     return _gain(context, [_bag(kept), _ordered(kept)], [_bag(series), _ordered(series)])
+
+
+def gain_of_past(context: Context, lags: tuple[int, int]) -> tuple[float, int]:
+    """How much better trees tell an output's step from more earlier steps than it sees; and how many more.
+
+    ``lags``: see :class:`SequenceReading`. For targets of one number a step, and series; NaN for others, and
+    where the earliest of :data:`_PAST` steps is seen.
+    """
+    series, targets = _series(context), context.outputs[0].targets if context.outputs else None
+    if (
+        series is None
+        or series.ndim != 3
+        or targets is None
+        or targets.shape[:2] != context.inputs[0].shape[:2]
+    ):
+        return float("nan"), 0
+    steps, columns = series.shape[1:]
+    past, ahead = min(_PAST, steps // 2, _COLUMNS // columns), max(0, -lags[0])
+    if lags[1] >= past or targets[0, 0].size != 1 or targets.dtype.kind not in "fiub":
+        return float("nan"), 0
+    random = np.random.default_rng(0)
+    at = random.integers(past, max(steps - ahead, past + 1), len(series))
+    chosen = np.random.default_rng(0).permutation(len(targets))[:_ROWS]
+    wanted = targets[chosen, at].reshape(-1)
+    numbers = labels(wanted)
+    rows = np.arange(len(series))[:, None]
+    every = np.minimum(at[:, None] + np.arange(-past, min(ahead, past) + 1), steps - 1)
+    given = series[rows, every]
+    flat = [
+        part.reshape(len(given), -1).astype(float) for part in (given[:, past - max(lags[1], 0) :], given)
+    ]
+    told = wanted.astype(float) if numbers is None else numbers
+    poor, rich = (_skill(one, told, classes=numbers is not None) for one in flat)
+    return rich - max(poor, 0.0), past
 
 
 def gain_of_ids(context: Context) -> float:

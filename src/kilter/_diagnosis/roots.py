@@ -29,12 +29,12 @@ CERTAIN: Final = (
 BY_CONSTRUCTION: Final = (
     "augmentation-harms", "output-activation-loss", "constant-initializer",
     "output-softmax-axis", "from-logits", "softmax-many-labels",
-    "accumulation-too-long", "loss-arguments",
+    "accumulation-too-long", "loss-arguments", "channels-order",
 )
 # A sound sibling has the same structure, so that it cannot disprove these: severe while skill is missing.
 STRUCTURAL: Final = (
     "rows-alike", "rows-mixed", "softmax-axis", "inverted-mask",
-    "unread-steps", "missing-positions", "missing-causal-mask", "steps-against-one-target",
+    "unread-steps", "missing-positions", "missing-causal-mask", "future-only", "steps-against-one-target",
     "attention-uniform", "masks-misplaced", "kl-collapse", "kl-sign", "discriminator-won",
     "receptive-field", "batch-norm-one-image", "excessive-smoothing",
     "sentinel-values", "ids-as-quantities", "pairs-not-apart",

@@ -30,6 +30,7 @@ from kilter.errors import KilterError
 _ROWS: Final = 48
 _LEAST_STEPS: Final = 3
 _MOST_STEPS: Final = 4_096
+_CHANGED: Final = 5e-5  # of an output, over the differences between rows: float32 sums differ by less
 _MOST_SCORES: Final = 1 << 24  # numbers of attention that a reading may hold
 
 
@@ -106,7 +107,7 @@ def _read(context: Context, entry: _Entry, batch: Any, rows: int) -> SequenceRea
         given = values(model), batch[0]
         forwards = programs.get("answers", compiled, lambda: answers, given)
         outputs, attended = jax.tree.map(np.asarray, forwards(*given))
-        moved = {}
+        moved: dict[str, Any] = {}
         if single:
             structure = jax.tree.structure(batch[0])
             run = lambda given: forwards(values(model), structure.unflatten([given]))[0]  # noqa: E731
@@ -127,6 +128,7 @@ def _read(context: Context, entry: _Entry, batch: Any, rows: int) -> SequenceRea
         tokens={name: attended[name] for name in attended if name.startswith("tokens:")},
         order_change=moved.get("order", float("nan")),
         later_change=moved.get("later", float("nan")),
+        lags=moved.get("lags"),
         misused=misused_softmaxes(program, rows),
     )
 
@@ -201,24 +203,35 @@ def _likeness(tokens: jax.Array) -> jax.Array:
 
 def _reordered(
     run: Callable[[np.ndarray], list[jax.Array]], outputs: list[np.ndarray], x: np.ndarray, order: np.ndarray
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """How far the outputs change if the steps are permuted, and earlier outputs if the last step changes.
 
-    Relative to how far outputs differ between rows.
+    Relative to how far outputs differ between rows. And "lags": see :class:`SequenceReading`.
     """
-    other = x.copy()  # the last step of each row becomes that of another row
-    other[:, -1] = np.roll(x[:, -1], 1, axis=0)
-    moved, changed = (list(map(np.asarray, run(given))) for given in (x[:, order], other))
+    middle = len(order) // 2
+    given = (x[:, order], _exchanged(x, -1), _exchanged(x, middle))
+    moved, changed, within_reach = (list(map(np.asarray, run(one))) for one in given)
     back = np.argsort(order)
-    far, later = [], []
-    for one, two, three in zip(outputs, moved, changed, strict=True):
+    far, later, lags = [], [], None
+    for one, two, three, four in zip(outputs, moved, changed, within_reach, strict=True):
         stepped = one.ndim > 2 and one.shape[1] == len(order)
         scale = one.std(axis=0).mean()
         scale = scale if scale > 1e-6 * np.abs(one).max() else np.nan  # else: all rows get one answer
         far.append(np.abs(one - (two[:, back] if stepped else two)).max() / scale)
         if stepped:
             later.append(np.abs(one - three)[:, :-1].max() / scale)
-    return {"order": float(np.max(far)), "later": float(np.max(later)) if later else float("nan")}
+            change = np.abs(one - four).max(axis=(0, *range(2, one.ndim))) / scale
+            reached = np.flatnonzero(change > _CHANGED) - middle
+            lags = (int(reached[0]), int(reached[-1])) if len(reached) else None
+    seen = float(np.max(later)) if later else float("nan")
+    return {"order": float(np.max(far)), "later": seen, "lags": lags}
+
+
+def _exchanged(x: np.ndarray, step: int) -> np.ndarray:
+    """The rows with one step of another row."""
+    other = x.copy()
+    other[:, step] = np.roll(x[:, step], 1, axis=0)
+    return other
 
 
 def _content(array: np.ndarray, *, ids: bool) -> np.ndarray:

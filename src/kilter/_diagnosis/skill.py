@@ -32,7 +32,7 @@ def row_skill(output: OutputFacts, predicted: np.ndarray, targets: np.ndarray) -
     Classes: accuracy over that of the most common class. If a class is rare: balanced accuracy, and if it is
     one of two, the mean with how well the rows are ranked (2 AUC - 1), which does not depend on the threshold
     that few answers for a rare class exceed. Binary elements: balanced accuracy over one half. Numbers: 1 -
-    squared error / variance (R²).
+    squared error / variance (R²); under a custom loss without the mean error.
     """
     count = len(targets)
     if count == 0 or targets.dtype.kind not in "fiub" or len(predicted) != count:
@@ -52,7 +52,10 @@ def row_skill(output: OutputFacts, predicted: np.ndarray, targets: np.ndarray) -
     if _binary(output, targets):
         middle = 0.5 if given.min() >= 0 else 0.0
         return _of_classes((given > middle).astype(int), (wanted > 0.5).astype(int))
-    error = np.square(given - wanted).mean(axis=1)
+    missed = given - wanted
+    if output.loss is not None and output.loss.name is None:
+        missed -= missed.mean(axis=0)  # the best answer of a custom loss, such as a quantile, may be no mean
+    error = np.square(missed).mean(axis=1)
     variance = float(np.square(wanted - wanted.mean(axis=0)).mean())
     return np.maximum(1 - error / variance, LEAST) if variance > 0 else None
 

@@ -172,7 +172,10 @@ class Thresholds:
 
 
 def band(limits: Thresholds, limit: str, value: float) -> tuple[Severity, str] | None:
-    """ "severe" above ``limit``, "warning" above ``limit_warning``, with that name; None below both."""
+    """The severity of ``value`` and the name of the limit that it exceeds; None below both.
+
+    Above ``limit`` it is severe, above ``limit_warning`` a warning.
+    """
     bands: tuple[tuple[Severity, str], ...] = (("severe", limit), ("warning", f"{limit}_warning"))
     return next((one for one in bands if value > getattr(limits, one[1])), None)
 

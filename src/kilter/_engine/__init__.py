@@ -4,4 +4,4 @@
 ``program_cache`` compiles it, ``loop`` runs the epochs; ``inference`` evaluates and predicts.
 """
 
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
+from kilter import _backend as _backend  # chooses JAX before Keras loads

@@ -180,6 +180,12 @@ def on_device(array: Any) -> Any:
 def split(x: Any, y: Any, sample_weight: Any, share: float) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Split the last ``share`` of the rows off for validation, before any shuffling, as Keras does."""
     x = with_sparse_rows(x)
+    if x is not None and not is_array(x):
+        raise DataError(
+            expected="x as arrays, to split rows off for validation_split",
+            received=f"batches from a {type(x).__name__}",
+            remedy="leave out validation_split, and pass validation_data",
+        )
     number("validation_split", share, above=0, below=1, remedy="pass a share such as 0.1")
     count = row_count(x=x)
     first = int(count * (1.0 - share))

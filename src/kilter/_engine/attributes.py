@@ -50,9 +50,9 @@ _LIBRARIES: Final = _OPAQUE | sys.stdlib_module_names - {"__main__"} | {"keras",
 def parts_of(thing: Any) -> Iterator[tuple[str, Any]]:
     """What a trace may read of ``thing``, by name."""
     if isinstance(thing, types.FunctionType):
-        yield from _of_function(thing) if _is_foreign(thing) else ()
+        yield from _of_function(thing) if is_foreign(thing) else ()
     elif isinstance(thing, type):
-        yield from _of_class(thing) if _is_foreign(thing) else ()
+        yield from _of_class(thing) if is_foreign(thing) else ()
     else:
         yield from _of_object(thing)
 
@@ -160,6 +160,6 @@ def _root(module: str | None) -> str:
     return (module or "").partition(".")[0]
 
 
-def _is_foreign(thing: Any) -> bool:
+def is_foreign(thing: Any) -> bool:
     """Whether a function or class is the user's own; a library's does not change."""
     return _root(thing.__module__) not in _LIBRARIES

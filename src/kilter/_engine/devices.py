@@ -25,7 +25,7 @@ from kilter._engine.processes import arrays_from_first, count, require_same
 from kilter._models.variables import State, assign, variables
 from kilter._text import warn_once
 from kilter._validation import is_whole
-from kilter.data.streaming import StoredRows
+from kilter.data.stored import StoredRows
 from kilter.errors import OptionError
 
 Devices = int | Literal["all"] | Sequence[Any] | None

@@ -118,7 +118,7 @@ class DivergenceGuard:
         return {"rate": self.rate, "attempts": self.attempts, "losses": losses, "first": str(self.first)}
 
     def restore(self, record: dict[str, Any] | None) -> None:
-        """Go on with the numbers of :meth:`record`."""
+        """Restore the numbers that :meth:`record` returned."""
         if record:
             self.rate, self.attempts = float(record["rate"]), int(record["attempts"])
             self.losses, self.first = list(map(float, record["losses"])), float(record["first"])
@@ -293,6 +293,7 @@ def _given_up(event: Event, attempts: int, *, can_lower: bool) -> ModelError:
     return ModelError(
         expected="a training run that does not diverge",
         received=f"{what} after step {event.step + 1} of epoch {event.epoch + 1}, {why}",
-        remedy=f"kilter replay RUN --step {event.iteration} names the layer and operation; check the data "
-        "of that batch, lower the learning rate or clip the gradients",
+        remedy=f"kilter replay RUN --step {event.iteration} (for a run of kilter.fit: "
+        f"kilter.runs.replay_with(RUN, model, {event.iteration})) names the layer and operation; check the "
+        "data of that batch, lower the learning rate or clip the gradients",
     )

@@ -20,7 +20,7 @@ from kilter._engine.arrays import FiniteCheck, Rows, collect, on_device
 from kilter._engine.devices import placement
 from kilter._engine.host_rows import SparseRows, in_place
 from kilter._text import warn
-from kilter.data.streaming import KEPT_BLOCKS, StoredRows
+from kilter.data.stored import KEPT_BLOCKS, StoredRows
 
 # Rows of at least this many bytes go to the device after their programs are compiled.
 _LARGE = 16 * 2**20

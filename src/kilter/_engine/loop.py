@@ -31,6 +31,7 @@ from kilter._models.variables import State, assign, copied, fitting, is_lent, pu
 from kilter._xla.compilation import give_back
 from kilter._xla.rewrite import rewriting
 from kilter.data.augmentation import Augmentation
+from kilter.errors import ModelError
 
 CHUNK_SECONDS = 2.0
 # Few: the speed is unknown yet, and Ctrl-C waits for the end of a chunk.
@@ -74,10 +75,12 @@ class Runner:
     last: State | None = field(default=None, init=False)  # the state after the last call
     waited: float = field(default=0.0, init=False)  # seconds of the last run in which data were awaited
     _programs: Programs = field(init=False)
+    _compiled: Any = field(init=False)  # Keras makes a new one at each compile()
     _running: Any = field(default=None, init=False)  # of the block, since a look-up costs as much as a step
 
     def __post_init__(self) -> None:
         self._programs = Programs(self.model)
+        self._compiled = self.model._loss_tracker
 
     def run(
         self,
@@ -165,6 +168,13 @@ class Runner:
         return result
 
     def _arguments(self, state: State, block: Block, start: Any, stop: Any) -> tuple[Any, ...]:
+        if self.model._loss_tracker is not self._compiled:
+            raise ModelError(
+                expected=f"model {self.model.name!r} to stay as compiled until fit or evaluate returns",
+                received="a model that a callback compiled again, as Keras does not allow either",
+                remedy="call fit twice, with compile() between and initial_epoch= in the second; a learning "
+                "rate or another variable can be set without compile()",
+            )
         given = self.given
         if self.reads:
             state, given = State([], state.non_trainable, [], state.metrics), (state.trainable, *given)

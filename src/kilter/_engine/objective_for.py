@@ -37,7 +37,7 @@ class Objective:
             ]
         if self.binary:
             return [keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0 if self.from_logits else 0.5)]
-        return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+        return [keras.metrics.SparseCategoricalAccuracy(name=self.metrics[0])]
 
     def classes_of(
         self, outputs: np.ndarray, *, positive: int = 1, threshold: float | None = None
@@ -103,7 +103,8 @@ def objective_for(model: keras.Model, train: Dataset, label_smoothing: float = 0
         loss = SmoothedSparseCategoricalCrossentropy(label_smoothing, from_logits=from_logits)
     else:
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
-    return Objective(train.task, loss, ("accuracy",), from_logits=from_logits)
+    accuracy = "pixel_accuracy" if train.task == "segmentation" else "accuracy"
+    return Objective(train.task, loss, (accuracy,), from_logits=from_logits)
 
 
 def _are_unlike(scales: Sequence[TargetScale]) -> bool:

@@ -232,7 +232,7 @@ def real_rows(model: Any, batch: Any) -> Generator[None]:
 
 
 class _LossOfReal:
-    """A loss over the real rows of a batch: the mean is of so many."""
+    """A loss over the real rows of a padded batch; a mean over rows is over these alone."""
 
     def __init__(self, loss: Any, real: jax.Array) -> None:
         self._loss, self._real = loss, real

@@ -126,10 +126,10 @@ _decided: ContextVar[bool] = ContextVar("kilter_compilation_decided", default=Fa
 
 @contextlib.contextmanager
 def compiled_for(model: keras.Model, steps: int, most_weights: float) -> Generator[None]:
-    """Context for trainings of ``steps`` steps of models like this one, whose programs compile alike.
+    """Context in which all programs for ``steps`` steps of models like this one are compiled the same way.
 
-    They compile fast for few steps of small networks without convolutions, which gain more than they lose.
-    Within another such context it is that one: programs that compile in two ways are compiled twice.
+    For few steps of small networks without convolutions it is the fast way: these gain more than they lose.
+    The outermost context decides, since a program that is compiled in two ways is compiled twice.
     """
     if _decided.get():
         yield

@@ -8,7 +8,7 @@ here they are carried along with the others.
 """
 
 import contextlib
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ from kilter._models.keras_internals import get_stateless_scope
 from kilter._models.tracing import intercept_calls, replace_attribute
 from kilter._models.variables import State
 from kilter._text import warn_once
+from kilter.errors import ModelError
 
 Batch = Any
 Logs = dict[str, Any] | None
@@ -48,8 +49,8 @@ def train_step(model: keras.Model, schedule: Schedule | None = None, *, logged: 
         scheduled, momentum = schedule_in(state.optimizer)
         given = (state.trainable, state.non_trainable, scheduled, state.metrics)
         with traced_as_one(model, batch, state), momentum_set(model, momentum):
-            logs, (trainable, non_trainable, optimizer, metrics) = model.train_step(given, packed(batch))
-        new = like(State(trainable, non_trainable, optimizer, metrics), state)
+            logs, new = _returned("train_step", model.train_step(given, packed(batch)), given)
+        new = like(State(*new), state)
         return new, (_arrays(logs) if keep_logs else None)
 
     return step
@@ -62,7 +63,8 @@ def test_step(model: keras.Model, *, logged: bool) -> Step:
     def step(state: State, batch: Batch) -> tuple[State, Logs]:
         given = (state.trainable, state.non_trainable, state.metrics)
         with traced_as_one(model, batch, state):
-            logs, (trainable, non_trainable, metrics) = model.test_step(given, packed(batch))
+            logs, new = _returned("test_step", model.test_step(given, packed(batch)), given)
+        trainable, non_trainable, metrics = new
         new = like(State(trainable, non_trainable, state.optimizer, metrics), state)
         return new, (_arrays(logs) if keep_logs else None)
 
@@ -72,18 +74,60 @@ def test_step(model: keras.Model, *, logged: bool) -> Step:
 @contextlib.contextmanager
 def traced_as_one(model: keras.Model, batch: Batch, state: State) -> Generator[None]:
     """What the engine changes of the model's own step while it is traced."""
+    known = {id(variable) for variable in model.variables}
     with stable_losses(model), real_rows(model, batch), metrics_in_call(model, state.metrics):
         yield
+    if late := [variable.path for variable in model.variables if id(variable) not in known]:
+        raise ModelError(
+            expected=f"model {model.name!r} to have all its variables before training",
+            received=f"a step that creates {', '.join(late)}",
+            remedy="create layers and weights in __init__ or build(), and call layers also where training is "
+            "False; or call the model once with training=True before fit",
+        )
 
 
 def predict_step(model: keras.Model) -> PredictStep:
     """``(trainable, non-trainable, batch) -> (outputs, non-trainable)``: the model's prediction step."""
 
     def step(trainable: list[Any], non_trainable: list[Any], batch: Batch) -> tuple[Any, list[Any]]:
-        outputs, new = model.predict_step((trainable, non_trainable), packed(batch))
+        returned = model.predict_step((trainable, non_trainable), packed(batch))
+        outputs, (new,) = _returned("predict_step", returned, (non_trainable,))
         return outputs, like(new, non_trainable)
 
     return step
+
+
+def _returned(name: str, result: Any, given: tuple[list[Any], ...]) -> tuple[Any, list[list[Any]]]:
+    """The logs or outputs that a step returned, and its lists of values, as many as it was ``given``."""
+    predicts = name == "predict_step"
+    parts = {4: "trainable, non_trainable, optimizer, metrics", 3: "trainable, non_trainable, metrics"}
+    form = "outputs, non_trainable" if predicts else f"logs, ({parts[len(given)]})"
+    error = ModelError(
+        expected=f"{name} to return {form}, with as many values as it was given",
+        received=_form(result),
+        remedy=f"end the step with: return {form}",
+    )
+    if not isinstance(result, tuple | list) or len(result) != 2:
+        raise error
+    first, new = result[0], (result[1],) if predicts else result[1]
+    if not (isinstance(first, Mapping) or predicts) or not isinstance(new, tuple | list):
+        raise error
+    if any(not isinstance(part, tuple | list) for part in new):
+        raise error
+    if any(isinstance(one, tuple | list | Mapping) for part in new for one in part):
+        raise error
+    if [len(part) for part in new] != [len(part) for part in given]:
+        raise error
+    return first, [list(one) for one in new]
+
+
+def _form(value: Any, depth: int = 0) -> str:
+    """What a step returned, in outline."""
+    if not isinstance(value, tuple | list):
+        return "a dict" if isinstance(value, Mapping) else f"one {type(value).__name__}"
+    if depth == 2 or not any(isinstance(one, tuple | list | Mapping) for one in value):
+        return f"{len(value)} values"
+    return f"({', '.join(_form(one, depth + 1) for one in value)})"
 
 
 def like(new: Any, old: Any) -> Any:

@@ -30,6 +30,8 @@ def plain_array(leaf: Any, name: str = "") -> Any:
 def _to_numbers(array: Any) -> str:
     if array.dtype == object and all(isinstance(one, int | float | np.number) for one in array.flat):
         return 'these objects are numbers: convert them with .astype("float32")'
+    if array.dtype == object and all(isinstance(one, list | tuple | np.ndarray) for one in array.flat):
+        return "give all rows one length: keras.utils.pad_sequences(rows) fills lists of numbers with zeros"
     return "encode the values as numbers first: np.unique(values, return_inverse=True)[1] numbers classes"
 
 

@@ -13,6 +13,14 @@ import keras
 
 from kilter.errors import DataError
 
+# How Keras frames an error of a layer: the call, an inference of shapes, the text, the arguments.
+_CALLING: Final = re.compile(
+    r"Exception encountered when calling (\S+\.call\(\))\.\s+"
+    r"(?:Could not automatically infer .*?Error encountered:\s+)?(.*?)\s+Arguments received by .*",
+    re.DOTALL,
+)
+# The values of a variable, which hide the rest of a message.
+_VALUES: Final = re.compile(r", value=\[.*?\](?=>)", re.DOTALL)
 _BOLD: Final = re.compile("\x1b\\[[0-9;]*m")
 OWN: Final = str(Path(__file__).parent.parent)
 """The folder of kilter's own code."""
@@ -44,6 +52,11 @@ class Trouble:
     def y(self) -> Any:
         """The targets."""
         return None if self.batch is None else self.batch[1]
+
+    @property
+    def weight_axes(self) -> int:
+        """The number of axes of the weights; 0 if there are none."""
+        return 0 if self.batch is None else len(getattr(self.batch[2], "shape", ()))
 
     @property
     def numbers_classes(self) -> bool:
@@ -116,6 +129,10 @@ def _metric(trouble: Trouble, match: re.Match[str]) -> str:
 
 
 def _axes(trouble: Trouble, match: re.Match[str]) -> str:
+    shape = getattr(trouble.batch[0] if trouble.batch else None, "shape", ())
+    if len(shape) == int(match[2]):  # x is right, so what a layer before this one returns is not
+        hint = ": a recurrent layer before it needs return_sequences=True" if match[2] == "3" else ""
+        return f"give layer {match[1]!r} {match[2]} axes, not {match[3]}, from the layer before it{hint}"
     axes = {
         "2": "(rows, features)",
         "3": "(rows, steps, features): add the missing axis with x[..., None]",
@@ -134,7 +151,9 @@ def _outputs(trouble: Trouble, match: re.Match[str]) -> str:
 
 
 def _output_names(trouble: Trouble, match: re.Match[str]) -> str:
-    names = ", ".join(map(repr, getattr(trouble.model, "output_names", None) or [])) or "those of call"
+    output = getattr(trouble.model, "output", None) if getattr(trouble.model, "outputs", None) else None
+    known = sorted(output) if isinstance(output, dict) else getattr(trouble.model, "output_names", None) or []
+    names = ", ".join(map(repr, known)) or "those of call"
     return f"in compile, name the outputs of the model: {names}"
 
 
@@ -143,12 +162,6 @@ def _inputs(trouble: Trouble, match: re.Match[str]) -> str:
     if isinstance(x, dict) and "y" in x:
         return "make each batch a tuple (x, y), not a dict with keys 'x' and 'y'"
     return "pass one array for each of the model's inputs, as a list or as a dict by name"
-
-
-def _own_code(trouble: Trouble, match: re.Match[str]) -> str:
-    return (
-        f"correct {trouble.line}" if trouble.line else "see the message above: it comes from the layer's call"
-    )
 
 
 CAUSES: Final = (
@@ -165,12 +178,11 @@ CAUSES: Final = (
         r"Could not (?:locate|interpret|find)|register_keras_serializable|custom_objects",
         "decorate the class or function with @keras.saving.register_keras_serializable()",
     ),
+    Cause(r"forgot to call `?super|super\(\)\.__init__", "call super().__init__() first", expected=CODE),
     Cause(
-        r"forgot to call `?super|super\(\)\.__init__",
-        "call super().__init__() first in the constructor of your class",
-        expected=CODE,
+        r"`optimizer_variables` must be|Unknown variable: |optimizer was built|Invalid variable value in",
+        _optimizer,
     ),
-    Cause(r"`optimizer_variables` must be|Unknown variable: |optimizer was built", _optimizer),
     Cause(
         r"\b(train|test|predict)_step\(\) (?:takes|missing)",
         "write {0}_step(self, state, data): on JAX a step is stateless, takes the state and returns it; see "
@@ -205,7 +217,8 @@ CAUSES: Final = (
     ),
     Cause(
         r"__jax_array__",
-        "return tensors, not variables: in result(), use keras.ops.convert_to_tensor(self.count)",
+        "return tensors, not variables, from result() and other methods, and pass tensors to ops.where and "
+        "functions of JAX: keras.ops.convert_to_tensor(self.count)",
         expected=CODE,
     ),
     Cause(
@@ -228,10 +241,8 @@ CAUSES: Final = (
     Cause(r"have different structures|number of values in `(?:y_true|y_pred)`|same paths", _outputs),
     Cause(
         r"unexpected keyword argument|required positional argument|takes .* positional argument",
-        lambda trouble, match: (
-            "correct the signature: layers take call(self, inputs), losses (y_true, y_pred), metrics "
-            "update_state(self, y_true, y_pred, sample_weight=None)"
-        ),
+        "correct the signature: layers take call(self, inputs), losses (y_true, y_pred), metrics "
+        "update_state(self, y_true, y_pred, sample_weight=None)",
         expected=CODE,
     ),
     Cause(r".", _metric, when=lambda trouble: trouble.place.startswith("metric") and not trouble.line),
@@ -245,14 +256,21 @@ CAUSES: Final = (
         _classes,
         when=lambda trouble: trouble.numbers_classes,
     ),
-    Cause(r"of layer '(.*?)' is incompatible with the layer: expected (?:min_|max_)?ndim=(\d+)", _axes),
+    Cause(r"of layer '(.*?)' is incompatible .* (?:min_|max_)?ndim=(\d+), found ndim=(\d+)", _axes),
     Cause(
         r"of layer '(.*?)' is incompatible with the layer: expected axis .* to have value (\d+)",
         "pass rows with {1} features to layer {0!r}, which is built for them, or rebuild the model",
     ),
+    Cause(
+        r"broadcast|rank",
+        "give sample_weight one number a row, shape (rows,), or one for each value of the loss, such as "
+        "(rows, steps) for sequences",
+        when=lambda trouble: trouble.weight_axes > max(1, len(getattr(trouble.y, "shape", ()))),
+        expected="weights that fit the loss of each row",
+    ),
     Cause(r"expects \d+ (?:named )?input|[Mm]issing data for input|Expected \d+ inputs", _inputs),
     Cause(
-        r"input .*(?:is None|not optional)|not optional",
+        r"input .*is None|not optional",
         "pass an array for this input, or make it keras.Input(..., optional=True)",
     ),
     Cause(
@@ -263,7 +281,7 @@ CAUSES: Final = (
         r"`?Concatenate`? layer requires|Cannot concatenate|concatenate arrays with",
         "give the layer arrays that agree in all axes except the one it concatenates",
     ),
-    Cause(r".", _own_code, when=lambda trouble: bool(trouble.line), expected=CODE),
+    Cause(r".", lambda trouble, _: f"correct {trouble.line}", lambda trouble: bool(trouble.line), CODE),
     Cause(
         r".",
         "give y the shape of the output, which the loss compares it with: {shapes}",
@@ -308,13 +326,10 @@ def _advice(trouble: Trouble) -> tuple[str, str, str]:
         else:
             remedy = remedy(trouble, match)
         return cause.expected or wanted, cause.received.format(*match.groups()) or received, remedy
-    if inputs_only:
-        return wanted, received, "compare the shapes of x with model.input_shape"
-    return (
-        wanted,
-        received,
-        "compare the shapes of x and y with model.input_shape, model.output_shape and the loss",
-    )
+    shapes = "x with model.input_shape"
+    if not inputs_only:
+        shapes = "x and y with model.input_shape, model.output_shape and the loss"
+    return wanted, received, f"compare the shapes of {shapes}"
 
 
 def _chain(problem: BaseException | None) -> Iterator[BaseException]:
@@ -325,7 +340,9 @@ def _chain(problem: BaseException | None) -> Iterator[BaseException]:
 
 def _text(error: BaseException) -> str:
     text = error.args[0] if isinstance(error, KeyError) and error.args else error
-    return _BOLD.sub("", str(text)).strip() or type(error).__name__
+    plain = _VALUES.sub("", _BOLD.sub("", str(text))).strip() or type(error).__name__
+    framed = _CALLING.fullmatch(plain)  # what went wrong comes first, then where
+    return f"{framed[2]}\n\nRaised in {framed[1]}." if framed else plain
 
 
 def _place(error: BaseException) -> str:

@@ -339,7 +339,7 @@ def compiled_metrics(model: keras.Model) -> list[Any]:
 def compiled_accuracy(model: keras.Model) -> str:
     """The name of an accuracy among the compiled metrics; "" without one."""
     names = (one if isinstance(one, str) else name_of(one) for one in compiled_metrics(model))
-    known = ("accuracy", "acc", "binary_accuracy", "categorical_accuracy")
+    known = ("accuracy", "acc", "binary_accuracy", "categorical_accuracy", "pixel_accuracy")
     return next((name for name in names if name in known), "")
 
 

@@ -30,7 +30,7 @@ class Softmax:
 
 @dataclass(frozen=True)
 class Misused:
-    """A softmax whose weights do not do what weights are for.
+    """A softmax over an axis that makes its weights useless.
 
     ``problem``: "rows" if it runs over the rows of the batch, "single" over an axis of length 1 (all weights
     are then 1), "other" over another axis than the one that its weights are summed over.

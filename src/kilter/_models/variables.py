@@ -80,7 +80,7 @@ def _lent(variable: Any, most: int) -> Any:
 
 
 def is_lent(model: keras.Model) -> bool:
-    """Whether programs have taken values of the model, which it does not have any more."""
+    """Whether programs were given values of the model for good (donated), so that it has lost them."""
     return any(variable._value.is_deleted() for group in variables(model) for variable in group)
 
 

@@ -1,3 +1,3 @@
 """Studies of reuse: how many layers to keep, and whether reusing helped at all, on paired seeds."""
 
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
+from kilter import _backend as _backend  # chooses JAX before Keras loads

@@ -148,7 +148,7 @@ class FullRuns:
 
 
 def moved(tried: Sequence[Trial], line: Trial) -> tuple[Trial, ...]:
-    """The trials, with a last line for what is chosen in place of the one before."""
+    """The trials and ``line``, which is now the chosen one."""
     return (*(replace(one, outcome=one.outcome.removesuffix(", chosen")) for one in tried), line)
 
 

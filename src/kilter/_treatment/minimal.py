@@ -60,8 +60,10 @@ class _Removal:
     now: Subject
     runs: Sequence[PairedRun]
     spent: float = 0.0
-    parts: list[Part] = field(default_factory=list)
-    known: dict[tuple[str, ...], list[PairedRun]] = field(default_factory=dict)
+    parts: list[Part] = field(default_factory=list[Part])
+    known: dict[tuple[str, ...], list[PairedRun]] = field(
+        default_factory=dict[tuple[str, ...], list[PairedRun]]
+    )
 
     def run(self, asked: Collection[str]) -> Minimal:
         extra = [one.code for one in self.now.steps if one.code not in (*asked, *UNSEEN)]

@@ -27,6 +27,7 @@ from kilter._treatment.subject import Subject
 
 _POLICY: Final = Policy().scoring
 DISTANCES: Final = (*SQUARES, "mean_squared_logarithmic_error")
+_OF_MASKS: Final = 4  # axes of outputs with a class for each pixel: rows, height, width, classes
 _BOUNDED: Final = ("sigmoid", "hard_sigmoid", "softmax")
 
 
@@ -66,6 +67,7 @@ class OwnAnswers:
         shares: of classes: what the probabilities or their order are, [n, places, classes].
         finite: whether all outputs of a row are, [n].
         rare: whether a class is too rare for accuracy.
+        classes: of masks, how many there are.
     """
 
     output: str
@@ -76,6 +78,7 @@ class OwnAnswers:
     finite: np.ndarray
     rare: bool = False
     suffix: str = ""
+    classes: int = 2
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -102,7 +105,7 @@ class OwnAnswers:
     def _answers(self, rows: Any) -> Answers:
         wanted, given, shares = self.wanted[rows], self.given[rows], self.shares[rows]
         if self.kind != "classes":
-            return Answers(self.kind, wanted, given)
+            return Answers(self.kind, wanted, given, classes=self.classes)
         flat = shares.reshape(-1, shares.shape[-1])
         positive = _measures.rare_class(np.bincount(self.wanted.ravel(), minlength=2))
         return Answers("classes", wanted.ravel(), given.ravel(), flat, 1 if positive is None else positive)
@@ -284,6 +287,9 @@ def _answered(
         given = shares.argmax(axis=1)
         known = class_numbers(_places(np.asarray(came.targets), len(shares) // count))
         rare = _measures.rare_class(np.bincount(known)) is not None
+        if outputs.ndim == _OF_MASKS:  # as kilter train measures them
+            rows = (wanted.reshape(count, -1), given.reshape(count, -1))
+            return OwnAnswers(name, "masks", *rows, none, finite, rare, classes=units)
         # A class that the network has no output for gets the probability 0.
         missing = 1 + max(known.max(), wanted.max()) - shares.shape[1]
         shares = np.pad(shares, ((0, 0), (0, max(missing, 0))))

@@ -55,6 +55,7 @@ ORDER: Final = (
     "output-bias-prior",
     "unfreeze",
     "recompile",
+    "pool-steps",
     "add-positions",
     "scale-embedding",
     "repair-softmax-axis",

@@ -113,8 +113,8 @@ def prove(
 def refusal(proof: Comparison, scoring: Scoring) -> str:
     """Why changes that the test calls better are still refused; "" if they are not.
 
-    The gain is none that matters, or one of an output's own measures got worse, by the same test on the same
-    pairs, corrected for the number of measures.
+    Either the gain is too small to matter, or one of an output's own measures got worse, by the same test on
+    the same pairs, corrected for the number of measures.
     """
     if proof.differences[0].verdict != "better":
         return ""
@@ -154,10 +154,11 @@ def _worse(proof: Comparison, policy: ScoringPolicy) -> str:
 
 def _judged(proof: Comparison, name: str, direction: Direction) -> Difference:
     """The difference of the same runs, scored by one of their own measures."""
-    unknown, sides = OwnMeasure(math.nan, direction), []
-    for one in proof.candidates:
-        runs = tuple(replace(run, score=run.own.get(name, unknown).value) for run in one.runs)
-        sides.append(Candidate(one.name, runs))
+    unknown = OwnMeasure(math.nan, direction)
+    sides = [
+        Candidate(one.name, tuple(replace(run, score=run.own.get(name, unknown).value) for run in one.runs))
+        for one in proof.candidates
+    ]
     return judge(sides, name, level=proof.level, path=Path(), direction=direction).differences[0]
 
 

@@ -33,7 +33,7 @@ class Evaluation:
     diagnosis: Diagnosis
     score: float
     history: Mapping[str, Sequence[float]]
-    measures: Mapping[str, float] = field(default_factory=dict)
+    measures: Mapping[str, float] = field(default_factory=dict[str, float])
     measurements: Measurements | None = field(default=None, repr=False)
 
 
@@ -203,7 +203,7 @@ class Treatment:
     after: Evaluation
     seconds: float
     name: str = ""
-    skipped: Mapping[str, str] = field(default_factory=dict)
+    skipped: Mapping[str, str] = field(default_factory=dict[str, str])
     checks: tuple[MeasureCheck, ...] = ()
     kept: str = ""
     noise: str = ""

@@ -57,7 +57,7 @@ class Search:
     _compiled: set[Structure | None] = field(default_factory=set)
 
     def run(self, subject: Subject, outcome: str) -> float:
-        """The score of a short training of ``subject``; one that was made is not made again."""
+        """The score of a short training, run once for each subject, length and number of rows."""
         length = self.epochs, self.rows
         if (subject, *length) in self.known:
             return self.known[subject, *length]

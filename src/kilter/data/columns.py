@@ -1,7 +1,7 @@
 """The columns of a table as found in training: kind, categories, and replacements for missing values."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -35,6 +35,7 @@ WORD_FEATURES = 256
 # From this many rows on, a constant column has no information, and a unique text or number in each row is an
 # identifier.
 _FEWEST_NAMED_ROWS = 20
+_LOOKED_AT = 100  # rows, before all of them
 _NAMING_SHARE = 0.9
 _NAMES_ROWS = re.compile(
     r"(?i:|#|id|.*[_ ]id|(?:user|row|customer|client|order|item|patient|sample|product|source|obj|gu|uu)id"
@@ -50,7 +51,12 @@ _RECENT = (11_323, 25_568)  # days, from 2001 to 2040
 _DATED = (-14_610, 25_568)  # from 1930: a smaller number of days is hardly a date
 
 
-_KINDS_OF_VALUES = {pl.List: "lists", pl.Array: "lists", pl.Struct: "objects", pl.Binary: "bytes"}
+_KINDS_OF_VALUES: dict[type[pl.DataType], str] = {
+    pl.List: "lists",
+    pl.Array: "lists",
+    pl.Struct: "objects",
+    pl.Binary: "bytes",
+}
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,8 @@ def reason_to_set_aside(series: pl.Series) -> Aside | None:
     """Why a training column is not a feature; None if it is one."""
     if not is_number(series) and not is_text(series) and not is_date(series):
         return Aside(_KINDS_OF_VALUES.get(series.dtype.base_type(), f"values of type {series.dtype}"))
+    if series.dtype.is_float() and len(series) >= _FEWEST_NAMED_ROWS and _is_measured(series):
+        return None
     values = plain_text(series) if is_text(series) else series
     known = values.drop_nulls() if values.null_count() else values
     if not len(known) or (known.dtype.is_float() and not known.is_finite().any()):
@@ -98,6 +106,12 @@ def reason_to_set_aside(series: pl.Series) -> Aside | None:
         if consecutive or _NAMES_ROWS.fullmatch(series.name):
             return Aside("a unique number in every row", is_id=True)
     return None
+
+
+def _is_measured(series: pl.Series) -> bool:
+    """Whether the first numbers are different fractions: the column is neither constant nor of ids."""
+    first = series.head(_LOOKED_AT).to_numpy()
+    return bool(np.isfinite(first).all() and first.min() < first.max() and (first % 1 != 0).any())
 
 
 def _is_constant(values: pl.Series) -> bool:
@@ -224,7 +238,13 @@ def _number_column(series: pl.Series, precise: bool) -> Column:
     shift = find_shift(given) if precise else NO_SHIFT
     tail = find_compression(given) if precise and shift.is_none else None
     shift = tail or shift
-    column = Column(
+    usable = ~missing
+    if values.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            stored = shift.apply(values)
+            usable &= np.isfinite((np.arcsinh(stored) if tail else stored).astype(np.float32))
+    known = values if usable.all() else values[usable]
+    return Column(
         series.name,
         "number",
         center=shift.center,
@@ -232,16 +252,11 @@ def _number_column(series: pl.Series, precise: bool) -> Column:
         compressed=tail is not None,
         mark=writing.mark,
         unit=writing.unit,
+        fill=median(known) if len(known) else None,
+        indicator=not (len(known) and usable.all()),
+        low=float(known.min()) if len(known) else None,
+        high=float(known.max()) if len(known) else None,
     )
-    usable = ~missing
-    if values.dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            usable &= np.isfinite(column.stored(values).astype(np.float32))
-    known = values if usable.all() else values[usable]
-    if not len(known):
-        return replace(column, indicator=True)
-    low, high = float(known.min()), float(known.max())
-    return replace(column, fill=median(known), indicator=not usable.all(), low=low, high=high)
 
 
 def _date_column(series: pl.Series, pattern: str) -> Column:

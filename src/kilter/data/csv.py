@@ -107,7 +107,7 @@ def frame(path: Path, options: LoadOptions) -> tuple[pl.DataFrame, tuple[str, ..
         remedy="check the quotes and the number of fields in each line, or write the file again",
     ):
         content, notes = utf8(path)
-        require_table(sample_of(content), path)
+        require_table(content, path)
         try:
             table, found = _read(content, options)
         except (pl.exceptions.ComputeError, UnicodeDecodeError) as error:
@@ -234,7 +234,7 @@ def _codes(
 
 
 def _kept_values(names: list[str], options: LoadOptions) -> dict[str, set[str]]:
-    """By column: the null values that are values, as the person says or as they were in training."""
+    """By column: the null values that are values, as the user says or as they were in training."""
     kept = {
         name: set(given) & set(NULL_VALUES) for name, given in signs_by_column(options.values, names).items()
     }
@@ -248,7 +248,7 @@ def _kept_values(names: list[str], options: LoadOptions) -> dict[str, set[str]]:
 
 def _without_nulls_but(table: pl.DataFrame, kept: dict[str, set[str]]) -> pl.DataFrame:
     """The table without the null values in columns of text, but for those that are values there."""
-    every = set().union(*kept.values())
+    every = set[str]().union(*kept.values())
     return table.with_columns(
         one.set(one.is_in(sorted(every - kept.get(one.name, set()))), None)
         for one in table.get_columns()

@@ -266,7 +266,7 @@ def _records(lines: Sequence[str], separator: str) -> list[_Record]:
 
 
 def _is_plain(records: list[_Record]) -> bool:
-    """Whether the first line has another name for each column, and the others as many fields."""
+    """Whether the names in the first line all differ, and every other line has as many fields."""
     if not records:
         return False
     header = records[0]

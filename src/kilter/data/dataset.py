@@ -159,7 +159,7 @@ class LoadOptions:
     columns: tuple[Column, ...] = ()
     ignore: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
-    kinds: Mapping[str, str] = field(default_factory=dict)
+    kinds: Mapping[str, str] = field(default_factory=dict[str, str])
     text: Literal["ignore", "hash", "bag"] = "ignore"
     missing: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
@@ -189,7 +189,7 @@ class LoadOptions:
 
     @property
     def known_target(self) -> str | None:
-        """The target column that the person names, or that of an earlier training."""
+        """The target column that the user names, or that of an earlier training."""
         return self.target or (self.encoding.target if self.encoding is not None else None)
 
     @property

@@ -54,10 +54,12 @@ def known_numbers(series: pl.Series) -> np.ndarray:
 
 def as_whole(series: pl.Series) -> pl.Series:
     """A column of floats, which missing values turn whole numbers into, as whole numbers if all are."""
-    if not series.dtype.is_float() or not all(
-        (part.drop_nulls() % 1 == 0).all() for part in (series.head(_LOOKED_AT), series)
-    ):
+    if not series.dtype.is_float():
         return series
+    first = series.head(_LOOKED_AT).to_numpy()
+    with np.errstate(invalid="ignore"):  # the remainder of infinity
+        if (first[~np.isnan(first)] % 1 != 0).any() or not (series.drop_nulls() % 1 == 0).all():
+            return series
     return series.cast(pl.Int64, strict=False)
 
 
@@ -71,6 +73,8 @@ def as_numbers(
     ``writing``: of an earlier training.
     """
     missing = series.is_null().to_numpy() if series.null_count() else np.zeros(len(series), bool)
+    if series.dtype == pl.Float64:
+        return series.to_numpy(), missing  # NaN where missing
     if is_number(series):
         series = _narrowed(series)
         whole = isinstance(series.dtype, _WHOLE)

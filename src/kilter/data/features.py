@@ -106,7 +106,8 @@ def column_values(series: pl.Series, column: Column) -> Values:
             if column.indicator:
                 values = np.column_stack([values, absent])
             return Values(values, np.zeros(len(text), bool), filled=int(absent.sum()))
-    return _codes(series, column)
+        case "category":
+            return _codes(series, column)
 
 
 def _numbers(series: pl.Series, column: Column) -> Values:

@@ -75,9 +75,10 @@ _ARCHIVES: Final = (".7z", ".rar", ".tar", ".tgz")
 _PICKLES: Final = (".pkl", ".pickle", ".joblib", ".pt", ".pth")
 
 
-def require_table(content: bytes, path: Path) -> None:
+def require_table(content: Path | bytes, path: Path) -> None:
     """Raise DataError for a text that is a web page, SQL or a pointer of Git LFS, as some downloads are."""
-    first = content[:_READ].decode(errors="replace").lstrip("\ufeff \t\r\n").lower()
+    start = content[:_READ] if isinstance(content, bytes) else _beginning(content)
+    first = start.decode(errors="replace").lstrip("\ufeff \t\r\n").lower()
     for beginnings, received, remedy in _NO_TABLES:
         if first.startswith(beginnings):
             raise DataError(expected=f"a table in {path}", received=received, remedy=remedy)

@@ -79,7 +79,7 @@ def by_split_column(
 ) -> tuple[dict[str, pl.DataFrame], tuple[str, ...]]:
     """The parts of the rows if a column called "split" or "Usage" names them in every row, and a note.
 
-    The column is not a feature then. It is an ordinary one if the person names it in an option.
+    The column is not a feature then. It is an ordinary one if the user names it in an option.
     """
     named = {*options.ignore, *options.only, *options.kinds, options.known_target}
     for column in frame.get_columns():

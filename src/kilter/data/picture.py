@@ -6,7 +6,7 @@ Pillow's guard against decompression bombs is a limit here, not a warning: an im
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -117,7 +117,7 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 @contextmanager
-def bombs_are_counted() -> Iterator[None]:
+def bombs_are_counted() -> Generator[None]:
     """Silence Pillow's warnings: :func:`decode_image` rejects what they warn of."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)

@@ -69,7 +69,7 @@ def _is_beside(table: Path) -> bool:
 
 
 def read_without(path: Path, options: LoadOptions) -> Source:
-    """Read a CSV file as a table; if a column names pictures that do not exist, that is said.
+    """Read a CSV file as a table; a note says if a column names pictures that do not exist.
 
     Raises DataError if there is no other column to train on.
     """

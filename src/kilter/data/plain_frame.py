@@ -70,7 +70,9 @@ def require_short_names(names: Iterable[str]) -> None:
 
 
 def _require_short_entries(series: pl.Series) -> None:
-    sizes = series.str.len_bytes() if series.dtype == pl.String else pl.Series([0])
+    if series.dtype != pl.String:
+        return
+    sizes = series.str.len_bytes()
     row = sizes.arg_max()
     if row is not None and sizes[row] > _LONGEST_ENTRY:
         raise DataError(

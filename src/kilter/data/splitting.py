@@ -20,9 +20,9 @@ import polars as pl
 from kilter._validation import is_whole, one_of
 from kilter.data.checks import check
 from kilter.data.dataset import Dataset, Source, Splits
+from kilter.data.filling import filled_by
 from kilter.data.loading import contents, load
 from kilter.data.paths import first_named, nearest_name, quote
-from kilter.data.scaling import filled_by
 from kilter.errors import DataError, OptionError
 
 
@@ -195,7 +195,7 @@ def _latest(source: Source, validation: Part, test: Part) -> tuple[np.ndarray, d
         )
     whole = source.train
     rows = np.argsort(whole.x[:, whole.features.index(dates[0])], kind="stable")
-    taken = {}
+    taken: dict[str, np.ndarray] = {}
     for name, part in (("test", test), ("validation", validation)):
         count = part if isinstance(part, int) else 0
         if isinstance(part, float) and part > 0:

@@ -162,7 +162,7 @@ def _class_counts(train: Dataset, test: Dataset | None, validation: Dataset | No
 def _class_problems(classes: tuple[ClassCount, ...]) -> list[str]:
     if not classes:
         return []
-    problems = []
+    problems: list[str] = []
     absent = [quote(found.name) for found in classes if found.train == 0]
     single = [quote(found.name) for found in classes if found.train == 1]
     if absent:

@@ -23,7 +23,7 @@ _NAMES_GROUPS = re.compile(
 
 @dataclass(frozen=True)
 class Usage:
-    """The columns that become features, the kinds that the person wants, by name, columns that name the rows
+    """The columns that become features, the kinds that the user wants, by name, columns that name the rows
     and are no features, and a note on columns set aside.
     """
 
@@ -36,7 +36,7 @@ class Usage:
 def usable_columns(features: list[pl.Series], options: LoadOptions) -> Usage:
     """Which of the columns besides the target become features.
 
-    Columns that the person names are never set aside, and the only ones left are kept.
+    Columns that the user names are never set aside, and the only ones left are kept.
     """
     unknown = {*options.ignore, *options.only, *options.kinds} - {one.name for one in features}
     if unknown:

@@ -121,7 +121,7 @@ class SmoothedSparseCategoricalCrossentropy(_Recreated):
 class SparseCategoricalFocalCrossentropy(_Recreated):
     """Keras's ``CategoricalFocalCrossentropy`` for labels that are class numbers, such as masks.
 
-    Right and sure answers count little, rare classes as ``alpha`` says (Lin et al. 2017).
+    Correct and confident predictions count little; ``alpha`` weighs the classes (Lin et al. 2017).
 
     Args:
         alpha: the weight of every class, or one for each.

@@ -8,7 +8,7 @@
 Each trains a copy of the given encoder and reports measures that show whether it learnt anything.
 """
 
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
+from kilter import _backend as _backend  # chooses JAX before Keras loads
 
 # isort: split
 

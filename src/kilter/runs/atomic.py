@@ -8,7 +8,7 @@ import errno
 import os
 import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -109,7 +109,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_record(path: Path) -> bytes:
-    """The bytes of a file that belongs in memory; :class:`RunError` for a larger one, or what is no file."""
+    """The bytes of a small file; :class:`RunError` if it is too large to read whole, or no regular file."""
     with errors_named(path, doing="read"):
         if not path.is_file():
             raise OSError("not a file")  # reading a named pipe would wait for ever
@@ -143,7 +143,7 @@ def fsync_tree(folder: Path) -> None:
 
 
 @contextmanager
-def errors_named(path: Path, *, doing: str = "written") -> Iterator[None]:
+def errors_named(path: Path, *, doing: str = "written") -> Generator[None]:
     """Turn a system error raised inside into a :class:`RunError` that names `path`, cause and remedy."""
     try:
         yield

@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -213,7 +213,7 @@ def _made(path: Path) -> bool:
 
 
 @contextmanager
-def discarded_unless_begun(run: Run) -> Iterator[None]:
+def discarded_unless_begun(run: Run) -> Generator[None]:
     """Remove the run directory if an error ends the run before its first epoch."""
     try:
         yield
@@ -252,9 +252,9 @@ def _require_no_links(path: Path) -> None:
         links = [one for one in path.rglob("*") if one.is_symlink()]
     if links:
         raise RunError(
-            expected=f"files and folders of its own in {path}, to write to",
+            expected=f"no links in {path}, where kilter writes and removes files",
             received=f"the link {links[0].relative_to(path)} to {os.readlink(links[0])}",
-            remedy="put what it points to in its place, or remove it",
+            remedy="replace the link by what it points to, or remove it",
         )
 
 

@@ -20,7 +20,7 @@ from kilter.runs import checkpoints
 from kilter.runs.atomic import entries
 from kilter.runs.checksums import sha256_of_arrays
 from kilter.runs.directory import Run
-from kilter.runs.reading import FLIGHT
+from kilter.runs.reading import FLIGHT, RECIPE
 
 _NAME: Final = re.compile(r"step-(\d{8,})")
 
@@ -50,7 +50,10 @@ def write_flight(run: Run, broken: Broken) -> None:
         checkpoints.RUN: run.identity,
     }
     checkpoints.write(run.path / FLIGHT, f"step-{event.iteration:08d}", tree, scalars)
-    run.note(f"{event.sentence}; kilter replay {run.path} --step {event.iteration}")
+    again = f"kilter replay {run.path} --step {event.iteration}"
+    if not (run.path / RECIPE).is_file():  # of kilter.fit: only the caller has the model
+        again = f"kilter.runs.replay_with({str(run.path)!r}, model, {event.iteration})"
+    run.note(f"{event.sentence}; {again}")
 
 
 def flights(path: Path) -> list[int]:

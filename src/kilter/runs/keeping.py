@@ -6,6 +6,7 @@
 import hashlib
 import json
 import re
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -16,6 +17,7 @@ from typing import Any, Final
 import keras
 import numpy as np
 
+from kilter._engine.attributes import is_foreign
 from kilter._engine.cuts import Start
 from kilter._engine.history import History
 from kilter._engine.structure import in_json, structure
@@ -27,6 +29,7 @@ from kilter.runs.callback_states import restore_states
 from kilter.runs.checkpoints import Checkpoint
 from kilter.runs.checksums import bytes_of
 from kilter.runs.consistency import newest_cut, recorder_at
+from kilter.runs.describing import code_of, digest_of
 from kilter.runs.directory import Run, create_run, discarded_unless_begun, reopen_run, safe_name
 from kilter.runs.environment import describe_environment
 from kilter.runs.packing import copied_from_first, first_has, written_by_first
@@ -48,6 +51,7 @@ _OPTIONS: Final = (
     *("batch_size", "shuffle", "validation_split", "class_weight", "steps_per_epoch", "validation_steps"),
 )
 _DATA: Final = ("sample_weight", "validation_data")
+_GIVEN: Final = ("augment", "validation_freq", "evaluate_training")
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,9 +88,36 @@ class Call:
             "data": sums,
             "compiled": {"optimizer": type(model.optimizer).__name__, "loss": _named(model.loss)},
             "settings": _settings(model),
+            "given": self._given(model),
+            "told": self._told(model),
             "keras": keras.__version__,
             "learning_rate": learning_rate(model),
         }
+
+    def _given(self, model: keras.Model) -> dict[str, str]:
+        """SHA-256 of what else decides the numbers and must be the same, by name."""
+        given = {name: self.arguments[name] for name in _GIVEN}
+        config = getattr(getattr(model, "_compile_config", None), "config", {})
+        given |= {"loss": keras.tree.map_structure(_own_settings, model.loss)}
+        given |= {"loss_weights": config.get("loss_weights")}
+        return {name: digest_of(value) for name, value in given.items()}
+
+    def _told(self, model: keras.Model) -> dict[str, str]:
+        """SHA-256 of what may change, but not in silence: a schedule may span more epochs, code be mended."""
+        schedule, augment = self.arguments["schedule"], self.arguments["augment"]
+        own = getattr(inner_optimizer(model), "_learning_rate", None)
+        own = own if isinstance(own, keras.optimizers.schedules.LearningRateSchedule) else None
+        code = f"code that Python {sys.version_info.major}.{sys.version_info.minor} compiled"
+        return {"schedule": digest_of([schedule, own]), code: code_of(model, [schedule, augment])}
+
+
+def _own_settings(loss: Any) -> Any:
+    """What one of Keras's losses was given beside its defaults; None for other losses, which are code."""
+    if not isinstance(loss, keras.Loss) or is_foreign(type(loss)):
+        return None
+    config, usual = loss.get_config(), type(loss)().get_config()
+    changed = (name for name, value in config.items() if name != "name" and value != usual.get(name))
+    return {name: config[name] for name in changed} or None
 
 
 def _settings(model: keras.Model) -> dict[str, str]:
@@ -182,6 +213,7 @@ def _resumed(model: keras.Model, run: Run, call: Call, train: Train) -> History:
     """Go on with a run after its newest checkpoint; nothing is trained if it has all its epochs."""
     before, now = read_call(run.path), json.loads(to_json(call.record(model)))
     _require_same(run.path, before, now)
+    _tell_changes(run, before, now)
     call_rate = None if now["learning_rate"] == before.get("learning_rate") else now["learning_rate"]
     checkpoint, average = newest_cut(run.path), average_in(call.callbacks)
     recorder, start = recorder_at(
@@ -260,13 +292,14 @@ def _require_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any])
         "options": "argument",
         "compiled": "compiled",
         "settings": "settings of",
+        "given": "settings of",
         "data": "data of argument",
     }
     if before.get("keras") != now["keras"]:
         del words["settings"]  # another version of Keras describes equal layers in another way
     for kind, word in words.items():
         earlier = before.get(kind, now[kind])  # runs of kilter 0.1.0 have only some
-        hashed = kind in ("settings", "data")
+        hashed = kind in ("settings", "given", "data")
         for name in dict.fromkeys([*earlier, *now[kind]]):
             old, new = earlier.get(name), now[kind].get(name)
             if old != new:
@@ -276,6 +309,17 @@ def _require_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any])
                     received="other values" if hashed else f"{name}={new!r}",
                     remedy="pass the same, or leave out resume=True to begin a new run",
                 )
+
+
+def _tell_changes(run: Run, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Warn of another schedule or other code than that of the last call, and note it."""
+    earlier = before.get("told", {})
+    changed = [name for name, value in now["told"].items() if earlier.get(name, value) != value]
+    if changed:
+        text = f"{run.path} is resumed with another {' and other '.join(changed)} than before: the results "
+        text += "are not those of an unbroken run"
+        warnings.warn(text, RunWarning, stacklevel=3)
+        run.note(text)
 
 
 def _where(recorder: Recorder) -> str:

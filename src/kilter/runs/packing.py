@@ -21,7 +21,7 @@ from kilter.runs.reading import require_run
 
 
 def pack(run: Path, *, checkpoints: bool = False) -> bytes:
-    """A tar archive of the run's folder and its files; that of `checkpoints` is kept even if empty."""
+    """The files of a run as a tar archive with the run's folder in it; with `checkpoints`, their folder."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as archive:
         for path in sorted(run.rglob("*")):

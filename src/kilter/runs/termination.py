@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -79,7 +79,7 @@ class Termination:
 @contextmanager
 def saving_what_is_done(
     recorder: Recorder, finish: Callable[[Status, str], object], how_to_go_on: Callable[[], str]
-) -> Iterator[None]:
+) -> Generator[None]:
     """If the training in the body ends early, save the newest state that is known and call `finish`."""
     path = recorder.run.path
     with Termination() as termination:

@@ -10,7 +10,7 @@ Names load on first use: recipes list the schedules without loading Keras.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from kilter import _backend  # noqa: F401  (chooses JAX before Keras loads)
+from kilter import _backend as _backend  # chooses JAX before Keras loads
 from kilter.schedules.registry import SCHEDULES, schedule_kind
 
 if TYPE_CHECKING:

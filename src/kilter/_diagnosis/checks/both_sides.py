@@ -99,7 +99,8 @@ def check_groups(context: Context) -> list[Finding]:
     """Columns named as groups (patient, user, session) whose values are on both sides."""
     if not context.features or context.x_val is None or [one.ndim for one in context.inputs] != [2]:
         return []
-    mine, held, found = context.inputs[0], context.held_inputs[0], []
+    mine, held = context.inputs[0], context.held_inputs[0]
+    found: list[Finding] = []
     places: dict[str, list[int]] = {}  # a category has a feature for each of its values, NAME=VALUE
     for place, feature in enumerate(context.features):
         places.setdefault(feature.partition("=")[0], []).append(place)

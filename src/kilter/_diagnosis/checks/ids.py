@@ -21,6 +21,7 @@ from kilter.errors import KilterError
 _SAMPLE: Final = 10_000  # rows
 _MOST_COLUMNS: Final = 50
 _LEAST_WORDS: Final = 6
+_LEAST_SHARE: Final = 0.2  # of the rows: a few rows that agree by chance, as in a corner of pictures
 _MORE: Final = 0.1  # of the variance of the targets: what ids must say beyond quantities
 _ERRORS: Final = 2.0  # standard errors below the measured value, which is the largest of many columns
 
@@ -135,7 +136,7 @@ def _beyond_quantity(values: np.ndarray, wanted: np.ndarray) -> float:
     """R² of the other rows with the same number, less that of the numbers below and above: a lower bound.
 
     The smallest, the largest and the commonest number are left out: the background of pictures, clipped
-    values or "none" are not one id of many.
+    values or "none" are not one id of many. 0 where few rows are left.
     """
     kinds, counts = np.unique(values, return_counts=True)
     inner = ~np.isin(values, (kinds[0], kinds[-1], kinds[counts.argmax()]))
@@ -146,7 +147,7 @@ def _beyond_quantity(values: np.ndarray, wanted: np.ndarray) -> float:
     repeated = counts[place] > 1
     own = ((sums[place] - wanted) / np.maximum(counts[place] - 1, 1))[repeated]
     true = wanted[repeated]
-    if len(kinds) < 2 or not repeated.any():
+    if len(kinds) < 2 or len(own) < _LEAST_SHARE * len(inner):
         return 0.0
     variance = max(np.square(true - wanted.mean()).mean(), 1e-12)
     beside = min(np.square(true - around[place][repeated]).mean(), variance)

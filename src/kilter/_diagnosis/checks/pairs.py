@@ -3,14 +3,15 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import keras
 import numpy as np
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Context
-from kilter._diagnosis.loss_probe import slopes
+from kilter._diagnosis.loss_probe import as_loss, slopes
+from kilter._models.copying import FOREIGN_ERRORS
 from kilter._models.layers import LayerFacts, OutputFacts, given_losses
 from kilter._models.reading import paired_targets
 from kilter._records import Evidence, Finding
@@ -73,7 +74,51 @@ def _reversed(context: Context, pushed: int) -> Iterator[Finding]:
         return
     name = "AUC of the inputs' distance"
     evidence = [context.seen("nearer_pairs", name, found.area)]
-    yield finding("pairs-reversed", "severe", ["loss"], evidence, label=pushed, area=found.area)
+    label = f"pairs with the label {pushed}"
+    detail = f"by distance, AUC {found.area:.2f}"
+    yield finding("pairs-reversed", "severe", ["loss"], evidence, label=label, detail=detail)
+
+
+def check_triplets(context: Context) -> list[Finding]:
+    """A loss on three embeddings of a row that pushes apart the two whose inputs are closer."""
+    shapes = {one.shape for one in context.inputs}
+    shared = any(one.repeated for one in context.layers)
+    if len(context.inputs) != 3 or len(shapes) != 1 or not shared or len(context.outputs) != 1:
+        return []
+    output = context.outputs[0]
+    width = output.shape[-1] or 0
+    if output.loss is None or output.loss.name is not None or len(output.shape) != 2 or width % 3:
+        return []
+    pulled = _pulled(given_losses(context.model, 1)[0], output, width // 3)
+    if pulled is None:
+        return []
+    anchor, *others = (one[:_SAMPLE].reshape(len(one[:_SAMPLE]), -1).astype(float) for one in context.inputs)
+    first, second = (np.abs(anchor - one).mean(axis=1) for one in others)
+    closer = float(np.mean(first < second) + np.mean(first == second) / 2)
+    area = 1 - closer if pulled == 1 else closer
+    if len(anchor) < _LEAST or area < context.thresholds.nearer_pairs:
+        return []
+    name = "share of rows whose pushed input is the closer one"
+    evidence = [context.seen("nearer_pairs", name, area)]
+    label = f"the first input and the {'second' if pulled == 2 else 'third'}"
+    detail = f"in {area:.0%} of the rows"
+    return [finding("pairs-reversed", "severe", ["loss"], evidence, label=label, detail=detail)]
+
+
+def _pulled(loss: Any, output: OutputFacts, width: int) -> int | None:
+    """Which of the other two embeddings a loss pulls to the first: 1 or 2; None if neither, or unknown."""
+    rows = _LEAST
+    anchor = np.random.default_rng(0).normal(size=(rows, width))
+    near, far = anchor + 0.1, anchor + 1.0
+    made = [np.concatenate(three, axis=1) for three in ((anchor, near, far), (anchor, far, near))]
+    targets = np.zeros((rows, 1)) if output.targets is None else output.targets[:rows]
+    try:
+        values = [float(as_loss(loss)(targets, one.astype("float32"))) for one in made]
+    except FOREIGN_ERRORS:
+        return None
+    if not np.isfinite(values).all() or np.isclose(*values):
+        return None
+    return 1 if values[0] < values[1] else 2
 
 
 def _far(context: Context, margin: float, reached: float) -> Iterator[Finding]:
@@ -199,5 +244,5 @@ def _separation(pair: tuple[np.ndarray, ...], targets: np.ndarray) -> _Order | N
     return _Order(max(area, 1 - area), int(area < 0.5), float(np.mean(apart[near] == 0)))
 
 
-PROBE = (check_margin,)
+PROBE = (check_margin, check_triplets)
 DATA = (check_easy,)

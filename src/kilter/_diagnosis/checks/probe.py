@@ -12,6 +12,7 @@ from kilter._models.layers import ATTENTION, activation_layers
 from kilter._records import Evidence, Finding, Measurements, Severity
 
 _STEEP: Final = ("tanh", "softsign", "linear", "elu", "selu", "leaky_relu", "prelu", "gelu", "silu", "mish")
+_LOST: Final = 1e-12  # of the largest gradient
 
 
 def hidden_positions(context: Context, found: Measurements) -> list[int]:
@@ -63,6 +64,8 @@ def _through_depth(context: Context, name: str, code: str, *, backward: bool) ->
     if found is None or not len(found):
         return []
     deviations = found.values[name][0][hidden_positions(context, found)]
+    if backward and (alive := deviations[deviations != 0]).size and alive.min() > _LOST * alive.max():
+        deviations = alive  # what has none is beside the path; a gradient that fades does so step by step
     if len(deviations) < 2 or not np.isfinite(deviations).all() or not np.isfinite(found.loss[0]):
         return []
     first, last = float(deviations[0]), float(deviations[-1])

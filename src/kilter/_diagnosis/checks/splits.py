@@ -27,6 +27,7 @@ from kilter._models.layers import LOOKUPS, OutputFacts
 from kilter._models.reading import paired_targets
 from kilter._records import Evidence, Finding, Severity
 
+_RAW: Final = 0.3  # of the columns
 _SAMPLE: Final = 2_000
 _LEAST_ROWS: Final = 30
 _MOST_CLASSES: Final = 1_000
@@ -86,17 +87,30 @@ def check_scale(context: Context) -> Iterator[Finding]:
         sure = _sureness(array, ratios, np.abs(shifts) > limits.split_shift)
         where = ["targets"] if named == "targets" else ["data"]
         most, far = limits.split_scale * sure, limits.split_shift * sure
-        if not 1 / most <= factor <= most or abs(shift) > far:
+        raw = _raw_share(array, ratios, shifts)
+        if not 1 / most <= factor <= most or abs(shift) > far or raw > _RAW:
             evidence = [
                 between("spread in validation over that in training", factor, 1 / most, most),
                 between("shift in spreads of the training rows", shift, -far, far),
             ]
+            if raw > _RAW:
+                evidence = [Evidence("share of the standardised columns that are not so there", raw, _RAW)]
             middle = [float(np.median(one[1])) for one in (mine, theirs)]
             detail = f"The {named} of training are around {middle[0]:.3g} with a spread of {_mid(mine):.3g}, "
             detail += f"those of validation around {middle[1]:.3g} with {_mid(theirs):.3g}"
             yield finding("validation-scale", "severe", where, evidence, detail=detail)
         elif named != "targets":
             yield from _columns(context, array, places, ratios, shifts)
+
+
+def _raw_share(array: np.ndarray, ratios: np.ndarray, shifts: np.ndarray) -> float:
+    """The share of validation columns of another scale where all training columns are standardised; or 0."""
+    if array.ndim != 2 or len(ratios) < 4:
+        return 0.0
+    means, deviations = array.mean(axis=0), array.std(axis=0)
+    scaled = bool((np.abs(means) < 0.2).all() and (np.abs(deviations - 1) < 0.2).all())
+    moved = (np.abs(ratios) > math.log(3)) | (np.abs(shifts) > 1)
+    return float(np.mean(moved)) if scaled else 0.0
 
 
 def _sureness(array: np.ndarray, ratios: np.ndarray, moved: np.ndarray) -> float:

@@ -4,7 +4,7 @@ import numpy as np
 
 from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.context import Context, SequenceReading
-from kilter._diagnosis.order import gain_of_order, gain_of_steps
+from kilter._diagnosis.order import gain_of_order, gain_of_past, gain_of_steps
 from kilter._models.layers import ATTENTION, CONVOLUTIONS, RECURRENT
 from kilter._records import Evidence, Finding, Severity
 
@@ -161,3 +161,25 @@ def check_future(context: Context) -> list[Finding]:
     layers = [one.path for one in context.layers if isinstance(one.layer, (*ATTENTION, *RECURRENT))]
     evidence = [context.seen("shifted", "share of targets that are the next input", same)]
     return [finding("missing-causal-mask", "severe", layers[:1] or ["data"], evidence)]
+
+
+def check_reach(context: Context) -> list[Finding]:
+    """Outputs for each step that see only later steps, or too few of the earlier ones."""
+    reading, limits = context.sequences, context.thresholds
+    if reading is None or reading.lags is None or len(context.outputs) != 1:
+        return []
+    (output,), (first, last) = context.outputs, reading.lags
+    if first < 0 and last <= 0 and reading.heads:
+        evidence = [
+            Evidence("earlier steps that change an output", 0, "more than 0", "a mask over the past"),
+            Evidence("later steps that change it", -first),
+        ]
+        layers = [one.path for one in context.layers if isinstance(one.layer, ATTENTION)]
+        return [finding("future-only", "severe", layers[:1] or [output.where], evidence)]
+    gain, past = gain_of_past(context, reading.lags)
+    if not gain > limits.order_gain:
+        return []
+    evidence = [context.seen("order_gain", "skill that trees gain from earlier steps", gain)]
+    seen = f"{last - first + 1} step{'s' * (last > first)}"
+    detail = f"trees that read {past} steps back tell the targets better than from what it sees"
+    return [finding("receptive-field", "severe", [output.where], evidence, seen=seen, detail=detail)]

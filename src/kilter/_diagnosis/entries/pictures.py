@@ -9,7 +9,7 @@ MODEL: Final[dict[str, Text]] = {
     "receptive-field": (
         "receptive field smaller than the objects", ("widen-kernels",),
         "Luo et al. 2016, Understanding the effective receptive field",
-        "Each pixel of {where} sees a width of {seen} of the input; {detail}. Use larger kernels, pooling, "
+        "Each place of {where} sees a width of {seen} of the input; {detail}. Use larger kernels, pooling, "
         "strides or dilation.",
     ),
     "kernel-larger-than-map": (
@@ -88,8 +88,8 @@ PROBE: Final[dict[str, Text]] = {
     "pairs-reversed": (
         "loss pushes matching pairs apart", ("swap-pair-labels",),
         "Hadsell et al. 2006, Dimensionality reduction by learning an invariant mapping",
-        "The loss pushes pairs with the label {label} apart, but their inputs are the closer ones "
-        "(by distance, AUC {area:.2f}). Swap the labels, or the terms of the loss.",
+        "The loss pushes {label} apart, but their inputs are the closer ones "
+        "({detail}). Swap the labels, or the terms of the loss.",
     ),
     "discriminator-won": (
         "discriminator has won", (), "Goodfellow et al. 2014, Generative adversarial nets",

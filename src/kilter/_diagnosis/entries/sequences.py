@@ -26,7 +26,7 @@ MODEL: Final[dict[str, Text]] = {
         "to remember.",
     ),
     "long-sequence": (
-        "long sequence without truncation", (), _PASCANU,
+        "long sequence without truncation", ("pool-steps",), _PASCANU,
         "{where} reads {steps} steps in sequence before its output: early steps are learnt slowly, if at "
         "all. Pool or stride over the steps first, split the sequences, or use the outputs of all steps.",
     ),
@@ -109,6 +109,11 @@ PROBE: Final[dict[str, Text]] = {
         "network ignores the order of steps", ("add-positions",), f"{_VASWANI}, section 3.5",
         "The outputs stay the same if the steps of a row are permuted, but the order carries information: "
         "decision trees gain {gain:.2f} of skill from it.",
+    ),
+    "future-only": (
+        "outputs see only later steps", (), f"{_VASWANI}, section 3.2.3",
+        "No output of {where} depends on an earlier step: a causal mask the wrong way round. Keep what is at "
+        "or before each step, as numpy.tril does.",
     ),
     "missing-causal-mask": (
         "outputs see the step that they predict", (), f"{_VASWANI}, section 3.2.3",

@@ -18,6 +18,7 @@ from kilter.nn.layers import PositionEmbedding
 
 _INNER: Final = ("layer", "backward_layer", "cell")
 _KERNELS: Final = {"kernel": "glorot_uniform", "recurrent_kernel": "orthogonal"}
+_FEW_STEPS: Final = 100  # that a gradient passes through, as in truncated training of recurrent networks
 _WARM_RATE: Final = 1e-3
 _OPPOSITE: Final = {
     "Equal": "not_equal",
@@ -181,6 +182,25 @@ def _are_open(cell: Any) -> bool:
     return float(np.asarray(bias)[cell.units : 2 * cell.units].mean()) >= 0.5
 
 
+def pool_steps(subject: Subject, finding: Finding) -> Subject | None:
+    """Means of neighbouring steps of a long series, so that gradients pass through about 100 steps.
+
+    None for ids, for several inputs, under a mask, and where a layer before the recurrent one pools already.
+    """
+    inputs = subject.model.inputs
+    shape = inputs[0].shape
+    if len(inputs) != 1 or len(shape) != 3 or shape[1] is None or np.asarray(subject.x).dtype.kind != "f":
+        return None
+    first = next(one for one in subject.layers if one.takes_input)
+    size = round(shape[1] / _FEW_STEPS)
+    if size < 2 or not isinstance(first.layer, RECURRENT):
+        return None
+    pool = keras.layers.AveragePooling1D(size, name="pool_steps")
+    words = f"{shape[1]} steps in sequence", f"means of {size} steps each, {shape[1] // size} in sequence"
+    snippet = f"keras.layers.AveragePooling1D({size})  # the first layer"
+    return operated(subject, (first.path,), words, {}, front=[pool], snippet=snippet)
+
+
 def add_positions(subject: Subject, finding: Finding) -> Subject | None:
     """A trained vector for each step, added to the embedded tokens, or to what the first attention reads."""
     if any(isinstance(one, PositionEmbedding) for one in subject.model._flatten_layers()):
@@ -291,6 +311,7 @@ REMEDIES = {
         recurrent_tanh,
         stateless,
         read_last_step,
+        pool_steps,
         add_positions,
         repair_softmax_axis,
         invert_mask,
