@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 
 from kilter.data import load
+from kilter.data.packed import unpacked
 from kilter.errors import DataError
 
 MIB = 1 << 20
@@ -125,9 +126,31 @@ def test_a_name_too_long_is_refused_before_all_of_it_is_read(before, tmp_path):
     assert peak < MIB
 
 
+def test_a_packed_file_too_large_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+    _csv(tmp_path / "a.csv.gz", 32 * MIB)
+    monkeypatch.setattr("kilter._system.free_memory", lambda: 32 * MIB)
+    monkeypatch.setattr("kilter.data.packed._CHUNK", MIB)
+    tracemalloc.start()
+    with pytest.raises(DataError, match="32 MiB free"):
+        load(tmp_path / "a.csv.gz")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * MIB
+
+
+def test_a_packed_file_that_only_begins_like_a_large_one_is_read(tmp_path, monkeypatch):
+    content = b"1,2,3\n" * MIB + np.random.default_rng(0).bytes(2 * MIB)
+    packed = gzip.compress(content)
+    (tmp_path / "a.csv.gz").write_bytes(packed)
+    monkeypatch.setattr("kilter._system.free_memory", lambda: 32 * MIB)
+    monkeypatch.setattr("kilter.data.packed._CHUNK", MIB)
+    assert unpacked(tmp_path / "a.csv.gz", packed[:200]) == content
+
+
 MEASURED = """
 import resource, sys
 from kilter.data import load
+from kilter.data.packed import unpacked
 from kilter.errors import DataError
 peaks = []
 for path in sys.argv[1:]:
