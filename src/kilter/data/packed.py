@@ -24,8 +24,9 @@ _TABLE: Final = "?table="
 _ZIP: Final = b"PK\x03\x04"
 _ZSTANDARD: Final = b"\x28\xb5\x2f\xfd"
 _CHUNK: Final = 1 << 24
-# A table takes about this many times the bytes of its text: the text itself and its columns.
-_COPIES: Final = 3
+# A table takes about this many times the bytes of its text, or of its columns in the file: these, the
+# columns as read and as features.
+COPIES: Final = 3
 
 
 def plain_name(path: Path) -> str:
@@ -139,9 +140,9 @@ def _bounded(stream: IO[bytes], file: IO[bytes], path: Path) -> bytes:
         content.write(chunk)
         held = content.tell()
         expected = held * max(1.0, size / max(1, file.tell()))
-        if not is_counted and not fits_memory(_COPIES * expected - held):
+        if not is_counted and not fits_memory(COPIES * expected - held):
             content, is_counted = io.BytesIO(), True
-            require_room(_COPIES * _counted(stream, held, path), path)
+            require_room(COPIES * _counted(stream, held, path), path)
             stream.seek(0)
     return content.getvalue()
 
@@ -150,5 +151,5 @@ def _counted(stream: IO[bytes], size: int, path: Path) -> int:
     """The bytes of the stream, of which ``size`` were read; ends with DataError where they are too many."""
     while chunk := stream.read(_CHUNK):
         size += len(chunk)
-        require_room(_COPIES * size, path)
+        require_room(COPIES * size, path)
     return size
