@@ -101,16 +101,16 @@ def test_names_of_files_forge_no_line_and_send_nothing_to_the_terminal(kilter, p
         assert "Warning: forged" not in (ended.out + ended.err).splitlines()
 
 
-@pytest.mark.parametrize("terminal", [True, False])
-def test_predictions_are_escaped_for_a_terminal_and_kept_for_a_pipe(terminal, kilter, place, monkeypatch):
-    Path("t.csv").write_text("a,y\n" + "1,p\x1b[31m\n2,q\x1b[31m\n" * 20)
+def test_predictions_are_escaped_for_a_terminal_and_kept_for_a_pipe(kilter, place, monkeypatch):
+    Path("t.csv").write_text("a,y\n" + "1,p\x07\n2,q\x07\n" * 20)
     assert kilter("train", "t.csv", "--epochs", 1, "--runs", "kept").code == 0
-    stdout = SimpleNamespace(isatty=lambda: terminal)
-    monkeypatch.setattr("kilter._cli.predicting.sys", SimpleNamespace(stdout=stdout))
-    ended = kilter("predict", next(Path("kept").iterdir()), "t.csv")
-    assert ended.code == 0
-    assert ("\x1b" in ended.out) != terminal
-    assert ended.out.count("\n") == 41
+    for terminal in (True, False):
+        stdout = SimpleNamespace(isatty=lambda found=terminal: found)
+        monkeypatch.setattr("kilter._cli.predicting.sys", SimpleNamespace(stdout=stdout))
+        ended = kilter("predict", next(Path("kept").iterdir()), "t.csv")
+        assert ended.code == 0
+        assert ("\x07" in ended.out) != terminal
+        assert ended.out.count("\n") == 41
 
 
 def test_a_byte_order_mark_is_no_error(kilter, place):
