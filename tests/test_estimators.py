@@ -4,6 +4,7 @@ import pickle
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_iris, make_regression
@@ -126,6 +127,27 @@ def test_a_fitted_estimator_is_pickled_with_its_network():
     made = KilterRegressor(epochs=2, random_state=0).fit(X, y)
     again = pickle.loads(pickle.dumps(made))  # noqa: S301  (scikit-learn's own way to keep estimators)
     assert np.array_equal(again.predict(X), made.predict(X))
+
+
+FLOWERS = pd.Series(np.where(y > 0, "b", "a"))
+NULLABLE = {
+    "strings": (FLOWERS.astype("string"), "O"),
+    "objects": (FLOWERS.astype(object), "O"),
+    "categories": (FLOWERS.astype("category"), "O"),
+    "whole numbers": (pd.Series(y).astype("Int64"), "i"),
+    "true and false": (pd.Series(y > 0).astype("boolean"), "b"),
+}
+
+
+@pytest.mark.parametrize("kind", NULLABLE)
+def test_labels_of_pandas_keep_their_type_and_missing_ones_are_named(kind):
+    labels, stored = NULLABLE[kind]
+    made = KilterClassifier(epochs=1, random_state=0)
+    assert made.fit(X, labels).predict(X).dtype.kind == stored
+    holes = labels.copy()
+    holes[7] = pd.NA
+    with pytest.raises(DataError, match=r"Input y contains NaN.*1 of 150 missing, the first in row 7"):
+        made.fit(X, holes)
 
 
 @pytest.mark.parametrize(

@@ -149,6 +149,33 @@ def _weights(sample_weight: Any, rows: np.ndarray) -> np.ndarray | None:
     return _check_sample_weight(sample_weight, rows, ensure_non_negative=True)
 
 
+def _plain_labels(y: Any) -> Any:
+    """``y`` as NumPy's types instead of pandas' nullable ones, which scikit-learn turns into floats.
+
+    Raises DataError for None and pandas.NA, which scikit-learn cannot compare.
+    """
+    kinds = getattr(y, "dtypes", None)
+    kind = kinds.iloc[0] if hasattr(kinds, "iloc") and len(kinds) == 1 else kinds
+    nullable = hasattr(kind, "numpy_dtype")
+    entries = () if y is None else np.asarray(y)
+    if not nullable and (y is None or entries.dtype.kind != "O"):
+        return y
+    missing = [i for i, one in enumerate(np.ravel(entries)) if _is_missing(one)]
+    if missing:
+        raise DataError(
+            expected="a label in every row: Input y contains NaN, None or pandas.NA",
+            received=f"{len(missing)} of {entries.size} missing, the first in row {missing[0]} (from 0)",
+            remedy="leave these rows out, or give them a class of their own",
+        )
+    return y.to_numpy(dtype=kind.numpy_dtype) if nullable else y
+
+
+def _is_missing(entry: Any) -> bool:
+    # By the name of the type: pandas may not be installed.
+    is_nan = isinstance(entry, float) and np.isnan(entry)
+    return entry is None or is_nan or type(entry).__name__ in ("NAType", "NaTType")
+
+
 @dataclass(eq=False, repr=False, kw_only=True)
 class KilterClassifier(ClassifierMixin, _Network):
     """A network for classification as a scikit-learn estimator.
@@ -186,7 +213,7 @@ class KilterClassifier(ClassifierMixin, _Network):
         ``sample_weight``: a weight for each row; those of weight 0 are left out. Raises ValueError where
         scikit-learn would, and for a single class.
         """
-        given: tuple[Any, Any] = X, y  # scikit-learn's annotations take no arrays
+        given: tuple[Any, Any] = X, _plain_labels(y)  # scikit-learn's annotations take no arrays
         checked: Any = validate_data(self, *given, accept_sparse=True, dtype=[np.float64, np.float32])
         rows, labels = dense(checked[0]), checked[1]
         check_classification_targets(labels)
@@ -240,7 +267,7 @@ class KilterRegressor(RegressorMixin, _Network):
         ``sample_weight``: a weight for each row; those of weight 0 are left out. Raises ValueError where
         scikit-learn would.
         """
-        given: tuple[Any, Any] = X, y  # as in the classifier
+        given: tuple[Any, Any] = X, _plain_labels(y)  # as in the classifier
         checked: Any = validate_data(
             self,
             *given,

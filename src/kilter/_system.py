@@ -91,6 +91,12 @@ def require_memory(
         )
 
 
+def fits_memory(needed: float) -> bool:
+    """Whether ``needed`` bytes are at most the free memory; true where the system does not report it."""
+    free = free_memory()
+    return free is None or needed <= free
+
+
 def free_memory() -> int | None:
     """Bytes of main memory available to this process; None if the system does not report it (macOS).
 

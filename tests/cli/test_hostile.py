@@ -7,6 +7,7 @@ import shutil
 import tracemalloc
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -98,6 +99,18 @@ def test_names_of_files_forge_no_line_and_send_nothing_to_the_terminal(kilter, p
         assert ended.code == 0
         assert "\x1b" not in ended.out + ended.err
         assert "Warning: forged" not in (ended.out + ended.err).splitlines()
+
+
+def test_predictions_are_escaped_for_a_terminal_and_kept_for_a_pipe(kilter, place, monkeypatch):
+    Path("t.csv").write_text("a,y\n" + "1,p\x07\n2,q\x07\n" * 20)
+    assert kilter("train", "t.csv", "--epochs", 1, "--runs", "kept").code == 0
+    for terminal in (True, False):
+        stdout = SimpleNamespace(isatty=lambda found=terminal: found)
+        monkeypatch.setattr("kilter._cli.predicting.sys", SimpleNamespace(stdout=stdout))
+        ended = kilter("predict", next(Path("kept").iterdir()), "t.csv")
+        assert ended.code == 0
+        assert ("\x07" in ended.out) != terminal
+        assert ended.out.count("\n") == 41
 
 
 def test_a_byte_order_mark_is_no_error(kilter, place):

@@ -78,3 +78,9 @@ def test_a_task_chosen_by_values_is_no_silent_choice(y, task, note, kind, tmp_pa
 
 def test_healthy_data_have_no_problems():
     assert describe(load("digits")).problems == ()
+
+
+def test_several_targets_are_shown_by_their_names(tmp_path):
+    (tmp_path / "t.csv").write_text("a,heat,cold\n" + "1,2,3\n4,6,8\n" * 20)
+    found = describe(load(tmp_path / "t.csv", target="heat, cold", task="regression"))
+    assert [(one.name, one.maximum) for one in found.targets] == [("heat", 6), ("cold", 8)]

@@ -220,6 +220,14 @@ def test_a_column_that_gives_the_target_away_is_named(case, tmp_path):
     assert bool(survey(tmp_path / "t.csv").problems) == leaks
 
 
+@pytest.mark.parametrize(("noise", "leaks"), [(0.07, True), (0.3, False)])
+def test_a_second_target_is_named_as_a_leak_of_numbers(noise, leaks, tmp_path):
+    other = RNG.normal(0, 1, ROWS)
+    y = other + RNG.normal(0, noise, ROWS)
+    source = load(written(tmp_path / "t.csv", a=other, b=NORMAL, y=y))
+    assert bool(leak_notes(source.train, source.encoding)) == leaks
+
+
 def test_related_features_are_few_of_many_and_all_without_any(tmp_path):
     y = np.repeat([0, 1], 20)
     x = np.random.default_rng(3).normal(size=(40, 400))

@@ -6,6 +6,8 @@ import math
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -231,6 +233,15 @@ def test_a_full_disk_keeps_the_older_checkpoint(tmp_path):
     said, left = done.stdout.splitlines()
     assert said.startswith("a full disk")
     assert left == "0 ['epoch-000000']"
+
+
+@pytest.mark.parametrize(("total", "refused"), [(1 << 30, True), (0, False)])
+def test_a_disk_without_room_is_refused_before_orbax_writes(total, refused, tmp_path, monkeypatch):
+    disk = SimpleNamespace(total=total, free=1)
+    monkeypatch.setattr("kilter.runs.checkpoints.shutil.disk_usage", lambda folder: disk)
+    with pytest.raises(RunError, match="room on the disk") if refused else nullcontext():
+        checkpoints.save(tmp_path, 0, _tree(), {})
+    assert _epochs(tmp_path) == ([] if refused else ["epoch-000000"])
 
 
 def test_the_throttle_keeps_saving_below_its_share(monkeypatch):

@@ -9,7 +9,7 @@ import kilter
 from kilter._engine import divergence, loop
 from kilter.errors import ModelError, RunError
 from kilter.recipe import parse_recipe
-from kilter.runs import Interrupted, checkpoints, open_run, replay, replay_with, train
+from kilter.runs import Interrupted, checkpoints, open_run, replay, replay_with, replaying, train
 from kilter.runs.flights import flights
 
 from .test_within_an_epoch import Press
@@ -228,3 +228,10 @@ def test_weights_are_finite_or_not_in_every_type(number, dtype):
     wanted = dtype == "int32" or number == 3e38
     assert divergence._is_finite([usual, odd, jnp.ones((0,))]) == wanted
     assert divergence._is_finite([])
+
+
+def test_a_batch_too_large_for_the_type_of_the_model_is_named():
+    event = divergence.Event("not finite", 0, 0, 0, (0,), 1.0, 0.1)
+    birth = replaying.Birth("convert_element_type", (), "forward", ((-3e5, 3e5),), "infinity")
+    said = replaying.Replay(event, same_bits=True, birth=birth, layer="", in_data=False).sentences
+    assert any("too large for the type" in one for one in said)

@@ -11,7 +11,9 @@ from kilter.data.assembling import About
 from kilter.data.dataset import LoadOptions, Source
 from kilter.data.folders import PARTS
 from kilter.data.frames import frames_source, joined
-from kilter.data.paths import first_named, quote
+from kilter.data.packed import COPIES
+from kilter.data.parquet import in_rows
+from kilter.data.paths import first_named, quote, require_room
 from kilter.errors import DataError
 
 ENDINGS: Final = (".feather", ".arrow", ".ipc")
@@ -90,4 +92,7 @@ def _json(path: Path) -> Any:
 def _one(file: Path) -> pl.DataFrame:
     with file.open("rb") as opened:
         is_file_format = opened.read(len(_FILE_MAGIC)) == _FILE_MAGIC
-    return pl.read_ipc(file) if is_file_format else pl.read_ipc_stream(file)
+    if not is_file_format:
+        return pl.read_ipc_stream(file)
+    require_room(COPIES * in_rows(pl.scan_ipc(file)), file)
+    return pl.read_ipc(file)

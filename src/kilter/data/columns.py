@@ -79,12 +79,17 @@ def names_rows(name: str) -> bool:
     return bool(name) and _NAMES_ROWS.fullmatch(name) is not None
 
 
+def names_a_moment(name: str) -> bool:
+    """Whether numbers in a column of this name may be dates or times."""
+    return _NAMES_A_MOMENT.fullmatch(name) is not None
+
+
 def reason_to_set_aside(series: pl.Series) -> Aside | None:
     """Why a training column is not a feature; None if it is one."""
-    if not is_number(series) and not is_text(series) and not is_date(series):
-        return Aside(_KINDS_OF_VALUES.get(series.dtype.base_type(), f"values of type {series.dtype}"))
     if series.dtype.is_float() and len(series) >= _FEWEST_NAMED_ROWS and _is_measured(series):
         return None
+    if not is_number(series) and not is_text(series) and not is_date(series):
+        return Aside(_KINDS_OF_VALUES.get(series.dtype.base_type(), f"values of type {series.dtype}"))
     values = plain_text(series) if is_text(series) else series
     known = values.drop_nulls() if values.null_count() else values
     if not len(known) or (known.dtype.is_float() and not known.is_finite().any()):
@@ -279,7 +284,7 @@ def _date_column(series: pl.Series, pattern: str) -> Column:
 
 def _date_in_numbers(series: pl.Series, *, asked: bool) -> str | None:
     """The pattern of a column of numbers that are dates or times, by its name and its values."""
-    if series.dtype == pl.Boolean or not (asked or _NAMES_A_MOMENT.fullmatch(series.name)):
+    if series.dtype == pl.Boolean or not (asked or names_a_moment(series.name)):
         return None
     values, missing = as_numbers(series)
     known = values[~missing].astype(np.float64)

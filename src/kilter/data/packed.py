@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Final, cast
 
-from kilter._system import at_home
+from kilter._system import at_home, fits_memory
 from kilter._validation import errors_as
 from kilter.data.dataset import LoadOptions, Source
 from kilter.data.paths import first_named, nearest_name, quote, require_file, require_room
@@ -24,8 +24,9 @@ _TABLE: Final = "?table="
 _ZIP: Final = b"PK\x03\x04"
 _ZSTANDARD: Final = b"\x28\xb5\x2f\xfd"
 _CHUNK: Final = 1 << 24
-# A table takes about this many times the bytes of its text: the text itself and its columns.
-_COPIES: Final = 3
+# A table takes about this many times the bytes of its text, or of its columns in the file: these, the
+# columns as read and as features.
+COPIES: Final = 3
 
 
 def plain_name(path: Path) -> str:
@@ -49,7 +50,7 @@ def unpacked(path: Path, first: bytes) -> bytes | None:
         if stream is None:
             return None
         with stream:
-            return _bounded(stream, path)
+            return _bounded(stream, file, path)
 
 
 def _stream(file: IO[bytes], first: bytes, path: Path) -> IO[bytes] | None:
@@ -101,7 +102,8 @@ def read(source: str, options: LoadOptions, read_file: Callable[[Path, LoadOptio
             received="a file that cannot be read",
             remedy="pack it again, without a password",
         ),
-        zipfile.ZipFile(path) as archive,
+        path.open("rb") as file,
+        zipfile.ZipFile(file) as archive,
     ):
         names = _members(archive)
         chosen = [one for one in names if wanted in (one, PurePosixPath(one).name, PurePosixPath(one).stem)]
@@ -112,7 +114,7 @@ def read(source: str, options: LoadOptions, read_file: Callable[[Path, LoadOptio
                 remedy=f"name one of them{nearest_name(wanted, names)}",
             )
         with archive.open(chosen[0]) as stream:
-            content = _bounded(stream, path)
+            content = _bounded(stream, file, path)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / PurePosixPath(chosen[0]).name
         file.write_bytes(content)
@@ -127,10 +129,27 @@ def _is_hidden(name: str) -> bool:
     return "__MACOSX" in name or name.rsplit("/", 1)[-1].startswith(".")
 
 
-def _bounded(stream: IO[bytes], path: Path) -> bytes:
-    """All of the stream; a small file can unpack to any size, so it stops where memory would run out."""
-    content = io.BytesIO()
+def _bounded(stream: IO[bytes], file: IO[bytes], path: Path) -> bytes:
+    """All of the stream that unpacks ``file``. A small file can unpack to any size.
+
+    Where the part read so far unpacks to so much that the whole may not fit into memory, the rest is counted
+    without keeping it, and read again if it fits after all.
+    """
+    size, content, is_counted = path.stat().st_size, io.BytesIO(), False
     while chunk := stream.read(_CHUNK):
         content.write(chunk)
-        require_room((_COPIES - 1) * content.tell(), path)  # beside the text, which is in memory already
+        held = content.tell()
+        expected = held * max(1.0, size / max(1, file.tell()))
+        if not is_counted and not fits_memory(COPIES * expected - held):
+            content, is_counted = io.BytesIO(), True
+            require_room(COPIES * _counted(stream, held, path), path)
+            stream.seek(0)
     return content.getvalue()
+
+
+def _counted(stream: IO[bytes], size: int, path: Path) -> int:
+    """The bytes of the stream, of which ``size`` were read; ends with DataError where they are too many."""
+    while chunk := stream.read(_CHUNK):
+        size += len(chunk)
+        require_room(COPIES * size, path)
+    return size

@@ -19,6 +19,7 @@ from kilter.data.assembling import About
 from kilter.data.dataset import LoadOptions, Source
 from kilter.data.folders import PARTS
 from kilter.data.frames import frames_source, joined
+from kilter.data.packed import COPIES
 from kilter.data.paths import first_named, require_room
 
 _MAGIC = b"PAR1"
@@ -190,13 +191,13 @@ def _shards(path: Path) -> tuple[dict[str, list[Path]], tuple[str, ...]]:
 
 def _one(file: Path) -> pl.DataFrame:
     unpacked = require_sound_headers(file)
-    require_room(max(unpacked, _in_rows(file)), file)
+    rows = in_rows(pl.scan_parquet(file, hive_partitioning=False, glob=False))
+    require_room(COPIES * max(unpacked, rows), file)
     return pl.read_parquet(file, hive_partitioning=False, glob=False)
 
 
-def _in_rows(file: Path) -> int:
+def in_rows(table: pl.LazyFrame) -> int:
     """About the bytes of the rows in memory; of texts and lists, which have any length, their places."""
-    table = pl.scan_parquet(file, hive_partitioning=False, glob=False)
     types = map(type, table.collect_schema().dtypes())
     rows = table.select(pl.len()).collect().item()
     return math.ceil(rows * sum(_BYTES.get(one, _PLACE) for one in types))

@@ -39,6 +39,9 @@ def plain(frame: pl.DataFrame, target: str | None = None) -> tuple[pl.DataFrame,
     notes: list[str] = []
     columns: list[pl.Series] = []
     for series in frame.drop(nameless).get_columns() if len(nameless) < frame.width else frame.get_columns():
+        if series.dtype.is_numeric():  # most columns of a wide table
+            columns.append(series)
+            continue
         parts = _parts(series if series.name == target else _listed(series), _DEEPEST)
         if len(parts) > 1 or parts[0].name != series.name:
             notes.append(

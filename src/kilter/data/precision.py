@@ -170,6 +170,25 @@ def find_shift(values: np.ndarray) -> Shift:
     return Shift(center, scale)
 
 
+def need_nothing(columns: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Which of the float64 columns ``[k, n]``, n up to 2,048, surely need neither shift nor compression.
+
+    ``low``, ``high``: the extremes of each. Those with infinity or NaN are not among them.
+    """
+    half = (columns.shape[1] - 1) // 2
+    with np.errstate(all="ignore"):
+        center = np.partition(columns, half, axis=1)[:, half]
+        distances = np.abs(columns - center[:, np.newaxis])
+        place = columns.shape[1] // 2
+        spread = np.partition(distances, place, axis=1)[:, place]  # at most the median of those above 0
+        largest = np.maximum(np.abs(low), np.abs(high))
+        near = np.abs(center) <= np.where(largest > EXACT, _WHOLE_RATIO, _RATIO) * spread
+        tail = np.maximum(high - center, center - low) > _LONG_TAIL * spread
+    return (
+        near & ~tail & (low < high) & (spread >= _SMALLEST) & (spread <= _LARGEST) & (largest <= _FLOAT32_MAX)
+    )
+
+
 def _middle(values: np.ndarray) -> tuple[int | float, float]:
     """The lower median, and the median distance from it, or the mean distance if that is 0."""
     half = (len(values) - 1) // 2

@@ -81,9 +81,7 @@ def describe(source: Source) -> SourceSummary:
     columns = _ranges(train.x, train.features)
     targets = ()
     if train.task == "regression" and train.y is not None:
-        several = train.y.ndim == 2
-        names = tuple(f"target {i}" for i in range(train.outputs)) if several else (_target_name(source),)
-        targets = _ranges(train.y.reshape(len(train), -1), names)
+        targets = _ranges(train.y.reshape(len(train), -1), _target_names(source))
     classes = _class_counts(train, test, source.validation)
     problems = [
         *source.losses,
@@ -110,8 +108,15 @@ def _part(name: str, dataset: Dataset) -> PartSummary:
     return PartSummary(name, len(dataset), dataset.input_shape, kind, dataset.skipped, dataset.left_out)
 
 
-def _target_name(source: Source) -> str:
-    return "target" if source.encoding is None else source.encoding.target
+def _target_names(source: Source) -> tuple[str, ...]:
+    """The names of regression targets, which ``target`` of a table has in one text: "height,weight"."""
+    name = "target" if source.encoding is None else source.encoding.target
+    assert source.train.y is not None
+    if source.train.y.ndim < 2:
+        return (name,)
+    count = source.train.outputs
+    names = tuple(one.strip() for one in name.split(","))
+    return names if len(names) == count else tuple(f"target {i}" for i in range(count))
 
 
 def _ranges(x: np.ndarray, names: tuple[str, ...]) -> tuple[ColumnSummary, ...]:

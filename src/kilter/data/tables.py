@@ -11,7 +11,7 @@ import polars as pl
 
 from kilter._text import counted
 from kilter.data.assembling import About, Part, assemble
-from kilter.data.columns import NO_VALUES, find_column, reason_to_set_aside
+from kilter.data.columns import NO_VALUES, reason_to_set_aside
 from kilter.data.dataset import LoadOptions, Source, TableTask, Task
 from kilter.data.encoding import Column, TableEncoding
 from kilter.data.entries import (
@@ -35,6 +35,7 @@ from kilter.data.labels import (
     require_repeated,
     task_note,
 )
+from kilter.data.many_columns import find_columns
 from kilter.data.number_formats import mostly_numbers, reading_note
 from kilter.data.paths import (
     LEAVE_ROWS_OUT,
@@ -187,9 +188,7 @@ def _fit_encoding(
         kinds, ids, aside = usage.kinds, usage.ids, usage.notes
         features = [with_signs(one, signs.get(one.name, ())) for one in usage.kept]
         how: Literal["hash", "bag"] = "hash" if options.text == "hash" else "bag"
-        columns = tuple(
-            find_column(one, precise=options.center, kind=kinds.get(one.name), text=how) for one in features
-        )
+        columns = find_columns(features, precise=options.center, kinds=kinds, text=how)
         if signs:
             columns = tuple(replace(one, signs=signs.get(one.name, ())) for one in columns)
     if not columns:

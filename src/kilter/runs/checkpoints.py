@@ -6,6 +6,7 @@ last two and the best are kept. Checksums are verified before a checkpoint is re
 previous one is used, with a :class:`~kilter.errors.RunWarning`.
 """
 
+import errno
 import logging
 import math
 import os
@@ -98,13 +99,15 @@ def save(
 def write(folder: Path, name: str, tree: Any, scalars: Mapping[str, Any]) -> Path:
     """Write `tree` and `scalars` as ``folder/name/``, with a manifest, whole or not at all."""
     path, unfinished = folder / name, folder / _UNFINISHED
+    arrays = local(tree)
     content = ocp.args.Composite(
-        state=ocp.args.StandardSave(local(tree)),
+        state=ocp.args.StandardSave(arrays),
         scalars=ocp.args.JsonSave({**scalars, "format": _FORMAT}),
     )
     with errors_named(path):
         folder.mkdir(exist_ok=True)
         shutil.rmtree(unfinished, ignore_errors=True)
+        _require_disk(folder, arrays)
         try:
             # The caller waits: an asynchronous save's error would surface an epoch later or never.
             with _checkpointer() as checkpointer:
@@ -117,6 +120,17 @@ def write(folder: Path, name: str, tree: Any, scalars: Mapping[str, Any]) -> Pat
             sweep(folder)
         fsync_path(folder)
     return path
+
+
+def _require_disk(folder: Path, tree: Any) -> None:
+    """Raise OSError if the disk has no room for the arrays of `tree`.
+
+    Orbax's threads print the stacks of what they do after a full disk has stopped them.
+    """
+    disk = shutil.disk_usage(folder)
+    needed = sum(getattr(leaf, "nbytes", 0) for leaf in jax.tree.leaves(tree))
+    if disk.total and disk.free < needed:  # some network disks report nothing
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def read(path: Path) -> tuple[Any, dict[str, Any]]:

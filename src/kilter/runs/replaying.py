@@ -182,6 +182,10 @@ class Replay:
                 f"The first {birth.made} was born in {self.layer or 'the step'}, "
                 f"in the {birth.direction} pass: operation {birth.operation} of values from {ranges}."
             )
+            if birth.operation == "convert_element_type" and not self.layer:
+                found.append(
+                    "The batch has values too large for the type that the model computes in: scale the input."
+                )
         return found
 
 
