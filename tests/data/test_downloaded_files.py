@@ -37,6 +37,10 @@ TABLES = {
         lines("a,agent,y\n", lambda i, x: f"{x},{'     NULL' if i % 3 else 'EU '},{'uv'[i % 2]}"),
         *("y", ("a", "agent=EU", "agent missing"), "u"),
     ),
+    "padded codes of countries": (
+        lines("a,k,y\n", lambda i, x: f"{x}, {['NA', 'EU', 'AS'][i % 3]},{'uv'[i % 2]}"),
+        *("y", ("a", "k=AS", "k=EU", "k=NA"), "u"),
+    ),
     "names behind a #": (lines("# a b c\n", lambda i, x: f"{x} {x / 2} {x * 2}"), "c", ("a", "b"), X[0] * 2),
     "a name with a #": (
         lines("# of rooms,size,price\n", lambda i, x: f"{x},{x / 2},{x * 2}"),
