@@ -156,7 +156,8 @@ def _plain_labels(y: Any) -> Any:
     """
     kinds: Any = getattr(y, "dtypes", None)
     kind: Any = kinds.iloc[0] if hasattr(kinds, "iloc") and len(kinds) == 1 else kinds
-    nullable = hasattr(kind, "numpy_dtype")
+    numpy_type = getattr(kind, "numpy_dtype", None)  # of nullable types only
+    nullable = numpy_type is not None and y is not None
     entries: Any = () if y is None else np.asarray(y)
     if not nullable and (y is None or entries.dtype.kind != "O"):
         return y
@@ -167,7 +168,7 @@ def _plain_labels(y: Any) -> Any:
             received=f"{len(missing)} of {entries.size} missing, the first in row {missing[0]} (from 0)",
             remedy="leave these rows out, or give them a class of their own",
         )
-    return y.to_numpy(dtype=kind.numpy_dtype) if nullable else y
+    return y.to_numpy(dtype=numpy_type) if nullable else y
 
 
 def _is_missing(entry: Any) -> bool:
