@@ -154,11 +154,13 @@ def _plain_labels(y: Any) -> Any:
 
     Raises DataError for None and pandas.NA, which scikit-learn cannot compare.
     """
-    kinds = getattr(y, "dtypes", None)
-    kind = kinds.iloc[0] if hasattr(kinds, "iloc") and len(kinds) == 1 else kinds
+    if y is None:
+        return y
+    kinds: Any = getattr(y, "dtypes", None)
+    kind: Any = kinds.iloc[0] if hasattr(kinds, "iloc") and len(kinds) == 1 else kinds
     nullable = hasattr(kind, "numpy_dtype")
-    entries = () if y is None else np.asarray(y)
-    if not nullable and (y is None or entries.dtype.kind != "O"):
+    entries: Any = np.asarray(y)
+    if not nullable and entries.dtype.kind != "O":
         return y
     missing = [i for i, one in enumerate(np.ravel(entries)) if _is_missing(one)]
     if missing:
