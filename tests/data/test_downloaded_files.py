@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from kilter.data import load
+from kilter.data.words import label_features
 from kilter.errors import DataError
 
 ROWS = 40
@@ -36,7 +37,23 @@ TABLES = {
         lines("a,agent,y\n", lambda i, x: f"{x},{'     NULL' if i % 3 else 'EU '},{'uv'[i % 2]}"),
         *("y", ("a", "agent=EU", "agent missing"), "u"),
     ),
+    "padded codes of countries": (
+        lines("a,k,y\n", lambda i, x: f"{x}, {['NA', 'EU', 'AS'][i % 3]},{'uv'[i % 2]}"),
+        *("y", ("a", "k=AS", "k=EU", "k=NA"), "u"),
+    ),
     "names behind a #": (lines("# a b c\n", lambda i, x: f"{x} {x / 2} {x * 2}"), "c", ("a", "b"), X[0] * 2),
+    "a name with a #": (
+        lines("# of rooms,size,price\n", lambda i, x: f"{x},{x / 2},{x * 2}"),
+        *("price", ("# of rooms", "size"), X[0] * 2),
+    ),
+    "names with a #": (
+        lines("# rooms,# baths,price\n", lambda i, x: f"{x},{x / 2},{x * 2}"),
+        *("price", ("# rooms", "# baths"), X[0] * 2),
+    ),
+    "a # for a name": (
+        lines("# ,size,price\n", lambda i, x: f"{x},{x / 2},{x * 2}"),
+        *("price", ("#", "size"), X[0] * 2),
+    ),
     "names behind a # and comments": (
         lines("# made by hand\n# run 2\n# a,b,c\n", lambda i, x: f"{x},{x / 2},{x * 2}"),
         *("c", ("a", "b"), X[0] * 2),
@@ -45,6 +62,7 @@ TABLES = {
         lines("", lambda i, x: f"ham\tsee \"you {i}, it's me" if i % 2 else f"spam\tcall now {i}"),
         *("column_1", ("column_2",), "spam"),
     ),
+    "inches": (lines("a\tkind\n", lambda i, x: f'{x}\t{2 + i % 2}" nail'), "kind", ("a",), '2" nail'),
     "exponents without a header": (
         lines("", lambda i, x: f" {x: .7e} {x / 2: .7e} {x * 2: .7e}"),
         *("column_3", ("column_1", "column_2"), X[0] * 2),
@@ -52,6 +70,10 @@ TABLES = {
     "times of the day without a mark": (
         lines("a,leaves,y\n", lambda i, x: f"{x},{(i * 7) % 24:02}{(i * 11) % 60:02},{'uv'[i % 2]}"),
         *("y", ("a", "leaves"), "u"),
+    ),
+    "numbers of shops": (
+        "a,shop,y\n" + "".join(f"{i / 7},{i % 11 + 1:04},{'uv'[i % 2]}\n" for i in range(220)),
+        *("y", ("a", *(f"shop={i + 1:04}" for i in range(11))), "u"),
     ),
     "postal codes": (
         lines("a,zip,y\n", lambda i, x: f"{x},{['0150', '9411'][i % 2]},{'uv'[i % 2]}"),
@@ -77,6 +99,12 @@ TABLES = {
         lines(
             "a,has,y\n",
             lambda i, x: f'{x},"[""Wi""{", Heat" * (i % 2)}{", TV" * (i % 3 > 1)}]",{"uv"[i % 2]}',
+        ),
+        *("y", ("a", "has=Heat", "has=TV", "has=Wi"), "u"),
+    ),
+    "each label in brackets": (
+        lines(
+            "a,has,y\n", lambda i, x: f"{x},[Wi]{'|[Heat]' * (i % 2)}{'|[TV]' * (i % 3 > 1)},{'uv'[i % 2]}"
         ),
         *("y", ("a", "has=Heat", "has=TV", "has=Wi"), "u"),
     ),
@@ -113,6 +141,13 @@ def test_values_of_the_new_forms():
     assert any('10 rows without a usable target left out, such as "ask us"' in one for one in source.notes)
 
 
+def test_labels_of_a_list_stored_with_their_marks_are_still_found():
+    entries = pl.Series(['["Wifi", "TV"]', '["TV"]'])
+    values, unknown = label_features(entries, ",", ('["TV"]', '"TV"]'), ('["Wifi"',))
+    assert values.tolist() == [[0, 1, 1], [1, 0, 0]]
+    assert not len(unknown)
+
+
 def write_images(folder, names):
     folder.mkdir(parents=True, exist_ok=True)
     for i, name in enumerate(names):
@@ -136,6 +171,28 @@ def test_one_hot_columns_name_the_classes(tmp_path):
     table = frame.with_columns(pl.Series("a", range(12))).drop("image_id")
     train = load(table, target="rust,healthy,scab", kinds={"a": "number"}).train
     assert (train.classes, train.y[:4].tolist()) == (tuple(names), [0, 1, 2, 0])
+
+
+@pytest.mark.parametrize("part", ["test", "val"])
+def test_held_out_images_may_be_of_one_class(part, tmp_path):
+    write_images(tmp_path / "train" / "cat", [f"{i}.png" for i in range(3)])
+    write_images(tmp_path / "train" / "dog", [f"{i}.png" for i in range(3)])
+    write_images(tmp_path / part / "dog", ["0.png", "1.png"])
+    source = load(tmp_path)
+    held_out = {"test": source.test, "val": source.validation}[part]
+    assert held_out is not None
+    assert held_out.y.tolist() == [1, 1]
+
+
+def test_tables_beside_pictures(tmp_path):
+    write_images(tmp_path / "loose", [f"{i}.png" for i in range(6)])
+    answers = "file,label\n" + "".join(f"{i}.png,{'uv'[i % 2]}\n" for i in range(6))
+    (tmp_path / "loose" / "submissions.csv").write_text(answers)
+    assert len(load(tmp_path / "loose").train) == 6  # the only table there
+    for name in "uv":
+        write_images(tmp_path / "classes" / name, [f"{name}{i}.png" for i in range(3)])
+    (tmp_path / "classes" / "sizes.csv").write_text("file,kilobytes\nu/u0.png,3\nv/v1.png,4\n")
+    assert load(tmp_path / "classes").train.classes == ("u", "v")
 
 
 def test_numbers_of_groups_name_no_pictures(tmp_path):

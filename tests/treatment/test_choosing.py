@@ -12,6 +12,7 @@ from kilter._compare.looks import Spending
 from kilter._engine.training_spec import TrainingSpec
 from kilter._models.optimizers import compiled_like, fresh_optimizer
 from kilter._records import Change, Diagnosis, Finding
+from kilter._treatment.full_training import train_as_given
 from kilter._treatment.own_measures import class_numbers
 from kilter._treatment.plan import RemedySet, cumulative, wanted
 from kilter._treatment.proof import prove, proven, refusal
@@ -20,6 +21,7 @@ from kilter._treatment.result import Trials
 from kilter._treatment.scoring import Scoring, scoring_of
 from kilter._treatment.search import Choice, Search, Tools, fewest
 from kilter._treatment.subject import Subject, copy_of
+from kilter._treatment.trial_runner import TrialRunner
 
 from . import faulty
 
@@ -63,6 +65,17 @@ def chosen(came: Subject, *codes: str, keep=()):
     diagnosis = Diagnosis(tuple(finding(code, code) for code in codes))
     remedy_set = RemedySet(REMEDIES, keep)
     return fewest(came, diagnosis, Tools(remedy_set, scoring_of(came)))
+
+
+def test_a_metric_of_a_number_for_each_class_is_none_of_the_judged_ones():
+    plain = subject(0.01)
+    plain.model.compile("adam", "categorical_crossentropy", metrics=[keras.metrics.F1Score()])
+    y = np.eye(3)[plain.y]
+    came = Subject(plain.model, plain.x, y, TrainingSpec(epochs=2, validation_data=(plain.x, y)))
+    tools = Tools(RemedySet(REMEDIES), scoring_of(came))
+    assert np.ndim(train_as_given(came, tools).last.history.history["f1_score"][0]) == 1
+    logs = TrialRunner(came, tools.scoring, 400).run(0, 2).history
+    assert [set(line) for line in logs] == [{"loss"}] * 2
 
 
 def proof_of(came: Subject, choice: Choice) -> Trials:

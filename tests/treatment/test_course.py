@@ -15,6 +15,7 @@ from kilter._engine.history import History
 from kilter._models.variables import pull
 from kilter._records import Change, Diagnosis, Finding
 from kilter._treatment.course import Round, Steps, _Course, course
+from kilter._treatment.deadline import Deadline
 from kilter._treatment.full_runs import FullRuns
 from kilter._treatment.full_training import AsGiven, Trained
 from kilter._treatment.minimal import Minimal
@@ -247,6 +248,19 @@ def test_removed_changes_are_put_back_one_by_one_if_full_training_loses(scores: 
     assert "".join(found.subject.remedies) == stay
     assert len(trained) <= 1 + original.policy.search.put_back
     assert {one.remedy for one in found.trials.parts if one.kept} == set(stay) - {"a"}
+
+
+def test_where_time_ends_before_the_sibling_and_nothing_else_is_to_be_tried_nothing_changes():
+    original = subject(dense(5, activation="relu"), X, LABELS)
+    given = Trained(original, original.model, pull(original.model), History(), 0.1)
+    begin, scoring = Round(original, given, trials("better")), Scoring("val_accuracy", 0.1)
+    tools = Tools(RemedySet(REMEDIES), scoring, deadline=Deadline(1e-9))
+    steps = Steps(
+        sibling=lambda *_, **__: original.changed(SIBLING), planned=lambda *_: Search(scoring, 1, 80, 0, 1.0)
+    )
+    made = _Course(begin, SEVERE, tools, Spending(12), steps, Examined(SEVERE))
+    assert made._settled(Choice(original, np.nan, None)) is begin
+    assert tools.deadline.left_out == ["the sound sibling"]
 
 
 def certain(code: str) -> Diagnosis:

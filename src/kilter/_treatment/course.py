@@ -259,7 +259,8 @@ class _Course:
             search = search or self.steps.planned(self._sibling.subject, self.tools)
             search.tried.append(trial(self._sibling, SIBLING))
             trained.append(self._sibling)
-        assert search is not None
+        if search is None:  # nothing to try, and no time left for the sibling
+            return self.unchanged
         if choice.search is not None and all(scoring.learnt_nothing(one.score) for one in trained):
             choice = self.steps.persist(choice, self.diagnosis, self.tools.remedy_set)
             trained.insert(0, self.steps.train(choice.subject, self.tools))

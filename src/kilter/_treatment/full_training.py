@@ -82,7 +82,7 @@ class _Lost(keras.callbacks.Callback):
     """Ends a training whose weights are lost: with a NaN in every one of them nothing changes any more."""
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        finite = all(math.isfinite(float(value)) for value in (logs or {}).values())
+        finite = all(np.isfinite(value).all() for value in (logs or {}).values())
         model: Any = self.model  # Keras has set it before any callback is called
         if not finite and all(np.isnan(one).any() for one in model.trainable_variables):
             model.stop_training = True

@@ -128,8 +128,11 @@ class TrialRunner:
             measures = self.scoring.own(self.subject, model) if own else {}
         except KilterError:
             return _run(seed, math.nan)
-        lines = zip(*history.history.values(), strict=True)
-        logs = tuple(dict(zip(history.history, map(float, line), strict=True)) for line in lines)
+        # A metric of a number for each class, such as F1Score(), has no line.
+        single = {name: seen for name, seen in history.history.items() if not any(map(np.ndim, seen))}
+        logs = tuple(
+            dict(zip(single, map(float, line), strict=True)) for line in zip(*single.values(), strict=True)
+        )
         return _run(seed, score, measures, sum(history.seconds) / max(len(logs), 1), logs)
 
     def _start(self, seed: int) -> keras.Model:

@@ -269,7 +269,7 @@ def _with_codes(
     raw = pl.read_csv(content, separator=separator, columns=names, infer_schema=False, glob=False)
     found: dict[str, list[str]] = {}
     codes: list[pl.Series] = []
-    for one in raw.get_columns():
+    for one in (padded.str.strip_chars().replace("", None) for padded in raw.get_columns()):
         empty = one.null_count()
         different = table[one.name].drop_nulls().unique()
         if not empty and len(different) > 1 and different.str.contains(r"^[A-Z]{2}$").all():

@@ -24,9 +24,10 @@ _NUMBER: Final = re.compile(r"[-+(]?[$€£]?\s*[\d.,' ]*\d[\d.,]*\s*[%€)]?(?:
 _DECIMAL: Final = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?")
 _IN_SINGLE_QUOTES: Final = re.compile(r"'[^']*'(?:[,;\t|] ?'[^']*')+")
 _SEPARATOR_LINE: Final = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
-_COMMENTED: Final = re.compile(r"\A#[ \t]+(?=\S)")  # the names of the columns, as NumPy writes them
+# The names of the columns, as NumPy writes them; "# of rooms" is a name.
+_COMMENTED: Final = re.compile(r"\A#[ \t]+(?=[^\s,;|])(?!of\b)")
 _COMMENTED_BYTES: Final = re.compile(_COMMENTED.pattern.encode())
-_WORD: Final = re.compile(r'"[^"]*"|\S+')
+_WORD: Final = re.compile(r'"(?:[^"]|"")*"|\S+')
 # The header of Weka's ARFF, which names the columns, above rows of CSV.
 _ARFF: Final = re.compile(r"\A(?:[^\S\n]*(?:%.*)?\n)*[^\S\n]*@relation\s", re.IGNORECASE)
 _ATTRIBUTE: Final = re.compile(
@@ -227,7 +228,7 @@ def _comments(lines: Sequence[str]) -> int:
 
 def _names_in_comment(lines: Sequence[str]) -> bool:
     """Whether the first line has the names of the columns behind a # and a space, above a row of numbers."""
-    if len(lines) < 2 or not _COMMENTED.match(lines[0]) or lines[1].startswith("#"):
+    if len(lines) < 2 or not _COMMENTED.match(lines[0]) or "#" in lines[0][1:] or lines[1].startswith("#"):
         return False
     separator = _by_header(lines[1:])
     names, row = (

@@ -12,8 +12,9 @@ from kilter.errors import DataError
 
 _WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
 _SHORTEST_CODE = 3  # "05" is a month as often as a code
-# Of the codes of four digits 14 % are times of the day: so many different ones are none by chance.
-_TIME, _TIMES = r"^(?:[01]\d|2[0-3])[0-5]\d$|^2400$", 10
+# Of the codes of four digits 14 % are times of the day: so many different ones, some after noon, are none by
+# chance. 0001 to 0045 are numbers of shops.
+_TIME, _TIMES, _NOON = r"^(?:[01]\d|2[0-3])[0-5]\d$|^2400$", 10, "1200"
 # Entries of a column of numbers that mean "missing", in any case.
 MARKERS = (
     *("", "?", "-", "--", ".", "na", "n/a", "n.a.", "nan", "nil", "none", "null", "missing", "unknown"),
@@ -32,7 +33,7 @@ def without_markers(text: pl.Series) -> pl.Series:
 def are_codes(text: pl.Series) -> bool:
     """Whether stripped texts are digits of one length, of which some begin with 0: codes, not numbers.
 
-    Many that all are times of the day, such as 0930, are numbers.
+    Many that all are times of the day, such as 0930, some after noon, are numbers.
 
     Example:
         >>> are_codes(pl.Series(["00501", "94110"])), are_codes(pl.Series(["05", "12"]))
@@ -42,7 +43,7 @@ def are_codes(text: pl.Series) -> bool:
     lengths = known.str.len_bytes().unique().to_list()
     if len(lengths) != 1 or lengths[0] < _SHORTEST_CODE or not known.str.starts_with("0").any():
         return False
-    times = known.n_unique() >= _TIMES and known.str.contains(_TIME).all()
+    times = known.n_unique() >= _TIMES and (known >= _NOON).any() and known.str.contains(_TIME).all()
     return bool(known.str.contains(r"^\d+$").all()) and not times
 
 

@@ -195,10 +195,10 @@ def _part(
         empty += [] if images else [class_name]
     if not files:
         raise _without_images(folder, empty)
-    if options.for_training:
+    if options.for_training and like is None:  # held-out images may be of one class
         _refuse_masks_beside(files, folder)
-    if options.for_training and len(groups) - len(empty) == 1:
-        raise _without_classes(folder, len(files), labels[0])
+        if len(groups) - len(empty) == 1:
+            raise _without_classes(folder, len(files), labels[0])
     classes = [name for name in groups if name not in empty]
     without = first_named(quote(in_utf8(name)) for name in empty)
     names = [in_utf8(str(file.relative_to(folder))) for file in files]

@@ -148,7 +148,7 @@ FORMATS = (
     Format(
         "tables",
         "a folder of tables",
-        several.is_folder,
+        lambda path: several.is_folder(path, _frame_reader),
         lambda path, options: several.read_folder(path, options, _frame_reader),
         resizes=True,
         is_table=True,

@@ -55,8 +55,9 @@ def _table_of(path: Path) -> Path | None:
     with suppress(OSError):
         entries = sorted(path.iterdir())
         endings = (*_ENDINGS, *_LINES_OF_OBJECTS)
-        tables = [one for one in entries if one.suffix.lower() in endings and "submi" not in one.stem.lower()]
-        found = [one for one in tables if _is_beside(one)]
+        found = [one for one in entries if one.suffix.lower() in endings and _is_beside(one)]
+        if len(found) > 1:  # a sample of what to submit has no true labels
+            found = [one for one in found if "submi" not in one.stem.lower()]
         return found[0] if len(found) == 1 else None
     return None
 
@@ -64,8 +65,9 @@ def _table_of(path: Path) -> Path | None:
 def _is_beside(table: Path) -> bool:
     """Whether a table has labels of pictures that are loose beside it, or in a folder beside it."""
     found = find_pictures(table) if len(_named_columns(table)) > 1 else None
-    near = found is not None and table.parent in (found.folder, found.folder.parent)
-    return near and any(one.suffix.lower() in EXTENSIONS for one in found.folder.iterdir())  # type: ignore[union-attr]
+    if found is None or table.parent not in (found.folder, found.folder.parent):
+        return False
+    return any(one.suffix.lower() in EXTENSIONS for one in found.folder.iterdir())
 
 
 def read_without(path: Path, options: LoadOptions) -> Source:

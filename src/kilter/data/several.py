@@ -54,12 +54,14 @@ def read(source: str, options: LoadOptions, reader_of: Callable[[Path], Reader |
     return frames_source({"train": whole}, options, About("several tables", source, "files", notes=notes))
 
 
-def is_folder(path: Path) -> bool:
-    """Whether the path is a folder with tables and without pictures, also in parts and partitions."""
+def is_folder(path: Path, reader_of: Callable[[Path], Reader | None]) -> bool:
+    """Whether the path is a folder with tables, but no pictures or tables of them, also in parts."""
     if not path.is_dir():
         return False
     files = list(islice(_below(path), _LOOKED_AT))
-    return any(map(_is_table, files)) and not any(one.suffix.lower() in EXTENSIONS for one in files)
+    if any(one.suffix.lower() in EXTENSIONS for one in files):
+        return False
+    return any(_is_table(one) and reader_of(one) is not None for one in files)
 
 
 def read_folder(path: Path, options: LoadOptions, reader_of: Callable[[Path], Reader | None]) -> Source:

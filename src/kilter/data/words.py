@@ -9,6 +9,7 @@ import polars as pl
 
 _SEPARATORS: Final = (";", "|", ",")
 _LONGEST: Final = 50  # letters of a label
+_MARKS: Final = " \"'[]{}"  # around labels, as in ["Wifi", "Kitchen"]
 _SEVERAL: Final = 0.1  # of the entries have several labels
 _WORD = r"\b\w\w+\b"
 
@@ -88,13 +89,14 @@ def separator_of(entries: pl.Series) -> str:
     return ""
 
 
-def labels_in(entries: pl.Series, separator: str) -> pl.Series:
-    """The different labels of each entry, stripped; an empty list for a missing entry.
+def labels_in(entries: pl.Series, separator: str, marks: str | None = _MARKS) -> pl.Series:
+    """The different labels of each entry, without spaces and ``marks`` around them; [] for a missing entry.
 
-    Brackets around an entry and quotes around a label go, as in ``["Wifi", "Kitchen"]``.
+    Example:
+        >>> labels_in(pl.Series(['["Wifi", "Kitchen"]']), ",").to_list()[0]
+        ['Wifi', 'Kitchen']
     """
-    bare = entries.fill_null("").str.replace(r"^\[(.*)\]$|^\{(.*)\}$", "${1}${2}")
-    parts = bare.str.split(separator).list.eval(pl.element().str.strip_chars(" \"'"))
+    parts = entries.fill_null("").str.split(separator).list.eval(pl.element().str.strip_chars(marks))
     return parts.list.eval(pl.element().filter(pl.element() != "")).list.unique()
 
 
@@ -107,7 +109,8 @@ def label_features(
     entries: pl.Series, separator: str, kept: tuple[str, ...], rare: tuple[str, ...]
 ) -> tuple[np.ndarray, pl.Series]:
     """float32 ``[n, kept]``, with one more if there are ``rare`` ones: 1 for each label; and unknown ones."""
-    lists = labels_in(entries, separator)
+    bare = all(one == one.strip(_MARKS) for one in (*kept, *rare))  # stored ones may still have the marks
+    lists = labels_in(entries, separator, _MARKS if bare else None)
     rows = np.repeat(np.arange(len(entries)), lists.list.len().to_numpy())
     labels = lists.explode(empty_as_null=False)
     places = labels.cast(pl.Enum([*kept, *rare]), strict=False).to_physical().cast(pl.Int64).fill_null(-1)
