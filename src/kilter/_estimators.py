@@ -154,12 +154,14 @@ def _plain_labels(y: Any) -> Any:
 
     Raises DataError for None and pandas.NA, which scikit-learn cannot compare.
     """
+<<<<<<< HEAD
+    if y is None:
+        return y
     kinds: Any = getattr(y, "dtypes", None)
     kind: Any = kinds.iloc[0] if hasattr(kinds, "iloc") and len(kinds) == 1 else kinds
     numpy_type = getattr(kind, "numpy_dtype", None)  # of nullable types only
-    nullable = numpy_type is not None and y is not None
-    entries: Any = () if y is None else np.asarray(y)
-    if not nullable and (y is None or entries.dtype.kind != "O"):
+    entries = np.asarray(y)
+    if numpy_type is None and entries.dtype.kind != "O":
         return y
     missing = [i for i, one in enumerate(np.ravel(entries)) if _is_missing(one)]
     if missing:
@@ -168,7 +170,7 @@ def _plain_labels(y: Any) -> Any:
             received=f"{len(missing)} of {entries.size} missing, the first in row {missing[0]} (from 0)",
             remedy="leave these rows out, or give them a class of their own",
         )
-    return y.to_numpy(dtype=numpy_type) if nullable else y
+    return y if numpy_type is None else y.to_numpy(dtype=numpy_type)
 
 
 def _is_missing(entry: Any) -> bool:
