@@ -154,7 +154,6 @@ def _plain_labels(y: Any) -> Any:
 
     Raises DataError for None and pandas.NA, which scikit-learn cannot compare.
     """
-<<<<<<< HEAD
     if y is None:
         return y
     kinds: Any = getattr(y, "dtypes", None)
