@@ -312,3 +312,44 @@ def test_a_long_training_of_the_caller_is_held_against_a_quarter_of_it_first(
     assert found is not None
     assert runs[: len(steps)] == steps
     assert (found.given, found.steps, found.reached) == (40, steps[-1], found.expected)
+
+
+def normalised(momentum: float, optimizer: Any, *, masks: bool) -> tuple[keras.Model, np.ndarray, np.ndarray]:
+    """A network with batch normalisation on pictures with a bright disc; its classes, or its mask."""
+    r = np.random.default_rng(0)
+    rows, columns = np.mgrid[:12, :12]
+    middle = r.integers(3, 9, (160, 2, 1, 1))
+    disc = ((rows - middle[:, 0]) ** 2 + (columns - middle[:, 1]) ** 2 < 9)[..., None]
+    x = (0.5 + 0.2 * disc + r.normal(0, 0.04, disc.shape)).astype("float32")
+    y = disc.astype("float32") if masks else (middle[:, 0, 0, 0] > 5).astype("int64")
+
+    def block(value: Any, filters: int) -> Any:
+        value = layers.Conv2D(filters, 3, padding="same", use_bias=False)(value)
+        return layers.Activation("relu")(layers.BatchNormalization(momentum=momentum)(value))
+
+    inputs = keras.Input((12, 12, 1))
+    high = block(block(inputs, 8), 8)
+    low = block(block(layers.MaxPooling2D()(high), 16), 16)
+    if masks:
+        value = block(layers.Concatenate()([layers.UpSampling2D()(low), high]), 8)
+        model = keras.Model(inputs, layers.Conv2D(1, 1, activation="sigmoid")(value))
+    else:
+        model = keras.Model(inputs, layers.Dense(2, "softmax")(layers.Flatten()(low)))
+    model.compile(optimizer, "binary_crossentropy" if masks else "sparse_categorical_crossentropy")
+    return model, x, y
+
+
+@pytest.mark.parametrize("masks", [True, False], ids=["U-Net", "convolutions"])
+def test_averages_that_lag_are_a_warning_and_a_wrong_rate_beside_them_is_severe(masks: bool):
+    found = {}
+    for name, optimizer in (("sound", keras.optimizers.Adam(3e-3)), ("slow", SGD(1e-6))):
+        keras.utils.set_random_seed(0)
+        model, x, y = normalised(0.99, optimizer, masks=masks)
+        before = model.get_weights()
+        found[name] = kilter.diagnose(model, x, y, epochs=4, batch_size=16, verbose=0)
+        assert all(np.array_equal(*pair) for pair in zip(before, model.get_weights(), strict=True))
+        assert {one.momentum for one in model.layers if hasattr(one, "moving_mean")} == {0.99}
+    assert found["sound"].ok
+    (lag,) = (one for one in found["sound"].findings if one.code == "stale-batch-norm")
+    assert (lag.severity, lag.remedies) == ("warning", ("repair-batch-norm",))
+    assert "falls-short" in found["slow"].codes("severe")

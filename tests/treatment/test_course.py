@@ -83,7 +83,7 @@ def run(
     def prove(original: Subject, one: Subject, *_: Any, **__: Any) -> Trials:
         return trials("no evidence" if ("chosen" if one is best else "sibling") in unproven else "better")
 
-    def minimal(original: Subject, one: Subject, *_: Any) -> Minimal:
+    def minimal(original: Subject, one: Subject, *_: Any, **__: Any) -> Minimal:
         part = Part("shuffle", kept=False, loss=0.0, without=0.8, alone=np.nan, pairs=3)
         return Minimal(one) if fewer is None else Minimal(less, (part,))
 
@@ -214,6 +214,31 @@ def test_changes_that_do_not_earn_their_place_go_unless_the_full_training_loses_
 
 
 @pytest.mark.parametrize(
+    ("loss", "score", "stays"), [(0.0, 0.945, False), (0.05, 0.945, True), (0.05, 0.955, False)]
+)
+def test_a_change_that_helped_in_short_trials_is_put_back_for_what_one_more_is_worth(
+    loss: float, score: float, stays: bool
+):
+    """The full training with all changes reaches 0.97; chance explains 0.02 more."""
+    original, scoring = (
+        subject(dense(5, activation="relu"), X, LABELS),
+        Scoring("val_accuracy", 0.1, slack=0.04),
+    )
+
+    def trained(one: Subject, reached: float) -> Trained:
+        return Trained(one, one.model, pull(one.model), History(), reached)
+
+    less, all_of_them = original.changed(SIBLING), original
+    remedy_set: Any = SimpleNamespace(again=lambda *_: None)
+    runs = FullRuns(
+        Round(original, None, trials("better")), SEVERE, Tools(remedy_set, scoring), scoring, trained
+    )
+    parts = [Part("shuffle", False, loss, 0.8, np.nan, 3)]
+    full, fewer = trained(all_of_them, 0.97), trained(less, score)
+    assert (runs.enough(full, fewer, parts) is full) is stays
+
+
+@pytest.mark.parametrize(
     ("scores", "stay"),
     [
         ({"a": 0.97}, "a"),
@@ -240,7 +265,7 @@ def test_removed_changes_are_put_back_one_by_one_if_full_training_loses(scores: 
     best = Trained(full, full.model, pull(full.model), History(), 0.97)
     search = Search(scoring, 1, 80, 0, 1.0)
     begin = Round(original, best, trials("better"))
-    steps = Steps(train=train, minimal=lambda *_: Minimal(made("a"), tuple(parts), 0.8))
+    steps = Steps(train=train, minimal=lambda *_, **__: Minimal(made("a"), tuple(parts), 0.8))
     tools = Tools(remedy_set, scoring)
     found = _Course(begin, SEVERE, tools, Spending(12), steps, Examined(SEVERE))._fewest(
         replace(begin, subject=full), search

@@ -16,7 +16,15 @@ import numpy as np
 from kilter._diagnosis.batch_noise import LARGE_BATCH, SMALL_BATCH, measured_noise
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.learnable import Learnable, learnable
-from kilter._diagnosis.planned_trial import PlannedTrial, Run, is_augmented, mean, row_skills
+from kilter._diagnosis.planned_trial import (
+    PlannedTrial,
+    Run,
+    is_augmented,
+    lagging,
+    mean,
+    row_skills,
+    row_skills_of_batches,
+)
 from kilter._diagnosis.sibling import own_network, sibling
 from kilter._diagnosis.skill import baseline
 from kilter._engine.arrays import pick, row_count
@@ -25,6 +33,7 @@ from kilter._engine.training_spec import TrainingSpec
 from kilter._models.copying import FOREIGN_ERRORS
 from kilter._models.reading import paired_targets
 from kilter._models.tracing import fixed_batch_size
+from kilter._models.variables import values_kept
 from kilter._progress import Progress
 from kilter._tuning.noise_scale import NoiseScale
 from kilter.errors import KilterError
@@ -47,6 +56,8 @@ class Outcome:
         sibling: of the sibling after the same steps; NaN without one. rising: its gain in the second half.
         baseline: of nearest neighbours or ridge regression.
         tuned: of the unchanged network with the sibling's optimiser; NaN if that was not tried.
+        settled: of the given network with averages of batch normalisation that do not lag behind its
+            weights; NaN if that was not tried.
         plain: of the same without augmentation; NaN without any. harmful: the layers that cost it most.
         error: standard error of the difference to the sibling. chance: of the skill of a guess.
         learnable: of the label-permutation test; None if it was not needed.
@@ -61,6 +72,7 @@ class Outcome:
     baseline: float = math.nan
     tuned: float = math.nan
     rising: float = math.nan
+    settled: float = math.nan
     plain: float = math.nan
     harmful: tuple[str, ...] = ()
     error: float = 0.0
@@ -85,6 +97,13 @@ class Outcome:
         """Whether training without augmentation ends ``margin`` ahead, also of a sibling that has it."""
         augmented = max(self.expected, -math.inf if math.isnan(self.sibling) else self.sibling)
         return self.plain - augmented - self.error > margin
+
+    def without_lag(self, margin: float) -> "Outcome | None":
+        """The outcome with batch normalisation that does not lag; None if it falls short then too."""
+        if math.isnan(self.settled) or self.settled <= self.reached:
+            return None
+        there = replace(self, expected=max(self.expected, self.settled), reached=self.settled)
+        return None if there.falls_short(margin, margin) else there
 
     @property
     def is_whole(self) -> bool:
@@ -156,8 +175,11 @@ def outcome(
     held, x_val, model = rows.context, rows.x_val, rows.context.model
     trial = PlannedTrial(held, spec, x_val, paired_targets(model, rows.y_val), progress)
     noise: list[NoiseScale | None] = []
+    weights: list[Any] = []
 
     def look(trained: keras.Model) -> None:
+        if lagging(trained):
+            weights[:] = trained.get_weights()
         if held.batch_size > LARGE_BATCH:  # the noise is least before training
             noise.append(measured_noise(held, trained))
 
@@ -190,12 +212,22 @@ def outcome(
         found = found if plain is None else replace(found, plain=plain[0].skill, harmful=plain[1])
     if max(found.reached, found.sibling if made else found.reached) < max(margin, 2 * found.chance):
         found = replace(found, learnable=learnable(_with_targets(held), spec.seed))
-    if found.falls_short(margin, margin):
+    if found.falls_short(margin, margin) and weights:
+        settled = mean(_guarded(lambda: _settled(held, weights, x_val, trial.wanted), None))
+        found = replace(found, settled=settled)
+    if found.falls_short(margin, margin) and found.without_lag(margin) is None:
         tuned = made if _same_network(sound, model) else _guarded(lambda: trial.run(own_network(held)), None)
         found = replace(found, tuned=math.nan if tuned is None else tuned.skill)
         if held.batch_size <= SMALL_BATCH:
             found = replace(found, noise=measured_noise(held, model))
     return found
+
+
+def _settled(held: Context, weights: list[Any], x_val: Any, wanted: list[Any]) -> np.ndarray | None:
+    """The skills with these trained weights, and averages of batch normalisation that do not lag."""
+    with values_kept(held.model.variables):
+        held.model.set_weights(weights)
+        return row_skills_of_batches(held, held.model, x_val, wanted)
 
 
 def _beside(found: Outcome, own: Run, made: Run) -> Outcome:

@@ -16,7 +16,7 @@ import numpy as np
 from kilter._diagnosis.context import Context
 from kilter._diagnosis.sibling import compiled_soundly, rate_at
 from kilter._diagnosis.skill import LEAST, row_skill
-from kilter._engine.arrays import collect, row_count
+from kilter._engine.arrays import collect, pick, row_count
 from kilter._engine.augmenting import Augment, as_augmentation
 from kilter._engine.feed import Order, ResidentFeed
 from kilter._engine.inference import predict_unchanged, whole_batches
@@ -29,7 +29,7 @@ from kilter._models.editing import can_be_cut, cut, open_layers
 from kilter._models.layers import AUGMENTATIONS
 from kilter._models.optimizers import optimizer_facts, slot_index
 from kilter._models.tracing import fixed_batch_size
-from kilter._models.variables import assign, build, copied, pull, push
+from kilter._models.variables import assign, build, copied, pull, push, values_kept
 from kilter._progress import Progress
 from kilter.schedules import Performance
 
@@ -77,6 +77,7 @@ _LEAST_STEPS: Final = 192
 _MOST_STEPS: Final = 4_000
 # Of a plan that is too long for a run of all its steps, this share is tried first beside the whole training.
 _FIRST_SHARE: Final = 0.25
+_BATCHES: Final = 8  # whose means are averages of batch normalisation
 _RATES: Final = 64  # of the sibling's training, one after another
 
 
@@ -240,14 +241,40 @@ def _catch_up(model: keras.Model, done: int, planned: int) -> None:
     After k steps they hold momentum^k of their start (mean 0, variance 1): that is not a fault of the
     training.
     """
-    for layer in model._flatten_layers():
-        if not isinstance(layer, keras.layers.BatchNormalization) or not layer.trainable or done >= planned:
-            continue
+    for layer in lagging(model) if done < planned else ():
         left, end = (float(layer.momentum) ** steps for steps in (done, planned))
         for variable, start in ((layer.moving_mean, 0.0), (layer.moving_variance, 1.0)):
             recent = (np.asarray(variable) - left * start) / max(1 - left, 1e-6)
             least = 0.0 if start else -np.inf
             assign([(variable, np.maximum((1 - end) * recent + end * start, least))])
+
+
+def lagging(model: keras.Model) -> list[Any]:
+    """The layers whose moving averages change while the model trains."""
+    norms = (one for one in model._flatten_layers() if isinstance(one, keras.layers.BatchNormalization))
+    return [one for one in norms if one.trainable]
+
+
+def row_skills_of_batches(
+    context: Context, model: keras.Model, x_val: Any, wanted: list[np.ndarray]
+) -> np.ndarray | None:
+    """As :func:`row_skills`, with averages of batch normalisation from the weights as they are now.
+
+    They are the means over a few batches of the training rows, in place of the moving ones.
+    """
+    norms, batch = lagging(model), context.batch_size
+    momenta = [one.momentum for one in norms]
+    order = np.random.default_rng(0).permutation(context.rows)
+    with values_kept(model.non_trainable_variables):
+        try:
+            for done in range(min(_BATCHES, context.rows // batch)):
+                for one in norms:
+                    one.momentum = done / (done + 1)
+                model(pick(context.x, np.sort(order[done * batch : (done + 1) * batch])), training=True)
+        finally:
+            for one, momentum in zip(norms, momenta, strict=True):
+                one.momentum = momentum
+        return row_skills(context, model, x_val, wanted)
 
 
 def mean(skills: np.ndarray | None) -> float:

@@ -76,6 +76,9 @@ def weighed(found: list[Finding], context: Context, outcome: Outcome | None) -> 
     if outcome.reference >= outcome.least(limits.learnt_least):  # others learn from these labels
         found = [one for one in found if one.code != "shuffled-labels"]
     found = [*found, *_weak(outcome, limits)]
+    settled = outcome.without_lag(limits.short_margin)
+    if settled is not None:
+        found, outcome = [*found, _lag(outcome)], settled
     if not outcome.falls_short(limits.short_margin, limits.short_margin):
         if outcome.reached < outcome.least(limits.learnt_least):
             if outcome.learnable is not None and outcome.learnable.learnable:
@@ -234,6 +237,18 @@ def _is_too_high(context: Context, found: Iterable[Finding]) -> bool:
     ratios = measured.values["update_ratio"]
     usual = float(np.nanmedian(ratios)) if np.isfinite(ratios).any() else 0.0
     return bool(measured.loss[-1] > measured.loss[0]) or usual > context.thresholds.update_ratio_usual
+
+
+def _lag(outcome: Outcome) -> Finding:
+    """The training falls short only because moving averages lag behind the weights: few steps, no fault."""
+    name = "skill with averages of the weights at the end"
+    evidence = [Evidence(name, outcome.settled, outcome.reached, "with the moving averages")]
+    detail = (
+        f"After {outcome.planned} steps the moving averages of batch normalisation lag behind the weights: "
+        f"with means and variances of the training rows the skill is {outcome.settled:.2f} instead of "
+        f"{outcome.reached:.2f}. A lower momentum, or more steps, lets them follow"
+    )
+    return finding("stale-batch-norm", "warning", ("training",), evidence, detail=detail)
 
 
 def _short(outcome: Outcome, context: Context, root: str) -> Finding:

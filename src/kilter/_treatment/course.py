@@ -32,7 +32,6 @@ from kilter._treatment.search import (
     planned_search,
     shorten,
 )
-from kilter._treatment.sound_sibling import OPTIMIZER
 from kilter._treatment.subject import Subject
 
 _LEARNT: Final = Thresholds().learnt_least
@@ -326,8 +325,16 @@ class _Course:
             reason = None if search.thorough else runs.by_reason(found)
             return reason or runs.by_length(found) or unchanged
         original, tools = self.unchanged.subject, self.tools
-        asked = [OPTIMIZER, *(code for code, _ in wanted(self.diagnosis))]
-        made = self.steps.minimal(original, found.subject, search, found.trials, tools.remedy_set, asked)
+        asked = [code for code, _ in wanted(self.diagnosis, symptoms=False)]
+        made = self.steps.minimal(
+            original,
+            found.subject,
+            search,
+            found.trials,
+            tools.remedy_set,
+            asked,
+            checked=found.trained is not None,
+        )
         trials = replace(found.trials, parts=made.parts)
         if not made.dropped:
             return Round(found.subject, found.trained, trials)

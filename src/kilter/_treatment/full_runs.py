@@ -51,12 +51,16 @@ class FullRuns:
         """The training with the fewer changes; if it loses, with removed ones put back, one after another.
 
         The one with the largest effect comes first, and one that gains nothing stays out. If what the policy
-        allows does not suffice, all of them stay.
+        allows does not suffice, all of them stay. Changes that gained something in short trials are
+        put back for what one more change is worth.
         """
         original = self.unchanged.subject
         removed = sorted((one for one in parts if not one.kept), key=lambda one: one.loss, reverse=True)
+        strict = any(one.loss > self.scoring.policy.least_gain for one in removed)
         for part in removed[: original.policy.search.put_back]:
-            if not self._loses(fewer, full) or self.tools.deadline.stops("putting removed changes back"):
+            if not self._loses(fewer, full, strict=strict) or self.tools.deadline.stops(
+                "putting removed changes back"
+            ):
                 break
             codes = [part.remedy, *(one.code for one in fewer.subject.steps)]
             steps = [one for one in full.subject.steps if one.code in codes]
@@ -65,12 +69,13 @@ class FullRuns:
                 continue
             again = self.train(more, self.tools)
             fewer = again if self.tools.scoring.better_by(again.score, fewer.score) > 0 else fewer
-        return full if self._loses(fewer, full) else fewer
+        return full if self._loses(fewer, full, strict=strict) else fewer
 
-    def _loses(self, fewer: Trained, full: Trained) -> bool:
-        """Whether a training ends clearly behind another, by more than chance explains."""
+    def _loses(self, fewer: Trained, full: Trained, *, strict: bool) -> bool:
+        """Whether a training ends clearly behind another; if ``strict``, by what a change is worth."""
         scoring = self.tools.scoring
-        return scoring.better_by(full.score, fewer.score) > scoring.clear + scoring.noise
+        least = scoring.policy.worth if strict else scoring.clear + scoring.noise
+        return scoring.better_by(full.score, fewer.score) > least
 
     def varied(self, found: Round) -> Round:
         """The round with the ways to make its changes that get furthest, where much is left to learn.

@@ -12,6 +12,7 @@ from kilter._compare.comparison import PairedRun
 from kilter._treatment.plan import RemedySet
 from kilter._treatment.result import Part, Trials
 from kilter._treatment.search import Search
+from kilter._treatment.sound_sibling import OPTIMIZER
 from kilter._treatment.subject import Subject
 
 # Of trainings of one length these change nothing, or nothing that a short one shows.
@@ -40,16 +41,21 @@ def minimal(
     trials: Trials,
     remedy_set: RemedySet,
     asked: Collection[str] = (),
+    *,
+    checked: bool = False,
 ) -> Minimal:
     """The changes of ``chosen``, proven in ``trials``, without those that gain less than what matters.
 
-    Those that no finding ``asked`` for are first taken out together. Of the others the last one is tried
-    first. Within the work that the policy allows; changes that were not tried stay.
+    Those that no finding ``asked`` for are first taken out together, but for the optimiser, then one by one,
+    then that, and then the others from the last to the first. Within the work that the policy allows; changes
+    that were not tried stay. ``checked``: whether full training checks what is left. Then changes that were
+    not asked for must also gain a share of the proven effect.
     """
     if trials.proof is None or len(chosen.changes) < 2:
         return Minimal(chosen)
-    runs = trials.proof.candidates[1].runs[: search.policy.part_pairs]
-    return _Removal(original, search, remedy_set, chosen, runs).run(asked)
+    before, after = (one.runs[: search.policy.part_pairs] for one in trials.proof.candidates)
+    effect = min(1.0, _gain(search, after, before)) if checked else 0.0
+    return _Removal(original, search, remedy_set, chosen, after, effect, asked).run()
 
 
 @dataclass(eq=False)
@@ -59,17 +65,26 @@ class _Removal:
     remedy_set: RemedySet
     now: Subject
     runs: Sequence[PairedRun]
+    effect: float = 0.0
+    """What all changes gain, of which those that were not asked for need a share; 0 if they do not."""
+    asked: Collection[str] = ()
     spent: float = 0.0
     parts: list[Part] = field(default_factory=list[Part])
     known: dict[tuple[str, ...], list[PairedRun]] = field(
         default_factory=dict[tuple[str, ...], list[PairedRun]]
     )
 
-    def run(self, asked: Collection[str]) -> Minimal:
-        extra = [one.code for one in self.now.steps if one.code not in (*asked, *UNSEEN)]
+    def __post_init__(self) -> None:
+        self.whole = self.runs
+
+    def run(self) -> Minimal:
+        usual = (*self.asked, OPTIMIZER, *UNSEEN)
+        extra = [one.code for one in self.now.steps if one.code not in usual]
         if 1 < len(extra) < len(self.now.steps):
             self._try_without(*extra)
-        for step in reversed(self.now.steps):
+        # What nobody asked for goes first; of that the optimiser last, as full trainings miss it most.
+        backwards = self.now.steps[::-1]
+        for step in sorted(backwards, key=lambda one: (one.code in self.asked, one.code == OPTIMIZER)):
             if len(self.now.changes) < 2 or self._is_over():
                 break
             self._try_without(step.code)
@@ -87,19 +102,16 @@ class _Removal:
         if fewer is None:
             return
         runs = self._trained(fewer, f"without {', '.join(codes)}", enough=True)
-        loss, without = self._loss(runs), _mean(runs)
-        kept = loss > self.search.scoring.policy.least_gain or len(runs) < len(self.runs)
+        loss, without = _gain(self.search, self.runs, runs), _mean(runs)
+        least = self.search.scoring.policy.least_gain
+        kept = loss > least or len(runs) < len(self.runs)
+        extra = self.effect > 0 and not set(codes) & set(self.asked)
+        if kept and extra and len(runs) == len(self.runs):  # measured from all, as several may add up
+            kept = _gain(self.search, self.whole, runs) > self.search.policy.part_least * self.effect
         if not kept or len(codes) == 1:
             self.parts += [Part(code, kept, loss, without, math.nan, len(runs)) for code in reversed(codes)]
         if not kept:
             self.now, self.runs = fewer, runs
-
-    def _loss(self, runs: Sequence[PairedRun]) -> float:
-        gains = [
-            self.search.scoring.gain(full.score, fewer.score)
-            for full, fewer in zip(self.runs, runs, strict=False)
-        ]
-        return sum(gains) / len(gains)
 
     def _alone(self, part: Part) -> Part:
         """The part with the score of the original with this change only: of one run, if those are costly."""
@@ -147,6 +159,12 @@ def in_full(parts: Sequence[Part], subject: Subject) -> tuple[Part, ...]:
     return tuple(
         replace(one, kept=True, loss=math.nan) if put else one for one, put in zip(parts, back, strict=True)
     )
+
+
+def _gain(search: Search, runs: Sequence[PairedRun], others: Sequence[PairedRun]) -> float:
+    """The mean gain of runs over others with the same seeds."""
+    gains = [search.scoring.gain(one.score, other.score) for one, other in zip(runs, others, strict=False)]
+    return sum(gains) / len(gains)
 
 
 def _mean(runs: Sequence[PairedRun]) -> float:

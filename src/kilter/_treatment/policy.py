@@ -53,6 +53,9 @@ class SearchPolicy:
         "of the way from a constant prediction to perfect",
         "a change whose removal costs more in one pair stays, without more pairs",
     )
+    part_least: float = _number(
+        0.1, "share of the proven effect", "a change that no severe finding asks for must gain this much"
+    )
     part_share: float = _number(0.3, "share of the full training", "runs without one of the changes")
     part_work: float = _work(6e10, "runs without one of the changes may always do this much", "6 s")
     put_back: int = _number(
