@@ -123,7 +123,7 @@ class Trials:
     @property
     def length(self) -> str:
         """The length of a short trial, as text."""
-        return f"{counted(self.epochs, 'epoch', form=',')} on {counted(self.rows, 'row', form=',')}"
+        return f"{counted(self.epochs, 'epoch')} on {counted(self.rows, 'row')}"
 
     @property
     def verdict(self) -> str:
