@@ -189,4 +189,4 @@ def as_number(value: float) -> str:
         >>> as_number(0.12345), as_number(float("nan"))
         ('0.1235', 'not finite')
     """
-    return f"{value:.4g}" if math.isfinite(value) else "not finite"
+    return number(value) if math.isfinite(value) else "not finite"

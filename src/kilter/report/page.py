@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from kilter._layout import unbroken
-from kilter._text import counted, duration
+from kilter._text import counted, duration, number
 from kilter.nn.zeros import NEAR_ZERO
 from kilter.report import charts
 from kilter.runs.atomic import write_bytes
@@ -212,13 +212,7 @@ def measure(name: str, value: float | None) -> str:
     """
     if value is None:
         return "–"
-    if not math.isfinite(value):
-        return str(value)
-    if name.endswith(_SHARES):
-        return f"{100 * value:.2f} %"
-    if abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.4g}"
+    return f"{100 * value:.2f} %" if name.endswith(_SHARES) and math.isfinite(value) else number(value)
 
 
 def difference(name: str, value: float) -> str:
