@@ -10,7 +10,17 @@ import keras
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
-from tests.diagnosis.programs import Program, blobs, dense, images, layers, one_hot, program, table
+from tests.diagnosis.programs import (
+    Program,
+    assert_found,
+    blobs,
+    dense,
+    images,
+    layers,
+    one_hot,
+    program,
+    table,
+)
 
 from kilter._diagnosis.catalogue import CATALOGUE
 from kilter._diagnosis.checks import CHECKS
@@ -384,12 +394,7 @@ HEALTHY: dict[str, Callable[[], Program]] = {
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize(("code", "severity", "make"), FAULTY)
 def test_faults_are_found(code: str, severity: str, make: Callable[[], Program]):
-    found = {one.code: one for one in findings(make())}
-    assert code in found, f"only {[(one.code, one.explanation) for one in found.values()]}"
-    assert found[code].severity == severity, found[code]
-    assert found[code].where
-    assert found[code].evidence
-    assert "{" not in found[code].explanation
+    assert_found(findings(make()), code, severity)
 
 
 @pytest.mark.parametrize("make", HEALTHY.values(), ids=HEALTHY)

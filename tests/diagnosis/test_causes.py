@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
-from tests.diagnosis.programs import Program, blobs, dense, images, one_hot, program, table
+from tests.diagnosis.programs import Program, assert_found, blobs, dense, images, one_hot, program, table
 
 from kilter._diagnosis.catalogue import CATALOGUE
 from kilter._diagnosis.checks import CHECKS
@@ -645,12 +645,7 @@ CODES = (
 @pytest.mark.sampled(5)
 @pytest.mark.parametrize(("code", "severity", "make"), FAULTY)
 def test_causes_are_found(code: str, severity: str, make: Callable[[], Program]):
-    found = {one.code: one for one in findings(make(), code)}
-    assert code in found, [(one.code, one.explanation) for one in found.values()]
-    assert found[code].severity == severity, found[code]
-    assert found[code].where
-    assert found[code].evidence
-    assert "{" not in found[code].explanation
+    assert_found(findings(make(), code), code, severity)
 
 
 @pytest.mark.sampled(5)

@@ -14,27 +14,30 @@ from kilter._cli.options import Command, option
 
 
 @dataclass(frozen=True, kw_only=True)
-class Running(Command):
-    """A command that may run the code of a model, and shows its progress."""
+class Trusting(Command):
+    """A command that runs the code of a model only if it is told to."""
 
     allow_code: options.AllowCode = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running(Trusting):
+    """The same with progress."""
+
     quiet: options.Quiet = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reporting(Command):
+class Reporting(Running):
     """The same with a result that can be JSON."""
 
-    allow_code: options.AllowCode = False
     as_json: options.AsJson = False
-    quiet: options.Quiet = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recording(Command):
+class Recording(Trusting):
     """A command that trains into a run directory."""
 
-    allow_code: options.AllowCode = False
     path_only: options.PathOnly = False
 
 
