@@ -57,6 +57,20 @@ REFUSED: dict[str, tuple[dict[str, str | bytes], str, str]] = {
         each("t.csv", "a,who\n" + "".join(f"{i},n{i}\n" for i in range(30))),
         *("30 different texts in 30", ""),
     ),
+    "one class": (each("t.csv", "a,y\n1,0\n2,0\n"), "one class only", "add rows of another class"),
+    "holes in the target": (
+        each("t.csv", "a,y\n1,0\n2,\n3,\n"),
+        "2 missing or NaN in rows 1, 2",
+        "fill",
+    ),
+    "no values": (each("t.csv", "a,y\n,0\n,1\n"), 'column "a" (no values)', "check the separator"),
+    "only a target": (each("t.csv", "y\n0\n1\n"), '"y" and no other', "check the separator"),
+    "no rows": (each("t.csv", "a,y\n"), "0 rows", "complete"),
+    "all at once": (
+        each("t.csv", "a,b,y\ninf,,0\n1,inf,\n2,3,\n4,5,\n"),
+        '"y": 3 missing',
+        "fill",
+    ),
     "sounds": (each("yes/1.wav no/1.wav", sound()), "no images, but 2 .wav files", "spectrograms"),
     "texts": (
         each("space/60000.txt space/60001.txt autos/60000.txt autos/60001.txt", LETTER),
@@ -107,20 +121,20 @@ def test_what_cannot_be_read_says_why(case, tmp_path):
     assert remedy in caught.value.remedy
 
 
-# Files that kilter train refuses, and a word of what the survey says of them.
-UNTRAINABLE = {
-    "one class": ("a,y\n1,0\n2,0\n", "one class only"),
-    "holes in the target": ("a,y\n1,0\n2,\n3,\n", "2 missing or NaN"),
-    "no values": ("a,y\n,0\n,1\n", "no values"),
-    "only a target": ("y\n0\n1\n", "feature columns"),
-    "no rows": ("a,y\n", "0 rows"),
-    "all at once": ("a,b,y\ninf,,0\n1,inf,\n2,3,\n4,5,\n", '"y": 3 missing'),
-}
-
-
-@pytest.mark.parametrize("case", UNTRAINABLE)
-def test_a_survey_describes_what_cannot_be_trained_on(case, tmp_path):
-    text, said = UNTRAINABLE[case]
+@pytest.mark.parametrize(
+    ("case", "said"),
+    [
+        ("one class", "one class only"),
+        ("holes in the target", "2 missing or NaN"),
+        ("no values", "no values"),
+        ("only a target", "feature columns"),
+        ("no rows", "0 rows"),
+        ("all at once", '"y": 3 missing'),
+    ],
+)
+def test_a_survey_describes_what_cannot_be_trained_on(case, said, tmp_path):
+    text = REFUSED[case][0]["t.csv"]
+    assert isinstance(text, str)
     (tmp_path / "t.csv").write_text(text)
     found = survey(tmp_path / "t.csv")
     assert said in found.problems[0]

@@ -25,7 +25,7 @@ from tests.diagnosis.programs import (
 from kilter._diagnosis.catalogue import CATALOGUE
 from kilter._diagnosis.checks import CHECKS
 from kilter._diagnosis.diagnose import read_context, run_checks
-from kilter._diagnosis.entries import compiled, fit_to_data, pictures, sequences, splits
+from kilter._diagnosis.entries import compile_and_fit, fit_to_data, pictures, sequences, splits
 from kilter._engine.training_spec import TrainingSpec
 from kilter._records import Finding
 
@@ -405,7 +405,7 @@ def test_sound_programs_are_let_pass(make: Callable[[], Program]):
 
 def test_every_code_of_these_families_has_a_faulty_case():
     covered = {code for code, _, _ in FAULTY}
-    elsewhere = {*fit_to_data.MODEL, *fit_to_data.DATA, *splits.DATA, *compiled.MODEL}
+    elsewhere = {*fit_to_data.MODEL, *fit_to_data.DATA, *splits.DATA, *compile_and_fit.MODEL}
     elsewhere |= {*pictures.MODEL, *pictures.DATA}
     elsewhere |= {*sequences.MODEL, "weak-relation"}
     families = {code for code, entry in CATALOGUE.items() if entry.family in ("model", "data")}

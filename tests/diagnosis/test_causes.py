@@ -15,7 +15,7 @@ from tests.diagnosis.programs import Program, assert_found, blobs, dense, images
 from kilter._diagnosis.catalogue import CATALOGUE
 from kilter._diagnosis.checks import CHECKS
 from kilter._diagnosis.diagnose import diagnose, read_context, run_checks
-from kilter._diagnosis.entries import compiled, fit_to_data, pictures, splits
+from kilter._diagnosis.entries import compile_and_fit, fit_to_data, pictures, splits
 from kilter._diagnosis.severity import with_causes
 from kilter._engine.measuring import probe
 from kilter._engine.training_spec import TrainingSpec
@@ -637,8 +637,8 @@ def _far_padding() -> np.ndarray:
 
 
 CODES = (
-    *fit_to_data.MODEL, *fit_to_data.DATA, *fit_to_data.PROBE, *splits.DATA, *compiled.MODEL, *compiled.PROBE,
-    *pictures.MODEL,
+    *fit_to_data.MODEL, *fit_to_data.DATA, *fit_to_data.PROBE, *splits.DATA,
+    *compile_and_fit.MODEL, *compile_and_fit.PROBE, *pictures.MODEL,
 )  # fmt: skip
 
 
