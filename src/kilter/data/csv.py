@@ -15,12 +15,11 @@ from kilter.data.dataset import LoadOptions
 from kilter.data.encoding import Column
 from kilter.data.entries import are_codes, plain_text
 from kilter.data.file_kinds import require_table
-from kilter.data.headers import missing_header, notes_on_names
 from kilter.data.number_formats import mark_of, mostly_numbers, with_point
 from kilter.data.packed import plain_name
 from kilter.data.paths import first_named, quote
 from kilter.data.plain_frame import reading, require_short_names
-from kilter.data.rows import file_rows, typed
+from kilter.data.rows import file_rows, missing_header, notes_on_names, typed
 from kilter.data.usage import signs_by_column
 from kilter.errors import DataError
 
