@@ -101,7 +101,7 @@ class Transfer(Recording):
 class Pretrain(Reporting):
     """Pretrain an encoder without labels.
 
-    The task makes its targets from the rows. Reuse the encoder when labels are few."""
+    The task generates its targets from the rows. Reuse the encoder when labels are few."""
 
     module = "reuse"
     source: options.Source
@@ -126,7 +126,7 @@ class Pretrain(Reporting):
 class Diagnose(Reporting):
     """Check a model and its data for problems before training.
 
-    Tries one pass and the first steps on a copy. Exit code 1 for severe findings."""
+    Runs one pass and the first steps on a copy. Exit code 1 for severe findings."""
 
     module = "diagnosing"
     source: options.SourceOrScript
@@ -290,7 +290,7 @@ class Sweep(Reporting):
     """Try values of a recipe's keys.
 
     --vary compares every combination with the unchanged recipe on paired seeds; exact tests say which gains
-    are proven. --over searches: many trials on one seed, the bad ones stopped early."""
+    are proven. --over runs a search: many trials with one seed; bad ones are stopped early."""
 
     module = "comparison"
     stage = "Reading recipes"
@@ -319,7 +319,7 @@ class Resume(Recording):
 
 @dataclass(frozen=True, kw_only=True)
 class Replay(Running):
-    """Repeat the step that broke a training run.
+    """Rerun the step that broke a training run.
 
     Names the layer and the operation that produced the first non-finite number."""
 
