@@ -91,7 +91,7 @@ _MODEL: Final = {
     "batch-norm-momentum": (
         "moving averages too slow", ("repair-batch-norm",),
         "Keras, keras.io/api/layers/normalization_layers/batch_normalization",
-        "After two epochs ({steps} steps) the moving averages still contain {share:.0%} of their initial "
+        "After two epochs ({steps:,} steps) the moving averages still contain {share:.0%} of their initial "
         "values, so evaluation lags behind training.",
     ),
     "dropout-before-batch-norm": (
@@ -114,12 +114,12 @@ _MODEL: Final = {
     ),
     "rate-decays-early": (
         "learning rate decays too early", ("find-learning-rate",), _BENGIO,
-        "The learning rate falls below {least:.0%} of its maximum after {alive:.0%} of the {steps} planned "
+        "The learning rate falls below {least:.0%} of its maximum after {alive:.0%} of the {steps:,} planned "
         "steps; the rest changes almost nothing. Let it decay over the whole training.",
     ),
     "rate-rises-late": (
         "learning rate rises too late", ("find-learning-rate",), _BENGIO,
-        "In the {steps} planned steps the learning rate reaches only {share:.1%} of the {most:.2g} that its "
+        "In the {steps:,} planned steps the learning rate reaches only {share:.1%} of the {most:.2g} that its "
         "schedule has later: the warm-up is longer than the training.",
     ),
     "stale-compile": (

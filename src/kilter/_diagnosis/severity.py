@@ -249,7 +249,7 @@ def _short(outcome: Outcome, context: Context, root: str) -> Finding:
     fewer = f", after {outcome.steps} steps" if outcome.steps < outcome.given else ""
     sibling = "" if math.isnan(outcome.sibling) else "The sibling is the same network, well configured. "
     detail = (
-        f"After {outcome.planned} steps the model will reach a skill of {outcome.expected:z.2f}{part}. "
+        f"After {outcome.planned:,} steps the model will reach a skill of {outcome.expected:z.2f}{part}. "
         f"For comparison{fewer}: {others}. {sibling}Skill is 0 for a constant prediction, 1 if perfect"
     )
     made = finding("falls-short", "severe", ("training",), evidence, detail=detail)

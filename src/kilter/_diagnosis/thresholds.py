@@ -184,7 +184,7 @@ def band(limits: Thresholds, limit: str, value: float) -> tuple[Severity, str] |
 
 def between(name: str, value: float, low: float, high: float, source: str = "") -> Evidence:
     """``value`` as evidence that should be from ``low`` to ``high``."""
-    return Evidence(name, value, f"{low:.3g} to {high:.3g}", source)
+    return Evidence(name, value, f"{number(low)} to {number(high)}", source)
 
 
 def seen(limits: Thresholds, limit: str, name: str, value: float | int | str) -> Evidence:

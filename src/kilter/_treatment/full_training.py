@@ -20,7 +20,7 @@ from kilter._engine.history import History
 from kilter._engine.training_spec import EarlyStopping
 from kilter._models.variables import State, pull, push
 from kilter._records import Diagnosis
-from kilter._text import as_number
+from kilter._text import as_number, first_line
 from kilter._treatment.minimal import UNSEEN
 from kilter._treatment.own_measures import judged_in
 from kilter._treatment.plan import LATE, STRUCTURAL, certain
@@ -33,14 +33,14 @@ from kilter.errors import KilterError
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A model after its training, and the weights that count. ``failed``: it could not be trained."""
+    """A model after its training, and the weights that count. ``failed``: why training was impossible."""
 
     subject: Subject
     model: keras.Model
     state: State
     history: History
     score: float
-    failed: bool = False
+    failed: str = ""
 
     def restored(self) -> keras.Model:
         """The model with these weights: the last and the best weights of a training share one model."""
@@ -150,8 +150,8 @@ def _train(subject: Subject, tools: Tools, stage: str) -> tuple[Trained, Trained
             return last, last
         push(best.state, model)
         return last, Trained(subject, model, best.state, history, tools.scoring.score(subject, model))
-    except KilterError:  # data that the model cannot take: the diagnosis says so, and no remedy helped
-        nothing = Trained(subject, model, pull(model), History(), math.nan, failed=True)
+    except KilterError as error:  # data that the model cannot take, for example
+        nothing = Trained(subject, model, pull(model), History(), math.nan, failed=first_line(error))
         return nothing, nothing
 
 
@@ -293,4 +293,5 @@ def trial(trained: Trained, what: str) -> Trial:
     """The line of a full training, with its mean seconds of an epoch."""
     seconds = trained.history.seconds
     each = sum(seconds) / max(len(seconds), 1)
-    return Trial(trained.subject.remedies, trained.score, each, f"full training: {what}")
+    failed = f"; not possible: {trained.failed}" if trained.failed else ""
+    return Trial(trained.subject.remedies, trained.score, each, f"full training: {what}{failed}")

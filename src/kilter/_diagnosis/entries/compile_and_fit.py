@@ -111,7 +111,7 @@ TRAINING: Final[dict[str, Text]] = {
     ),
     "weights-not-moving": (
         "weights that do not change", ("recompile", "unfreeze", "find-learning-rate"), _BENGIO,
-        "After {steps} steps {detail} still has its initial value, though it is trainable: the updates are "
+        "After {steps:,} steps {detail} still has its initial value, though it is trainable: the updates are "
         "0, undone by a constraint, or never applied.",
     ),
     "infinite-derivative": (
@@ -124,7 +124,7 @@ TRAINING: Final[dict[str, Text]] = {
     "batch-too-large": (
         "batches too large: too few steps", ("change-batch-size",),
         "McCandlish et al. 2018, An empirical model of large-batch training",
-        "Batches of {batch} rows allow only {steps} updates in total; batches of {usual} give {more}. "
+        "Batches of {batch} rows allow only {steps:,} updates in total; batches of {usual} give {more}. "
         "Beyond the gradient noise scale, a larger batch hardly improves a step.",
     ),
     "batch-too-small": (
@@ -145,12 +145,12 @@ TRAINING: Final[dict[str, Text]] = {
     ),
     "weights-growing": (
         "weights grow quickly", ("find-learning-rate", "clip-gradients"), _BENGIO,
-        "In {steps} steps the weights of {where} grew to {factor:,.0f} times their initial size.",
+        "In {steps:,} steps the weights of {where} grew to {factor:,.0f} times their initial size.",
     ),
     "attention-logits-growing": (
         "attention sharpens while it trains", ("find-learning-rate", "warm-up", "clip-gradients"),
         "Dehghani et al. 2023, Scaling vision transformers to 22 billion parameters",
-        "In {steps} steps the logits of {where} grew to a standard deviation of {most:.3g}: each query "
+        "In {steps:,} steps the logits of {where} grew to a standard deviation of {most:.3g}: each query "
         "attends to one token, and almost no gradient passes. Lower the learning rate, warm it up, or "
         "normalise queries and keys.",
     ),
@@ -180,7 +180,7 @@ TRAINING: Final[dict[str, Text]] = {
     ),
     "small-batches": (
         "batches too small for the device", ("change-batch-size",), "Smith et al. 2018, Don't decay the rate",
-        "An epoch of {steps} steps takes {seconds:.2g} s, {each:.2g} ms a step, and only {share:.0%} of it "
+        "An epoch of {steps:,} steps takes {seconds:.2g} s, {each:.2g} ms a step, and only {share:.0%} of it "
         "is computation. Larger batches use the device better.",
     ),
     "memory-growth": (
