@@ -119,8 +119,8 @@ _MODEL: Final = {
     ),
     "rate-rises-late": (
         "learning rate rises too late", ("find-learning-rate",), _BENGIO,
-        "In the {steps:,} planned steps the learning rate reaches only {share:.1%} of the {most:.2g} that its "
-        "schedule has later: the warm-up is longer than the training.",
+        "In the {steps:,} planned steps the learning rate reaches only {share:.1%} of the {most:.2g} that "
+        "its schedule has later: the warm-up is longer than the training.",
     ),
     "stale-compile": (
         "layers frozen or unfrozen after compile()", ("recompile",),

@@ -52,7 +52,8 @@ def is_from_logits() -> bool:
 @contextlib.contextmanager
 def losses_used() -> Generator[list[str]]:
     """The names of the losses that a trace within it computes from logits."""
-    with context_value(_uses, []) as names:
+    names: list[str] = []
+    with context_value(_uses, names):
         yield names
 
 
