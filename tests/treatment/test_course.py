@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 from keras import layers
-from kilter._treatment.full_runs import FullRuns
 
 from kilter._compare.looks import Spending
 from kilter._diagnosis.diagnose import Examined
@@ -17,6 +16,7 @@ from kilter._models.variables import pull
 from kilter._records import Change, Diagnosis, Finding
 from kilter._treatment.course import Round, Steps, _Course, course
 from kilter._treatment.deadline import Deadline
+from kilter._treatment.full_runs import FullRuns
 from kilter._treatment.full_training import AsGiven, Trained
 from kilter._treatment.minimal import Minimal
 from kilter._treatment.plan import LATE, STRUCTURAL, RemedySet
