@@ -71,7 +71,7 @@ def weighed(found: list[Finding], context: Context, outcome: Outcome | None) -> 
     if is_noise(found, context, outcome):
         assert outcome.learnable is not None
         more = ", and neither the model nor its sibling learns anything that generalises"
-        noise = unrelated(outcome.learnable, "severe", more)
+        noise = unrelated(outcome.learnable, limits, "severe", more)
         return [noise, *(_at_most_warning(one) for one in found if one.code != "shuffled-labels")]
     if outcome.reference >= outcome.least(limits.learnt_least):  # others learn from these labels
         found = [one for one in found if one.code != "shuffled-labels"]
