@@ -18,7 +18,7 @@ from kilter.data.entries import (
     plain_text,
     without_markers,
 )
-from kilter.data.number_formats import Writing, mostly_numbers, numbers_in, writing_of
+from kilter.data.number_formats import Writing, like_numbers, mostly_numbers, numbers_in, writing_of
 from kilter.data.paths import quote
 from kilter.data.precision import NO_SHIFT, find_compression, find_shift, median
 from kilter.data.spelling import in_categories
@@ -37,6 +37,7 @@ WORD_FEATURES = 256
 _FEWEST_NAMED_ROWS = 20
 _LOOKED_AT = 100  # rows, before all of them
 _NAMING_SHARE = 0.9
+_LETTERED_CODE = r"^[A-Z]\d{2,}(?:\.\d+)?$"
 _NAMES_ROWS = re.compile(
     r"(?i:|#|id|.*[_ ]id|(?:user|row|customer|client|order|item|patient|sample|product|source|obj|gu|uu)id"
     r"|index|row|no|nr|number|unnamed.*)"
@@ -309,6 +310,9 @@ def _are_nearly_numbers(text: pl.Series) -> bool:
     """Whether most of the different texts are numbers; DataError if that is unclear.
 
     Other entries are missing then, but not those that are numbers by another rule, such as "1,5".
+    All are codes if the others are several of a letter and digits, such as "V57" and "E909" beside "428".
     """
-    known = without_markers(text)
-    return mostly_numbers(known) and not are_codes(known)
+    known = without_markers(text).drop_nulls()
+    others = known.filter(~like_numbers(known))
+    lettered = len(others) > 1 and bool(others.str.contains(_LETTERED_CODE).all())
+    return not lettered and mostly_numbers(known) and not are_codes(known)

@@ -22,6 +22,8 @@ _CLOCKS = (
     r"^([-+]?)P(?:(\d+)D)?T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?()$",
     r"^([-+]?)(?:(\d+)\s?d(?:ays?)?\s*)?(\d+)\s?h(?:ours?|rs?|)\s*(?:(\d+)\s?m(?:in(?:utes?|s)?)?)?\s*(?:(\d+)\s?s)?()$",
 )
+_LAP = r"^([-+]?)()()(\d+):([0-5]\d(?:\.\d+)?)()$"  # beside entries such as "1:23.456"
+_IS_LAP = r"^[-+]?\d+:[0-5]\d\.\d+$"
 _MINUTES = r"^([-+]?)()()(\d+)\s?m(?:in(?:utes?|s)?)?()()$"  # beside entries such as "1h 30m"
 # Sign, degrees, minutes, seconds, side of the equator or of Greenwich; with a sign of degrees or a side.
 _ANGLE = (
@@ -73,9 +75,11 @@ def _degrees(text: pl.Series) -> pl.Series:
 
 
 def _hours(text: pl.Series) -> pl.Series:
-    """Hours of texts such as "12:30", "00:58:15", "2 days 01:30:00", "6:15 PM", "1h 30m"; null for others."""
+    """Hours of texts such as "12:30", "2 days 01:30:00", "6:15 PM", "1h 30m", "1:23.456"; null for others."""
     found = pl.Series(text.name, [None] * len(text), pl.Float64)
     clocks = [clock for clock in _CLOCKS if text.str.contains(clock).any()]
+    if text.str.contains(_IS_LAP).any():
+        clocks.insert(0, _LAP)
     ages = text.str.extract_groups(_AGE).struct.unnest()
     units = ages["2"].str.to_lowercase()
     if units.drop_nulls().n_unique() > 1:  # else a number with a unit
