@@ -22,6 +22,7 @@ from bench.machine import describe
 from bench.peers import HERE
 
 RESULTS = HERE / "results"
+HTML = '<!doctype html><meta charset="utf-8">\n'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +84,8 @@ class Page:
         stem = f"{datetime.date.today()}-{self.name}{'-quick' if self.quick else ''}"
         texts = {f"{stem}.json": self._json(), f"{stem}.md": self._markdown(stem)}
         for name, picture in self.pictures.items():
-            texts[f"{stem}-{name}.html"] = picture.to_html(include_plotlyjs="cdn")
+            drawn = picture.to_html(include_plotlyjs="cdn", full_html=False, default_height="100vh")
+            texts[f"{stem}-{name}.html"] = HTML + drawn
         for name, text in texts.items():
             part = folder / f"{name}.part"
             part.write_text(text, encoding="utf-8")

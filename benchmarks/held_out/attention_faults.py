@@ -3,7 +3,7 @@
 import keras
 from keras import layers, ops
 
-from held_out.case import case, faulty
+from held_out.case import CCE, SGD, Adam, case, faulty
 from held_out.data import fashion, grammar, places, reviews, rng, shapes, split, which_first
 
 Dense, Embed, Attend, Norm = (
@@ -12,8 +12,6 @@ Dense, Embed, Attend, Norm = (
     layers.MultiHeadAttention,
     layers.LayerNormalization,
 )
-CCE = keras.losses.SparseCategoricalCrossentropy
-SGD, Adam = keras.optimizers.SGD, keras.optimizers.Adam
 
 
 class Positions(layers.Layer):
@@ -87,29 +85,28 @@ def _speaker(opt, epochs=10, target_shift=True, **options):
 @faulty(
     "attention",
     "https://thecodeforge.io/ml-ai/attention-is-all-you-need/ 'missing positional encoding'",
-    "nothing tells the positions, but the class is the order of two tokens",
     repairable=False,
 )
 def _no_positions(fixed):
+    """Nothing tells the positions, but the class is the order of two tokens."""
     return _order_case(_order(positions=fixed), Adam(0.003))
 
 
-@faulty("attention", "kind: transformer with Adam(0.1)", "Adam's rate of 0.1 ruins the attention block")
+@faulty("attention", "kind: transformer with Adam(0.1)")
 def _transformer_fast_adam(fixed):
+    """Adam's rate of 0.1 ruins the attention block."""
     return _order_case(_order(), Adam(0.003 if fixed else 0.1))
 
 
-@faulty("attention", "kind: transformer with 'sgd'", "plain SGD with rate 0.001 does not move a transformer")
+@faulty("attention", "kind: transformer with 'sgd'")
 def _transformer_by_sgd(fixed):
+    """Plain SGD with rate 0.001 does not move a transformer."""
     return _speaker(Adam(0.003) if fixed else SGD(0.001))
 
 
-@faulty(
-    "attention",
-    "https://github.com/tensorflow/text/pull/894 'Attention warning' (mask upside down)",
-    "the attention mask is upside down: only the padding is looked at",
-)
+@faulty("attention", "https://github.com/tensorflow/text/pull/894 'Attention warning' (mask upside down)")
 def _mask_upside_down(fixed):
+    """The attention mask is upside down: only the padding is looked at."""
     x, y = reviews(1600, 24, 3)
     inputs = keras.Input((24,), dtype="int32")
     words = ops.not_equal(inputs, 0) if fixed else ops.equal(inputs, 0)
@@ -120,28 +117,24 @@ def _mask_upside_down(fixed):
     return case(model, Adam(0.003), "binary_crossentropy", split(x, y), 10)
 
 
-@faulty(
-    "attention", "kind: dropout 0.9 in a transformer", "dropout of 0.9 in attention and feed-forward parts"
-)
+@faulty("attention", "kind: dropout 0.9 in a transformer")
 def _transformer_dropout(fixed):
+    """Dropout of 0.9 in attention and feed-forward parts."""
     return _speaker(Adam(0.003), drop=0.05 if fixed else 0.9, residual=True)
 
 
 @faulty(
     "attention",
     "https://github.com/maxjcohen/transformer/issues/27 'training loss is a constant from beginning'",
-    "six blocks without shortcuts and normalisation",
 )
 def _blocks_without_shortcuts(fixed):
+    """Six blocks without shortcuts and normalisation."""
     return _order_case(_order(blocks=2 if fixed else 5, residual=fixed), Adam(0.003), 15)
 
 
-@faulty(
-    "attention",
-    "kind: scores not divided by sqrt(d)",
-    "embeddings of deviation 15 make each softmax of scores one-hot",
-)
+@faulty("attention", "kind: scores not divided by sqrt(d)")
 def _saturated_attention(fixed):
+    """Embeddings of deviation 15 make each softmax of scores one-hot."""
     embed = {} if fixed else {"embeddings_initializer": keras.initializers.RandomNormal(0, 15.0, seed=4)}
     inputs = keras.Input((12,), dtype="int32")
     x = Positions()(Embed(12, 24, **embed)(inputs))
@@ -150,19 +143,15 @@ def _saturated_attention(fixed):
     return _order_case(keras.Model(inputs, Dense(1, activation="sigmoid")(x)), Adam(0.003), 25)
 
 
-@faulty(
-    "attention", "kind: positional encoding added without scaling", "positions of size 300 drown the tokens"
-)
+@faulty("attention", "kind: positional encoding added without scaling")
 def _positions_too_loud(fixed):
+    """Positions of size 300 drown the tokens."""
     return _order_case(_order(scale=1.0 if fixed else 3000.0), Adam(0.003))
 
 
-@faulty(
-    "attention",
-    "kind: everything zero-initialised",
-    "embeddings and positions all start at zero and stay alike; relu head frozen",
-)
+@faulty("attention", "kind: everything zero-initialised")
 def _zero_embeddings(fixed):
+    """Embeddings and positions all start at zero and stay alike; relu head frozen."""
     inputs = keras.Input((12,), dtype="int32")
     init = "uniform" if fixed else "zeros"
     x = Embed(12, 24, embeddings_initializer=init)(inputs)
@@ -172,19 +161,16 @@ def _zero_embeddings(fixed):
     return _order_case(keras.Model(inputs, Dense(1, activation="sigmoid")(x)), Adam(0.005), 25)
 
 
-@faulty("attention", "kind: weight decay for transformers", "L2 of 0.2 in all maps of the block")
+@faulty("attention", "kind: weight decay for transformers")
 def _transformer_with_heavy_l2(fixed):
+    """L2 of 0.2 in all maps of the block."""
     reg = keras.regularizers.L2(1e-6 if fixed else 0.2)
     return _speaker(Adam(0.003), reg=reg, residual=True)
 
 
-@faulty(
-    "attention",
-    "kind: targets of a language model not shifted",
-    "trained to repeat the token it sees instead of the next one",
-    repairable=False,
-)
+@faulty("attention", "kind: targets of a language model not shifted", repairable=False)
 def _targets_not_shifted(fixed):
+    """Trained to repeat the token it sees instead of the next one."""
     return _speaker(Adam(0.003), 8, target_shift=fixed)
 
 
@@ -198,43 +184,32 @@ def _patches(pixels, positions=True, width=24, classes=10, size=14):
     return keras.Model(inputs, Dense(classes, activation="softmax")(layers.GlobalAveragePooling1D()(x)))
 
 
-@faulty(
-    "attention", "kind: vision transformer on raw pixels with SGD", "raw pixels of 0 to 255 and SGD at 0.1"
-)
+@faulty("attention", "kind: vision transformer on raw pixels with SGD")
 def _vision_raw_pixels(fixed):
+    """Raw pixels of 0 to 255 and SGD at 0.1."""
     x, y = fashion(2000, size=14)
     rows = split(x / (255 if fixed else 1), y)
     return case(_patches(1.0), Adam(0.002) if fixed else SGD(0.1, momentum=0.9), CCE(), rows, 10)
 
 
-@faulty(
-    "attention",
-    "kind: vision transformer without positions",
-    "patches without positions, but the class is the quarter of the image with the spot",
-    repairable=False,
-)
+@faulty("attention", "kind: vision transformer without positions", repairable=False)
 def _vision_without_positions(fixed):
+    """Patches without positions, but the class is the quarter of the image with the spot."""
     x, at = places(1600)
     y = (at[:, 0] > 7.5) * 2 + (at[:, 1] > 7.5)
     return case(_patches(1.0, fixed, classes=4, size=16), Adam(0.003), CCE(), split(x, y.astype("int64")), 12)
 
 
-@faulty(
-    "attention",
-    "kind: warm-up schedule without end",
-    "the rate warms up over 100,000 steps of which 400 are taken",
-)
+@faulty("attention", "kind: warm-up schedule without end")
 def _endless_warm_up(fixed):
+    """The rate warms up over 100,000 steps of which 400 are taken."""
     schedule = keras.optimizers.schedules.PolynomialDecay(0.0, 100_000, 0.002)
     return _speaker(Adam(0.003) if fixed else Adam(schedule))
 
 
-@faulty(
-    "attention",
-    "kind: regression transformer with raw targets",
-    "targets of about 5000 and a normalised body with Adam at 0.001",
-)
+@faulty("attention", "kind: regression transformer with raw targets")
 def _transformer_raw_targets(fixed):
+    """Targets of about 5000 and a normalised body with Adam at 0.001."""
     g = rng(6)
     x = g.normal(0, 1, (1200, 10, 3)).astype("float32")
     y = (x[..., 0] * (x[..., 1] > 0)).sum(1)
@@ -245,12 +220,9 @@ def _transformer_raw_targets(fixed):
     return case(model, Adam(0.003), "mse", split(x, y.astype("float32")), 20, measure="rmse")
 
 
-@faulty(
-    "attention",
-    "kind: LayerNormalization(axis=0/1) by mistake",
-    "normalised over positions after pooling to one: all becomes zero",
-)
+@faulty("attention", "kind: LayerNormalization(axis=0/1) by mistake")
 def _normalised_away(fixed):
+    """Normalised over positions after pooling to one: all becomes zero."""
     inputs = keras.Input((12,), dtype="int32")
     x = _block(Positions()(Embed(12, 24)(inputs)))
     x = layers.GlobalAveragePooling1D(keepdims=True)(x)
@@ -258,22 +230,18 @@ def _normalised_away(fixed):
     return _order_case(keras.Model(inputs, Dense(1, activation="sigmoid")(layers.Flatten()(x))), Adam(0.003))
 
 
-@faulty(
-    "attention", "kind: frozen embeddings and head only", "all but the last layer is frozen at random weights"
-)
+@faulty("attention", "kind: frozen embeddings and head only")
 def _frozen_transformer(fixed):
+    """All but the last layer is frozen at random weights."""
     model = _order()
     for layer in model.layers[:-1]:
         layer.trainable = fixed
     return _order_case(model, Adam(0.003))
 
 
-@faulty(
-    "attention",
-    "kind: set of images as tokens with zero mask",
-    "a class token that never looks at the patches: the head reads a constant",
-)
+@faulty("attention", "kind: set of images as tokens with zero mask")
 def _class_token_alone(fixed):
+    """A class token that never looks at the patches: the head reads a constant."""
     x, y, _ = shapes(1600)
     inputs = keras.Input((16, 16, 1))
     p = layers.Reshape((-1, 24))(layers.Conv2D(24, 4, strides=2, activation="relu")(inputs))

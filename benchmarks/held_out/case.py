@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import keras
+from keras import layers
+
+CCE = keras.losses.SparseCategoricalCrossentropy
+SGD, Adam = keras.optimizers.SGD, keras.optimizers.Adam
 
 
 @dataclass
@@ -61,33 +65,33 @@ class Program:
 PROGRAMS: dict[str, Program] = {}
 
 
-def _add(sort: str, kind: str, source: str, cause: str, repairable: bool) -> Callable[..., Any]:
+def _add(sort: str, kind: str, source: str, repairable: bool) -> Callable[..., Any]:
     def note(make: Callable[..., Case]) -> Callable[..., Case]:
         name = make.__name__.strip("_").replace("_", "-")
         if name in PROGRAMS:
             raise ValueError(f"two programs are called {name}")
-        PROGRAMS[name] = Program(name, sort, kind, source, cause, repairable, make)
+        PROGRAMS[name] = Program(name, sort, kind, source, make.__doc__ or "", repairable, make)
         return make
 
     return note
 
 
-def faulty(kind: str, source: str, cause: str, *, repairable: bool = True) -> Callable[..., Any]:
-    """Note a faulty program; its function takes whether to build the mended one.
+def faulty(kind: str, source: str, *, repairable: bool = True) -> Callable[..., Any]:
+    """Note a faulty program. Its function takes whether to build the mended one; its docstring is the cause.
 
     Not repairable means that the rows themselves are spoilt, so that a doctor can only say so.
     """
-    return _add("faulty", kind, source, cause, repairable)
+    return _add("faulty", kind, source, repairable)
 
 
 def sound(kind: str, source: str) -> Callable[..., Any]:
     """Note a sound program."""
-    return _add("sound", kind, source, "", False)
+    return _add("sound", kind, source, False)
 
 
 def noise(kind: str, source: str = "kind: targets drawn independently of the inputs") -> Callable[..., Any]:
     """Note a program whose targets have nothing to do with its inputs."""
-    return _add("noise", kind, source, "", False)
+    return _add("noise", kind, source, False)
 
 
 def case(
@@ -109,6 +113,21 @@ def case(
     return Case(model, x, y, (x_val, y_val), epochs, batch, measure, fit)
 
 
-def stack(shape: tuple[int, ...], *layers: Any, dtype: str | None = None) -> keras.Model:
+def stack(shape: tuple[int, ...], *body: Any, dtype: str | None = None) -> keras.Model:
     """Return a Sequential model for inputs of this shape."""
-    return keras.Sequential([keras.Input(shape, dtype=dtype), *layers])
+    return keras.Sequential([keras.Input(shape, dtype=dtype), *body])
+
+
+def convolutions(first: int, second: int) -> list[Any]:
+    """Return two convolutions of 3 by 3 with a pooling between them."""
+    return [
+        layers.Conv2D(first, 3, activation="relu"),
+        layers.MaxPooling2D(),
+        layers.Conv2D(second, 3, activation="relu"),
+    ]
+
+
+def yes_or_no(shape: tuple[int, ...], body: list[Any], optimizer: Any, data: Any, epochs: int) -> Case:
+    """Return layers with one sigmoid unit behind them, under binary cross-entropy."""
+    model = stack(shape, *body, layers.Dense(1, activation="sigmoid"))
+    return case(model, optimizer, "binary_crossentropy", data, epochs)

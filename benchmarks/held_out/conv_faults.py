@@ -4,22 +4,10 @@ import keras
 import numpy as np
 from keras import layers
 
-from held_out.case import case, faulty, stack
-from held_out.data import cifar, dots, fashion, places, rng, shapes, split, waves
+from held_out.case import CCE, SGD, Adam, case, convolutions, faulty, stack
+from held_out.data import cifar, clothes, dots, fashion, figures, places, rng, shapes, split, waves
 
 Conv, Dense, Pool = layers.Conv2D, layers.Dense, layers.MaxPooling2D
-CCE = keras.losses.SparseCategoricalCrossentropy
-SGD, Adam = keras.optimizers.SGD, keras.optimizers.Adam
-
-
-def _clothes(n=2400, scale=255.0):
-    x, y = fashion(n, size=14)
-    return split(x / scale, y)
-
-
-def _figures(n=1600):
-    x, y, _ = shapes(n)
-    return split(x, y)
 
 
 def _convnet(shape, classes, *middle, act="relu", filters=(16, 32), **options):
@@ -29,17 +17,18 @@ def _convnet(shape, classes, *middle, act="relu", filters=(16, 32), **options):
     return stack(shape, *body, *middle, layers.Flatten(), Dense(classes, activation="softmax"))
 
 
-@faulty("conv", "kind: ImageNet code on raw pixels", "pixels of 0 to 255 with SGD at 0.02 blow up")
+@faulty("conv", "kind: ImageNet code on raw pixels")
 def _raw_pixels_sgd(fixed):
-    return case(_convnet((14, 14, 1), 10), SGD(0.02), CCE(), _clothes(scale=255 if fixed else 1), 8)
+    """Pixels of 0 to 255 with SGD at 0.02 blow up."""
+    return case(_convnet((14, 14, 1), 10), SGD(0.02), CCE(), clothes(2400, scale=255 if fixed else 1), 8)
 
 
 @faulty(
     "conv",
     "https://github.com/keras-team/keras/issues/2600 'Using of Batch Normalization' (sigmoid convolutions)",
-    "five sigmoid convolutions and a sigmoid dense layer let the gradient vanish",
 )
 def _sigmoid_convolutions(fixed):
+    """Five sigmoid convolutions and a sigmoid dense layer let the gradient vanish."""
     act = "relu" if fixed else "sigmoid"
     model = stack(
         (16, 16, 1),
@@ -50,15 +39,12 @@ def _sigmoid_convolutions(fixed):
         Dense(32, activation=act),
         Dense(4, activation="softmax"),
     )
-    return case(model, Adam(0.002), CCE(), _figures(1400), 10)
+    return case(model, Adam(0.002), CCE(), figures(1400), 10)
 
 
-@faulty(
-    "conv",
-    "https://github.com/tensorflow/models/issues/890 'batch norm causes low validation accuracy'",
-    "moving averages with momentum 0.9999 have hardly moved when training ends, so predictions are off",
-)
+@faulty("conv", "https://github.com/tensorflow/models/issues/890 'batch norm causes low validation accuracy'")
 def _slow_moving_averages(fixed):
+    """Moving averages with momentum 0.9999 have hardly moved when training ends, so predictions are off."""
     norm = {"momentum": 0.9 if fixed else 0.9999}
     x, y = fashion(2000, size=14)
     model = stack(
@@ -79,9 +65,9 @@ def _slow_moving_averages(fixed):
 @faulty(
     "conv",
     "https://github.com/keras-team/keras/issues/6014 'model.fit() accuracy differs from model.evaluate()'",
-    "batch normalisation sees two images at a time, and its moving averages do not fit them",
 )
 def _norm_of_two_images(fixed):
+    """Batch normalisation sees two images at a time, and its moving averages do not fit them."""
     model = stack(
         (14, 14, 1),
         Conv(8, 3, strides=2),
@@ -94,29 +80,25 @@ def _norm_of_two_images(fixed):
         Dense(10, activation="softmax"),
     )
     epochs, batch = (15, 32) if fixed else (4, 2)
-    return case(model, Adam(0.01), CCE(), _clothes(1200), epochs, batch)
+    return case(model, Adam(0.01), CCE(), clothes(1200), epochs, batch)
 
 
-@faulty(
-    "conv",
-    "https://github.com/fchollet/deep-learning-with-python-notebooks/issues/75",
-    "the convolutional base is frozen, but has random weights",
-)
+@faulty("conv", "https://github.com/fchollet/deep-learning-with-python-notebooks/issues/75")
 def _frozen_random_base(fixed):
+    """The convolutional base is frozen, but has random weights."""
     base = stack(
         (14, 14, 1),
-        Conv(8, 3, activation="relu"),
-        Pool(),
-        Conv(8, 3, activation="relu"),
+        *convolutions(8, 8),
         layers.GlobalMaxPooling2D(),
     )
     base.trainable = fixed
     model = stack((14, 14, 1), base, Dense(10, activation="softmax"))
-    return case(model, Adam(0.005), CCE(), _clothes(), 12)
+    return case(model, Adam(0.005), CCE(), clothes(2400), 12)
 
 
-@faulty("conv", "kind: pixel coordinates with a sigmoid output", "coordinates run to 16, a sigmoid only to 1")
+@faulty("conv", "kind: pixel coordinates with a sigmoid output")
 def _pixel_coordinates_by_sigmoid(fixed):
+    """Coordinates run to 16, a sigmoid only to 1."""
     x, at = places(1000)
     model = stack(
         (16, 16, 1),
@@ -129,8 +111,9 @@ def _pixel_coordinates_by_sigmoid(fixed):
     return case(model, Adam(0.003), "mse", split(x, at / 16 if fixed else at), 15, 16, "rmse")
 
 
-@faulty("conv", "kind: dropout 0.9 in each block", "dropout of 0.9 after each convolution leaves no picture")
+@faulty("conv", "kind: dropout 0.9 in each block")
 def _dropout_in_each_block(fixed):
+    """Dropout of 0.9 after each convolution leaves no picture."""
     rate = 0.1 if fixed else 0.92
     model = stack(
         (16, 16, 1),
@@ -144,15 +127,12 @@ def _dropout_in_each_block(fixed):
         layers.Dropout(rate),
         Dense(4, activation="softmax"),
     )
-    return case(model, Adam(0.002), CCE(), _figures(), 10)
+    return case(model, Adam(0.002), CCE(), figures(1600), 10)
 
 
-@faulty(
-    "conv",
-    "https://github.com/snf/keras-fractalnet/issues/3 'Loss barely decreases'",
-    "fourteen plain convolutions with small random weights and neither normalisation nor shortcuts",
-)
+@faulty("conv", "https://github.com/snf/keras-fractalnet/issues/3 'Loss barely decreases'")
 def _deep_plain_stack(fixed):
+    """Fourteen plain convolutions with small random weights and neither normalisation nor shortcuts."""
     init = "he_normal" if fixed else keras.initializers.RandomNormal(stddev=0.02)
     body = []
     for _ in range(14):
@@ -167,37 +147,32 @@ def _deep_plain_stack(fixed):
         layers.GlobalAveragePooling2D(),
         Dense(10, activation="softmax"),
     )
-    return case(model, Adam(0.003), CCE(), _clothes(1600), 6)
+    return case(model, Adam(0.003), CCE(), clothes(1600), 6)
 
 
-@faulty("conv", "kind: Adam(0.1) in a convnet", "Adam's rate of 0.1 kills the relu units in the first steps")
+@faulty("conv", "kind: Adam(0.1) in a convnet")
 def _adam_tenth(fixed):
+    """Adam's rate of 0.1 kills the relu units in the first steps."""
     model = _convnet((14, 14, 1), 10, layers.Flatten(), Dense(64, activation="relu"))
-    return case(model, Adam(0.001 if fixed else 0.1), CCE(), _clothes(), 8)
+    return case(model, Adam(0.001 if fixed else 0.1), CCE(), clothes(2400), 8)
 
 
-@faulty(
-    "conv", "kind: GaussianDropout against overfitting", "each pixel is multiplied by noise of deviation 7"
-)
+@faulty("conv", "kind: GaussianDropout against overfitting")
 def _drowned_in_noise(fixed):
+    """Each pixel is multiplied by noise of deviation 7."""
     model = stack(
         (14, 14, 1),
         layers.GaussianDropout(0.05 if fixed else 0.98),
-        Conv(16, 3, activation="relu"),
-        Pool(),
-        Conv(16, 3, activation="relu"),
+        *convolutions(16, 16),
         layers.Flatten(),
         Dense(10, activation="softmax"),
     )
-    return case(model, "adam", CCE(), _clothes(), 8)
+    return case(model, "adam", CCE(), clothes(2400), 8)
 
 
-@faulty(
-    "conv",
-    "kind: sensor readings with a large baseline",
-    "each signal sits on a baseline of 5000; the wave of size 1 on top of it is lost",
-)
+@faulty("conv", "kind: sensor readings with a large baseline")
 def _signal_on_a_baseline(fixed):
+    """Each signal sits on a baseline of 5000; the wave of size 1 on top of it is lost."""
     x, y = waves(1500)
     x = x if fixed else x + 5000
     model = stack(
@@ -211,39 +186,33 @@ def _signal_on_a_baseline(fixed):
     return case(model, Adam(0.003), CCE(), split(x, y), 12)
 
 
-@faulty(
-    "conv", "kind: LeakyReLU(3) for LeakyReLU(0.3)", "the leaky slope is 3, so negative values are blown up"
-)
+@faulty("conv", "kind: LeakyReLU(3) for LeakyReLU(0.3)")
 def _leak_of_three(fixed):
+    """The leaky slope is 3, so negative values are blown up."""
     slope = 0.3 if fixed else 6.0
     body = []
     for f in (8, 16, 16, 16):
         body += [Conv(f, 3, padding="same"), layers.LeakyReLU(negative_slope=slope)]
     model = stack((16, 16, 1), *body, layers.GlobalAveragePooling2D(), Dense(4, activation="softmax"))
-    return case(model, Adam(0.003), CCE(), _figures(), 10)
+    return case(model, Adam(0.003), CCE(), figures(1600), 10)
 
 
-@faulty("conv", "kind: counting with tanh", "counts of 1 to 9 cannot come out of a tanh")
+@faulty("conv", "kind: counting with tanh")
 def _counting_by_tanh(fixed):
+    """Counts of 1 to 9 cannot come out of a tanh."""
     x, y = dots(1200)
     model = stack(
         (20, 20, 1),
-        Conv(8, 3, activation="relu"),
-        Pool(),
-        Conv(8, 3, activation="relu"),
+        *convolutions(8, 8),
         layers.GlobalAveragePooling2D(),
         Dense(1, activation=None if fixed else "tanh"),
     )
     return case(model, Adam(0.01), "mse", split(x, y), 15, 16, "rmse")
 
 
-@faulty(
-    "conv",
-    "kind: 1x1 kernels",
-    "kernels of one pixel see no shapes; the figures differ only in form",
-    repairable=False,
-)
+@faulty("conv", "kind: 1x1 kernels", repairable=False)
 def _kernels_of_one_pixel(fixed):
+    """Kernels of one pixel see no shapes; the figures differ only in form."""
     k = 3 if fixed else 1
     model = stack(
         (16, 16, 1),
@@ -253,15 +222,12 @@ def _kernels_of_one_pixel(fixed):
         layers.GlobalMaxPooling2D(),
         Dense(4, activation="softmax"),
     )
-    return case(model, Adam(0.005), CCE(), _figures(), 12)
+    return case(model, Adam(0.005), CCE(), figures(1600), 12)
 
 
-@faulty(
-    "conv",
-    "kind: per-image standardisation",
-    "blank images were divided by their deviation of 0: NaN in the inputs",
-)
+@faulty("conv", "kind: per-image standardisation")
 def _blank_images(fixed):
+    """Blank images were divided by their deviation of 0: NaN in the inputs."""
     x, y = fashion(2000, size=14)
     x = x.copy()
     x[rng(2).random(len(x)) < 0.03] = 0
@@ -273,13 +239,9 @@ def _blank_images(fixed):
     return case(_convnet((14, 14, 1), 10), "adam", CCE(), (*rows[:2], rows[2][good], rows[3][good]), 6)
 
 
-@faulty(
-    "conv",
-    "https://newbedev.com/cnn-with-keras-accuracy-not-improving",
-    "three classes are answered by one sigmoid unit with binary cross-entropy",
-    repairable=False,
-)
+@faulty("conv", "https://newbedev.com/cnn-with-keras-accuracy-not-improving", repairable=False)
 def _three_classes_by_one_unit(fixed):
+    """Three classes are answered by one sigmoid unit with binary cross-entropy."""
     x, y = fashion(3600, size=14)
     keep = np.isin(y, (2, 4, 6))
     y = np.searchsorted((2, 4, 6), y[keep])
@@ -293,12 +255,9 @@ def _three_classes_by_one_unit(fixed):
     )
 
 
-@faulty(
-    "conv",
-    "https://github.com/keras-team/keras/issues/12707 'CNN model is not learning'",
-    "SGD with a decay of the rate at each step on few colour images of 0 to 255",
-)
+@faulty("conv", "https://github.com/keras-team/keras/issues/12707 'CNN model is not learning'")
 def _raw_colours(fixed):
+    """SGD with a decay of the rate at each step on few colour images of 0 to 255."""
     x, y = cifar(2400, 16)
     keep = np.isin(y, (0, 1))
     x, y = x[keep] / (255 if fixed else 1), y[keep]
@@ -306,13 +265,9 @@ def _raw_colours(fixed):
     return case(_convnet((16, 16, 3), 2), SGD(rate, momentum=0.9), CCE(), split(x, y), 15, 16)
 
 
-@faulty(
-    "conv",
-    "kind: strides and pools one after another",
-    "the image is one pixel after two layers",
-    repairable=False,
-)
+@faulty("conv", "kind: strides and pools one after another", repairable=False)
 def _shrunk_to_one_pixel(fixed):
+    """The image is one pixel after two layers."""
     stride = 1 if fixed else 4
     model = stack(
         (16, 16, 1),
@@ -322,23 +277,18 @@ def _shrunk_to_one_pixel(fixed):
         layers.GlobalAveragePooling2D(),
         Dense(4, activation="softmax"),
     )
-    return case(model, Adam(0.005), CCE(), _figures(), 15)
+    return case(model, Adam(0.005), CCE(), figures(1600), 15)
 
 
-@faulty(
-    "conv",
-    "kind: labels as floats 0, 0.5, 1 with accuracy in mind",
-    "a sigmoid output starts saturated by huge weights, and MSE gives it no gradient",
-)
+@faulty("conv", "kind: labels as floats 0, 0.5, 1 with accuracy in mind")
 def _saturated_output(fixed):
+    """A sigmoid output starts saturated by huge weights, and MSE gives it no gradient."""
     x, kind, _ = shapes(1600)
     keep = kind % 2 == 0
     last = {} if fixed else {"kernel_initializer": keras.initializers.RandomNormal(0, 8, seed=1)}
     model = stack(
         (16, 16, 1),
-        Conv(12, 3, activation="relu"),
-        Pool(),
-        Conv(16, 3, activation="relu"),
+        *convolutions(12, 16),
         layers.Flatten(),
         Dense(1, activation="sigmoid", **last),
     )

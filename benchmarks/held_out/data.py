@@ -69,6 +69,12 @@ def fashion(n: int, start: int = 0, size: int = 28) -> tuple[np.ndarray, np.ndar
     return (x if size == 28 else x.reshape(-1, 14, 2, 14, 2).mean((2, 4)))[..., None], y
 
 
+def clothes(n: int, scale: float = 255.0) -> Rows:
+    """Return 14 by 14 grey images over ``scale``, split."""
+    x, y = fashion(n, size=14)
+    return split(x / scale, y)
+
+
 @cache
 def cifar(n: int, size: int = 32) -> tuple[np.ndarray, np.ndarray]:
     """Return colour images, 0 to 255."""
@@ -99,6 +105,12 @@ def shapes(
         masks[i] = [d < h, np.maximum(dr, dc) < h * 0.85, cross, (d < h) & (d > h * 0.55)][k]
     x = masks * g.uniform(0.6, 1.0, (n, 1, 1)) + g.normal(0, blur, masks.shape)
     return x[..., None].astype("float32"), kind, masks[..., None].astype("float32")
+
+
+def figures(n: int) -> Rows:
+    """Return images of :func:`shapes` and their class, split."""
+    x, y, _ = shapes(n)
+    return split(x, y)
 
 
 @cache

@@ -4,58 +4,42 @@ import keras
 import numpy as np
 from keras import layers
 
-from held_out.case import case, faulty, stack
-from held_out.data import bundled, fashion, rng, scaled, series, shapes, split, table, waves
+from held_out.case import CCE, SGD, Adam, case, convolutions, faulty, stack
+from held_out.data import bundled, clothes, fashion, rng, scaled, series, shapes, split, table, waves
 
 Dense, Conv = layers.Dense, layers.Conv2D
-CCE = keras.losses.SparseCategoricalCrossentropy
-SGD, Adam = keras.optimizers.SGD, keras.optimizers.Adam
 
 
 def _convnet(classes=10, size=14):
     return stack(
         (size, size, 1),
-        Conv(16, 3, activation="relu"),
-        layers.MaxPooling2D(),
-        Conv(24, 3, activation="relu"),
+        *convolutions(16, 24),
         layers.Flatten(),
         Dense(classes, activation="softmax"),
     )
-
-
-def _clothes(n=2400):
-    x, y = fashion(n, size=14)
-    return split(x / 255, y)
 
 
 def _fit(rows, epochs=8, rate=0.002, classes=10):
     return case(_convnet(classes), Adam(rate), CCE(), rows, epochs)
 
 
-@faulty(
-    "data",
-    "kind: x and y shuffled separately",
-    "the labels were shuffled without the images",
-    repairable=False,
-)
+@faulty("data", "kind: x and y shuffled separately", repairable=False)
 def _shuffled_apart(fixed):
-    a, t, b, v = _clothes()
+    """The labels were shuffled without the images."""
+    a, t, b, v = clothes(2400)
     return _fit((a, t if fixed else rng(1).permutation(t), b, v))
 
 
-@faulty("data", "kind: labels one row off", "each label belongs to the image before", repairable=False)
+@faulty("data", "kind: labels one row off", repairable=False)
 def _one_row_off(fixed):
-    a, t, b, v = _clothes()
+    """Each label belongs to the image before."""
+    a, t, b, v = clothes(2400)
     return _fit((a, t if fixed else np.roll(t, 1), b, v))
 
 
-@faulty(
-    "data",
-    "kind: validation images not scaled",
-    "training images are divided by 255, validation images are not, and are black on white",
-    repairable=False,
-)
+@faulty("data", "kind: validation images not scaled", repairable=False)
 def _held_out_not_scaled(fixed):
+    """Training images are divided by 255, validation images are not, and are black on white."""
     x, y = fashion(2400, size=14)
     a, t, b, v = split(x, y)
     model = stack((14, 14, 1), Conv(16, 3, activation="relu"), layers.Flatten(), Dense(32, activation="tanh"))
@@ -63,44 +47,31 @@ def _held_out_not_scaled(fixed):
     return case(model, Adam(0.002), CCE(), (a / 255, t, b / 255 if fixed else 255 - b, v), 6)
 
 
-@faulty(
-    "data", "kind: divided by 255 twice", "images are divided by 255 twice or thrice and reach only 1.5e-5"
-)
+@faulty("data", "kind: divided by 255 twice")
 def _divided_twice(fixed):
+    """Images are divided by 255 twice or thrice and reach only 1.5e-5."""
     x, y = fashion(2400, size=14)
     rows = split(x / 255 if fixed else x / 255**3, y)
     return case(_convnet(), SGD(0.05, momentum=0.9), CCE(), rows, 8)
 
 
-@faulty(
-    "data",
-    "kind: integer division",
-    "bytes were divided as integers: nearly all pixels are 0",
-    repairable=False,
-)
+@faulty("data", "kind: integer division", repairable=False)
 def _integer_division(fixed):
+    """Bytes were divided as integers: nearly all pixels are 0."""
     x, y = fashion(2400, size=14)
     return _fit(split(x / 255 if fixed else (x // 250).astype("float32"), y))
 
 
-@faulty(
-    "data",
-    "kind: class numbering of two encoders",
-    "the validation labels were numbered in another order",
-    repairable=False,
-)
+@faulty("data", "kind: class numbering of two encoders", repairable=False)
 def _another_numbering(fixed):
-    a, t, b, v = _clothes()
+    """The validation labels were numbered in another order."""
+    a, t, b, v = clothes(2400)
     return _fit((a, t, b, v if fixed else (7 * v + 3) % 10))
 
 
-@faulty(
-    "data",
-    "kind: split without shuffling",
-    "rows are sorted by class; the classes held out are never trained",
-    repairable=False,
-)
+@faulty("data", "kind: split without shuffling", repairable=False)
 def _classes_never_seen(fixed):
+    """Rows are sorted by class; the classes held out are never trained."""
     x, y = bundled("digits")
     order = np.argsort(y, kind="stable")
     x, y = x[order] / 16, y[order]
@@ -110,13 +81,9 @@ def _classes_never_seen(fixed):
     )
 
 
-@faulty(
-    "data",
-    "kind: standardised along the wrong axis",
-    "each row was scaled by itself, which removes the height that counts",
-    repairable=False,
-)
+@faulty("data", "kind: standardised along the wrong axis", repairable=False)
 def _scaled_along_rows(fixed):
+    """Each row was scaled by itself, which removes the height that counts."""
     g = rng(3)
     height = g.normal(0, 1, (1600, 1))
     x = height + g.normal(0, 0.5, (1600, 12))
@@ -128,37 +95,28 @@ def _scaled_along_rows(fixed):
     )
 
 
-@faulty(
-    "data",
-    "kind: y == 'yes' on padded strings",
-    "all training labels are 0 by a slip in reading them",
-    repairable=False,
-)
+@faulty("data", "kind: y == 'yes' on padded strings", repairable=False)
 def _one_label_only(fixed):
+    """All training labels are 0 by a slip in reading them."""
     x, y = bundled("breast_cancer")
     a, t, b, v = split(scaled(x), y.astype("float32"))
     model = stack((30,), Dense(16, activation="relu"), Dense(1, activation="sigmoid"))
     return case(model, "adam", "binary_crossentropy", (a, t if fixed else t * 0, b, v), 20)
 
 
-@faulty(
-    "data", "kind: images that failed to load", "seven in ten training images are black", repairable=False
-)
+@faulty("data", "kind: images that failed to load", repairable=False)
 def _black_images(fixed):
-    a, t, b, v = _clothes()
+    """Seven in ten training images are black."""
+    a, t, b, v = clothes(2400)
     a = a.copy()
     if not fixed:
         a[rng(2).random(len(a)) < 0.96] = 0
     return _fit((a, t, b, v))
 
 
-@faulty(
-    "data",
-    "kind: the target leaks into a column",
-    "one column holds the target in training and 0 later",
-    repairable=False,
-)
+@faulty("data", "kind: the target leaks into a column", repairable=False)
 def _leak(fixed):
+    """One column holds the target in training and 0 later."""
     x, y = table(1600)
     a, t, b, v = split(x, y)
     a, b = np.column_stack([a, a[:, 0] * 0 if fixed else t]), np.column_stack([b, b[:, 0] * 0])
@@ -168,13 +126,9 @@ def _leak(fixed):
     )
 
 
-@faulty(
-    "data",
-    "kind: windows and targets misaligned",
-    "the targets are those of windows 10 steps earlier",
-    repairable=False,
-)
+@faulty("data", "kind: windows and targets misaligned", repairable=False)
 def _late_targets(fixed):
+    """The targets are those of windows 10 steps earlier."""
     x, y = waves(1500)
     a, t, b, v = split(x, y)
     model = stack(
@@ -183,13 +137,9 @@ def _late_targets(fixed):
     return case(model, Adam(0.005), CCE(), (a, t if fixed else np.roll(t, 10), b, v), 10)
 
 
-@faulty(
-    "data",
-    "kind: scaled with other statistics",
-    "held-out columns were scaled by other means and deviations",
-    repairable=False,
-)
+@faulty("data", "kind: scaled with other statistics", repairable=False)
 def _scaled_by_other_numbers(fixed):
+    """Held-out columns were scaled by other means and deviations."""
     x, y = table(1600)
     a, t, b, v = split(x, y)
     b = b if fixed else b * 4 + 5
@@ -197,8 +147,9 @@ def _scaled_by_other_numbers(fixed):
     return case(model, Adam(0.003), "mse", (a, t, b, v), 25, measure="rmse")
 
 
-@faulty("data", "kind: wrong labels", "three in four labels are random", repairable=False)
+@faulty("data", "kind: wrong labels", repairable=False)
 def _mostly_wrong_labels(fixed):
+    """Three in four labels are random."""
     x, y, _ = shapes(1600)
     a, t, b, v = split(x, y)
     wrong = rng(4).random(len(t)) < (0 if fixed else 0.85)
@@ -209,19 +160,17 @@ def _mostly_wrong_labels(fixed):
     return case(model, Adam(0.003), CCE(), (a, t, b, v), 12)
 
 
-@faulty("data", "kind: twelve rows", "12 rows are trained on, of 1800", repairable=False)
+@faulty("data", "kind: twelve rows", repairable=False)
 def _twelve_rows(fixed):
-    a, t, b, v = _clothes()
+    """12 rows are trained on, of 1800."""
+    a, t, b, v = clothes(2400)
     few = slice(None) if fixed else slice(0, 12)
     return _fit((a[few], t[few], b, v))
 
 
-@faulty(
-    "data",
-    "kind: forecasting a trend beyond its range",
-    "the series climbs, and is held out where it is higher than ever",
-)
+@faulty("data", "kind: forecasting a trend beyond its range")
 def _trend_beyond(fixed):
+    """The series climbs, and is held out where it is higher than ever."""
     x, y = series(1400)
     climb = np.arange(1400, dtype="float32") / 100
     x, y = x + climb[:, None, None], y + climb

@@ -4,11 +4,10 @@ import keras
 import numpy as np
 from keras import layers
 
-from held_out.case import case, faulty, stack
+from held_out.case import SGD, Adam, case, faulty, stack, yes_or_no
 from held_out.data import ratings, reviews, split
 
 Dense, Embed = layers.Dense, layers.Embedding
-SGD, Adam = keras.optimizers.SGD, keras.optimizers.Adam
 
 
 def _taste(init="uniform", width=8, reg=None, out=None, trainable=True):
@@ -20,8 +19,9 @@ def _taste(init="uniform", width=8, reg=None, out=None, trainable=True):
     return keras.Model([a, b], layers.Activation(out)(Dense(1)(layers.Concatenate()([dot, bias]))))
 
 
-@faulty("embedding", "kind: ratings of 1 to 5 with a sigmoid", "ratings run from 1 to 5, a sigmoid only to 1")
+@faulty("embedding", "kind: ratings of 1 to 5 with a sigmoid")
 def _ratings_by_sigmoid(fixed):
+    """Ratings run from 1 to 5, a sigmoid only to 1."""
     x, y = ratings(2400)
     return case(_taste(out=None if fixed else "sigmoid"), Adam(0.01), "mse", split(x, y), 20, measure="rmse")
 
@@ -29,9 +29,9 @@ def _ratings_by_sigmoid(fixed):
 @faulty(
     "embedding",
     "https://whosebug.com/question/5173684 'why keras embedding not learning (for recommendation system)'",
-    "a relu as the output for binary cross-entropy, and a decay that ends the training at once",
 )
 def _taste_by_relu(fixed):
+    """A relu as the output for binary cross-entropy, and a decay that ends the training at once."""
     (a, b), y = ratings(3000)
     i, j = keras.Input((1,), dtype="int32"), keras.Input((1,), dtype="int32")
     h = layers.Concatenate()([layers.Flatten()(Embed(60, 8)(i)), layers.Flatten()(Embed(50, 8)(j))])
@@ -41,12 +41,9 @@ def _taste_by_relu(fixed):
     return case(model, Adam(rate), "binary_crossentropy", split([a, b], (y > 3).astype("float32")), 15)
 
 
-@faulty(
-    "embedding",
-    "kind: embeddings_initializer='zeros'",
-    "user and thing vectors start at zero, so their product has no gradient",
-)
+@faulty("embedding", "kind: embeddings_initializer='zeros'")
 def _zero_tastes(fixed):
+    """User and thing vectors start at zero, so their product has no gradient."""
     x, y = ratings(2400)
     a, b = keras.Input((1,), dtype="int32"), keras.Input((1,), dtype="int32")
     init = "uniform" if fixed else "zeros"
@@ -55,17 +52,17 @@ def _zero_tastes(fixed):
     return case(model, Adam(0.01), "mse", split(x, y - 3), 20, measure="rmse")
 
 
-@faulty(
-    "embedding", "kind: embeddings_regularizer=l2(1)", "a penalty of 1 on the embeddings keeps them at zero"
-)
+@faulty("embedding", "kind: embeddings_regularizer=l2(1)")
 def _crushed_embeddings(fixed):
+    """A penalty of 1 on the embeddings keeps them at zero."""
     x, y = ratings(2400)
     reg = keras.regularizers.L2(1e-6 if fixed else 1.0)
     return case(_taste(reg=reg), Adam(0.01), "mse", split(x, y), 20, measure="rmse")
 
 
-@faulty("embedding", "kind: vocabulary smaller than the ids", "ids run to 199, the embedding has 50 rows")
+@faulty("embedding", "kind: vocabulary smaller than the ids")
 def _ids_beyond_the_table(fixed):
+    """Ids run to 199, the embedding has 50 rows."""
     x, y = reviews(1600, 12)
     model = stack(
         (12,),
@@ -77,12 +74,9 @@ def _ids_beyond_the_table(fixed):
     return case(model, Adam(0.005), "binary_crossentropy", split(x, y), 15)
 
 
-@faulty(
-    "embedding",
-    "kind: ids as quantities",
-    "user and thing numbers go into dense layers as if they were quantities",
-)
+@faulty("embedding", "kind: ids as quantities")
 def _ids_as_quantities(fixed):
+    """User and thing numbers go into dense layers as if they were quantities."""
     x, y = ratings(2400)
     if fixed:
         return case(_taste(), Adam(0.01), "mse", split(x, y), 20, measure="rmse")
@@ -92,12 +86,9 @@ def _ids_as_quantities(fixed):
     )
 
 
-@faulty(
-    "embedding",
-    "kind: average over padding without mask",
-    "the average runs over 150 places of padding, and SGD is slow",
-)
+@faulty("embedding", "kind: average over padding without mask")
 def _average_of_padding(fixed):
+    """The average runs over 150 places of padding, and SGD is slow."""
     x, y = reviews(1600, 150, 5)
     model = stack(
         (150,),
@@ -109,43 +100,26 @@ def _average_of_padding(fixed):
     return case(model, opt, "binary_crossentropy", split(x, y), 12)
 
 
-@faulty(
-    "embedding", "kind: pretrained vectors that are not there", "the embedding is frozen, two wide and random"
-)
+@faulty("embedding", "kind: pretrained vectors that are not there")
 def _frozen_embedding(fixed):
+    """The embedding is frozen, two wide and random."""
     x, y = reviews(1600, 12, 6)
     body = [Embed(200, 2, trainable=fixed), layers.GlobalAveragePooling1D(), Dense(8, activation="relu")]
-    return case(
-        stack((12,), *body, Dense(1, activation="sigmoid")),
-        Adam(0.01),
-        "binary_crossentropy",
-        split(x, y),
-        12,
-    )
+    return yes_or_no((12,), body, Adam(0.01), split(x, y), 12)
 
 
-@faulty(
-    "embedding",
-    "kind: huge embeddings",
-    "embeddings drawn from -50 to 50 are noise that the training cannot move",
-)
+@faulty("embedding", "kind: huge embeddings")
 def _huge_embeddings(fixed):
+    """Embeddings drawn from -50 to 50 are noise that the training cannot move."""
     x, y = reviews(1600, 12, 7)
     init = "uniform" if fixed else keras.initializers.RandomUniform(-50, 50, seed=1)
     body = [Embed(200, 16, embeddings_initializer=init), layers.Flatten(), Dense(24, activation="tanh")]
-    return case(
-        stack((12,), *body, Dense(1, activation="sigmoid")),
-        Adam(0.003),
-        "binary_crossentropy",
-        split(x, y),
-        12,
-    )
+    return yes_or_no((12,), body, Adam(0.003), split(x, y), 12)
 
 
-@faulty(
-    "embedding", "kind: Adagrad as Keras brings it", "Adagrad's default rate of 0.001 hardly moves embeddings"
-)
+@faulty("embedding", "kind: Adagrad as Keras brings it")
 def _adagrad_as_it_comes(fixed):
+    """Adagrad's default rate of 0.001 hardly moves embeddings."""
     x, y = reviews(1600, 12, 8)
     body = [Embed(200, 16), layers.Conv1D(16, 3, activation="relu"), layers.GlobalMaxPooling1D()]
     model = stack((12,), *body, Dense(1, activation="sigmoid"))

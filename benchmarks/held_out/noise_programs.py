@@ -5,12 +5,10 @@ import numpy as np
 from keras import layers
 
 from held_out.attention_faults import _order, _patches
-from held_out.case import case, noise, stack
+from held_out.case import CCE, case, noise, stack
 from held_out.data import fashion, ratings, reviews, rng, series, shapes, split, table, tags, waves
 
 Dense = layers.Dense
-CCE = keras.losses.SparseCategoricalCrossentropy
-SGD, Adam = keras.optimizers.SGD, keras.optimizers.Adam
 
 
 def _lot(n, k, seed=0):

@@ -4,12 +4,10 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from held_out.case import case, faulty, stack
+from held_out.case import CCE, Adam, case, faulty, stack
 from held_out.data import bundled, dots, fashion, pairs, rng, scaled, shapes, split, table
 
 Dense = layers.Dense
-CCE = keras.losses.SparseCategoricalCrossentropy
-SGD, Adam = keras.optimizers.SGD, keras.optimizers.Adam
 
 
 def _same(x, held=0.25):
@@ -28,30 +26,24 @@ def _clothes(n=2000, scale=255.0):
 @faulty(
     "autoencoder",
     "https://stackoverflow.com/questions/44601367/keras-autoencoder-simple-example-has-a-strange-output",
-    "the inputs run to 16, but the decoder ends in a sigmoid",
 )
 def _decoder_stops_at_one(fixed):
+    """The inputs run to 16, but the decoder ends in a sigmoid."""
     model = stack((64,), Dense(32, activation="relu"), Dense(64, activation="sigmoid"))
     return case(model, Adam(0.003), "mse", _digits(16 if fixed else 1), 25, measure="rmse")
 
 
-@faulty(
-    "autoencoder",
-    "https://blog.keras.io/building-autoencoders-in-keras.html (its Adadelta)",
-    "Adadelta's default rate of 0.001 does not move the autoencoder",
-)
+@faulty("autoencoder", "https://blog.keras.io/building-autoencoders-in-keras.html (its Adadelta)")
 def _autoencoder_by_adadelta(fixed):
+    """Adadelta's default rate of 0.001 does not move the autoencoder."""
     model = stack((64,), Dense(32, activation="relu"), Dense(64, activation="sigmoid"))
     opt = Adam(0.003) if fixed else "adadelta"
     return case(model, opt, "binary_crossentropy", _digits(), 25, measure="rmse")
 
 
-@faulty(
-    "autoencoder",
-    "kind: sparse autoencoder with l1(10e-2) for l1(10e-6)",
-    "the penalty on the code is so strong that the code is always zero",
-)
+@faulty("autoencoder", "kind: sparse autoencoder with l1(10e-2) for l1(10e-6)")
 def _code_penalised_away(fixed):
+    """The penalty on the code is so strong that the code is always zero."""
     reg = keras.regularizers.L1(1e-7 if fixed else 0.1)
     model = stack(
         (64,), Dense(32, activation="relu", activity_regularizer=reg), Dense(64, activation="sigmoid")
@@ -78,10 +70,10 @@ class Sample(layers.Layer):
 @faulty(
     "autoencoder",
     "https://github.com/keras-team/keras/pull/3383 'Correcting the reconstruction loss in VAE example'",
-    "the divergence weighs far more than the averaged reconstruction error, so the code carries nothing",
     repairable=False,
 )
 def _collapsed_code(fixed):
+    """The divergence weighs far more than the averaged reconstruction error, so the code carries nothing."""
     inputs = keras.Input((64,))
     h = Dense(48, activation="relu")(inputs)
     z = Sample(0.001 if fixed else 5.0)(Dense(8)(h), Dense(8)(h))
@@ -102,31 +94,24 @@ def _conv_autoencoder(out):
 @faulty(
     "autoencoder",
     "https://stackoverflow.com/questions/44601367 (images of 0 to 255 with a sigmoid and cross-entropy)",
-    "images of 0 to 255 are rebuilt by a sigmoid under binary cross-entropy",
 )
 def _bytes_under_cross_entropy(fixed):
+    """Images of 0 to 255 are rebuilt by a sigmoid under binary cross-entropy."""
     rows = _clothes(scale=255 if fixed else 1)
     return case(_conv_autoencoder("sigmoid"), Adam(0.003), "binary_crossentropy", rows, 8, measure="rmse")
 
 
-@faulty(
-    "autoencoder",
-    "kind: relu decoder for standardised data",
-    "half of the standardised values are negative, the decoder's relu is not",
-)
+@faulty("autoencoder", "kind: relu decoder for standardised data")
 def _decoder_without_negatives(fixed):
+    """Half of the standardised values are negative, the decoder's relu is not."""
     x, _ = bundled("breast_cancer")
     model = stack((30,), Dense(12, activation="tanh"), Dense(30, activation=None if fixed else "relu"))
     return case(model, Adam(0.005), "mse", _same(scaled(x)), 40, measure="rmse")
 
 
-@faulty(
-    "autoencoder",
-    "kind: denoiser fitted to the noisy images",
-    "in training only, the noise is far larger than the image",
-    repairable=False,
-)
+@faulty("autoencoder", "kind: denoiser fitted to the noisy images", repairable=False)
 def _denoiser_of_other_noise(fixed):
+    """In training only, the noise is far larger than the image."""
     clean, _, test, _ = _clothes(1600)
     level = 0.3 if fixed else 8.0
     g = rng(2)
@@ -135,12 +120,9 @@ def _denoiser_of_other_noise(fixed):
     return case(_conv_autoencoder(None), Adam(0.003), "mse", (noisy, clean, held, test), 8, measure="rmse")
 
 
-@faulty(
-    "autoencoder",
-    "kind: deep autoencoder of sigmoid layers",
-    "seven sigmoid layers: the output is the mean image for each input",
-)
+@faulty("autoencoder", "kind: deep autoencoder of sigmoid layers")
 def _mean_image(fixed):
+    """Seven sigmoid layers: the output is the mean image for each input."""
     act = "relu" if fixed else "sigmoid"
     body = [Dense(n, activation=act) for n in (64, 48, 32, 16, 32, 48)]
     return case(
@@ -173,21 +155,15 @@ def _contrast(margin=1.0, flip=False):
     return loss
 
 
-@faulty(
-    "siamese",
-    "https://github.com/keras-team/keras/issues/1866 (labels and loss at odds)",
-    "the contrastive loss takes 1 for 'different', but the labels say 1 for 'same'",
-)
+@faulty("siamese", "https://github.com/keras-team/keras/issues/1866 (labels and loss at odds)")
 def _contrast_upside_down(fixed):
+    """The contrastive loss takes 1 for 'different', but the labels say 1 for 'same'."""
     return case(_twins(), Adam(0.003), _contrast(flip=not fixed), split(*pairs(2400)), 12, measure="distance")
 
 
-@faulty(
-    "siamese",
-    "kind: gradient of the square root at zero",
-    "pairs of equal images have distance 0, where the gradient of the square root is not a number",
-)
+@faulty("siamese", "kind: gradient of the square root at zero")
 def _root_of_zero(fixed):
+    """Pairs of equal images have distance 0, where the gradient of the square root is not a number."""
     (a, b), y = pairs(2400)
     b = b.copy()
     b[:60] = a[:60]
@@ -198,22 +174,20 @@ def _root_of_zero(fixed):
 
 
 @faulty(
-    "siamese",
-    "https://github.com/keras-team/keras/issues/12450 'Siamese Network ... accuracy stuck at 50%'",
-    "a margin of 0 pushes nothing apart: all images come to the same point",
+    "siamese", "https://github.com/keras-team/keras/issues/12450 'Siamese Network ... accuracy stuck at 50%'"
 )
 def _no_margin(fixed):
+    """A margin of 0 pushes nothing apart: all images come to the same point."""
     return case(
         _twins(), Adam(0.003), _contrast(1.0 if fixed else 0.0), split(*pairs(2400)), 12, measure="distance"
     )
 
 
 @faulty(
-    "siamese",
-    "https://github.com/xiaolonw/caffe-video_triplet/issues/8 'loss value=margin all the time'",
-    "the rate is so large that all points collapse, and the loss stays at the margin",
+    "siamese", "https://github.com/xiaolonw/caffe-video_triplet/issues/8 'loss value=margin all the time'"
 )
 def _triplets_collapse(fixed):
+    """The rate is so large that all points collapse, and the loss stays at the margin."""
     g = rng(7)
     x, y = bundled("digits")
     by = [np.flatnonzero(y == k) for k in range(10)]
@@ -242,11 +216,10 @@ def _two_heads(loss_weights=None, act=None):
 
 
 @faulty(
-    "several outputs",
-    "https://theneuralbase.com/keras/learn/intermediate/loss-weighting-for-multi-output/",
-    "the squared error of areas of about 5000 drowns the classification",
+    "several outputs", "https://theneuralbase.com/keras/learn/intermediate/loss-weighting-for-multi-output/"
 )
 def _area_drowns_form(fixed):
+    """The squared error of areas of about 5000 drowns the classification."""
     x, kind, mask = shapes(1400)
     area = mask.sum((1, 2, 3))
     area = scaled(area) if fixed else area * 150
@@ -256,12 +229,9 @@ def _area_drowns_form(fixed):
     return case(_two_heads(), Adam(0.003), [CCE(), "mse"], rows, 12, measure=("accuracy", "rmse"))
 
 
-@faulty(
-    "several outputs",
-    "https://openillumi.com/?p=74035 'Keras Multi-Loss Optimization'",
-    "the class output has the weight 0, so its head is never trained",
-)
+@faulty("several outputs", "https://openillumi.com/?p=74035 'Keras Multi-Loss Optimization'")
 def _weight_of_zero(fixed):
+    """The class output has the weight 0, so its head is never trained."""
     x, kind, mask = shapes(1400)
     area = scaled(mask.sum((1, 2, 3)))
     x, y, xv, yv = split(x, kind)
@@ -279,12 +249,9 @@ def _weight_of_zero(fixed):
     )
 
 
-@faulty(
-    "several inputs",
-    "kind: image and table in one network",
-    "the table's columns of 100000 drown the image branch",
-)
+@faulty("several inputs", "kind: image and table in one network")
 def _table_drowns_image(fixed):
+    """The table's columns of 100000 drown the image branch."""
     x, count = dots(1400)
     t, _ = table(1400, 3)
     y = (count + 1.5 * t[:, 0]).astype("float32")
@@ -297,12 +264,9 @@ def _table_drowns_image(fixed):
     return case(model, Adam(0.003), "mse", split([x, t.astype("float32")], y), 15, measure="rmse")
 
 
-@faulty(
-    "several outputs",
-    "kind: same head for two numbers of different size",
-    "one target is 1000 times the other, so the small one is never fitted",
-)
+@faulty("several outputs", "kind: same head for two numbers of different size")
 def _large_and_small_target(fixed):
+    """One target is 1000 times the other, so the small one is never fitted."""
     x, y = table(1500)
     z = np.tanh(x[:, 5]) - x[:, 6]
     y = y if fixed else 1000 * y

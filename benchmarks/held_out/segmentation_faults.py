@@ -4,12 +4,10 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from held_out.case import case, faulty, stack
+from held_out.case import CCE, SGD, Adam, case, faulty, stack
 from held_out.data import places, shapes, split
 
 Conv, Dense, Pool = layers.Conv2D, layers.Dense, layers.MaxPooling2D
-CCE = keras.losses.SparseCategoricalCrossentropy
-SGD, Adam = keras.optimizers.SGD, keras.optimizers.Adam
 
 
 def _masks(n=700, size=16):
@@ -32,12 +30,9 @@ def _dice(y, p):
     return over / (ops.sum(y, (1, 2, 3)) + ops.sum(p, (1, 2, 3)) + 1)
 
 
-@faulty(
-    "segmentation",
-    "https://github.com/jakeret/tf_unet/issues/234 'Network always predicts no mask'",
-    "the object has 3 % of the pixels, and slow SGD stays at the answer 'nothing anywhere'",
-)
+@faulty("segmentation", "https://github.com/jakeret/tf_unet/issues/234 'Network always predicts no mask'")
 def _all_black_mask(fixed):
+    """The object has 3 % of the pixels, and slow SGD stays at the answer 'nothing anywhere'."""
     x, at = places(700)
     r, c = np.mgrid[:16, :16]
     mask = (np.hypot(r - at[:, :1, None], c - at[:, 1:, None]) < 1.7)[..., None].astype("float32")
@@ -48,21 +43,19 @@ def _all_black_mask(fixed):
 @faulty(
     "segmentation",
     "https://github.com/IAmSuyogJadhav/3d-mri-brain-tumor-segmentation-using-autoencoder-regularization/issues/7",
-    "the Dice coefficient is minimised instead of maximised",
 )
 def _dice_without_minus(fixed):
+    """The Dice coefficient is minimised instead of maximised."""
+
     def loss(y, p):
         return 1 - _dice(y, p) if fixed else _dice(y, p)
 
     return case(_fcn(), Adam(0.003), loss, _masks(), 10, 16, "iou")
 
 
-@faulty(
-    "segmentation",
-    "kind: masks read from PNG files without scaling",
-    "masks have 0 and 255 instead of 0 and 1, so cross-entropy runs away",
-)
+@faulty("segmentation", "kind: masks read from PNG files without scaling")
 def _masks_of_255(fixed):
+    """Masks have 0 and 255 instead of 0 and 1, so cross-entropy runs away."""
     x, _, mask = shapes(700)
     model = _fcn()
     return case(
@@ -70,22 +63,16 @@ def _masks_of_255(fixed):
     )
 
 
-@faulty(
-    "segmentation",
-    "kind: softmax with one output channel in a U-Net",
-    "a softmax over one channel answers 1 for each pixel",
-)
+@faulty("segmentation", "kind: softmax with one output channel in a U-Net")
 def _softmax_of_one_channel(fixed):
+    """A softmax over one channel answers 1 for each pixel."""
     model = _fcn(out="sigmoid" if fixed else "softmax")
     return case(model, Adam(0.003), "binary_crossentropy", _masks(), 10, 16, "iou")
 
 
-@faulty(
-    "segmentation",
-    "kind: Softmax(axis=1) on channels-last images",
-    "the softmax runs over image rows instead of classes",
-)
+@faulty("segmentation", "kind: Softmax(axis=1) on channels-last images")
 def _softmax_over_rows(fixed):
+    """The softmax runs over image rows instead of classes."""
     x, kind, mask = shapes(700, blur=0.15)
     y = (mask[..., 0] * (kind[:, None, None] % 2 + 1)).astype("int64")
     model = stack(
@@ -98,10 +85,9 @@ def _softmax_over_rows(fixed):
     return case(model, Adam(0.003), CCE(), split(x, y), 10, 16, "balanced")
 
 
-@faulty(
-    "segmentation", "kind: U-Net with L2 in each layer", "L2 of 0.1 in each convolution wipes the filters out"
-)
+@faulty("segmentation", "kind: U-Net with L2 in each layer")
 def _unet_with_heavy_l2(fixed):
+    """L2 of 0.1 in each convolution wipes the filters out."""
     options = {
         "padding": "same",
         "activation": "relu",

@@ -4,22 +4,10 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from held_out.case import case, sound, stack
-from held_out.data import cifar, fashion, places, rng, shapes, split, waves
+from held_out.case import CCE, SGD, Adam, case, convolutions, sound, stack
+from held_out.data import cifar, clothes, fashion, figures, places, rng, shapes, split, waves
 
 Conv, Dense, Pool, BN = layers.Conv2D, layers.Dense, layers.MaxPooling2D, layers.BatchNormalization
-CCE = keras.losses.SparseCategoricalCrossentropy
-SGD, Adam = keras.optimizers.SGD, keras.optimizers.Adam
-
-
-def _clothes(n=3000, scale=255.0):
-    x, y = fashion(n, size=14)
-    return split(x / scale, y)
-
-
-def _figures(n=2400):
-    x, y, _ = shapes(n)
-    return split(x, y)
 
 
 def _masks(n=800, blur=0.3):
@@ -31,15 +19,13 @@ def _masks(n=800, blur=0.3):
 def _simple_convnet():
     model = stack(
         (14, 14, 1),
-        Conv(32, 3, activation="relu"),
-        Pool(),
-        Conv(64, 3, activation="relu"),
+        *convolutions(32, 64),
         layers.Flatten(),
         layers.Dropout(0.5),
         Dense(10, activation="softmax"),
     )
     return case(
-        model, Adam(0.003), "sparse_categorical_crossentropy", _clothes(), 30, 64, metrics=["accuracy"]
+        model, Adam(0.003), "sparse_categorical_crossentropy", clothes(3000), 30, 64, metrics=["accuracy"]
     )
 
 
@@ -54,7 +40,7 @@ def _lenet():
         Dense(64, activation="tanh"),
         Dense(10, activation="softmax"),
     )
-    return case(model, Adam(0.002), CCE(), _clothes(), 12)
+    return case(model, Adam(0.002), CCE(), clothes(3000), 12)
 
 
 @sound("conv", "kind: raw bytes with a Rescaling layer in front, as keras.io's image examples")
@@ -62,14 +48,12 @@ def _rescaled_inside():
     model = stack(
         (14, 14, 1),
         layers.Rescaling(1 / 255),
-        Conv(24, 3, activation="relu"),
-        Pool(),
-        Conv(32, 3, activation="relu"),
+        *convolutions(24, 32),
         layers.Flatten(),
         layers.Dropout(0.3),
         Dense(10, activation="softmax"),
     )
-    return case(model, Adam(0.002), CCE(), _clothes(scale=1), 35)
+    return case(model, Adam(0.002), CCE(), clothes(3000, scale=1), 35)
 
 
 @sound("conv", "kind: convolution, batch normalisation, relu")
@@ -84,7 +68,7 @@ def _conv_batch_norm():
         ]
     model = stack((14, 14, 1), *body, layers.Flatten(), layers.Dropout(0.5), Dense(10, activation="softmax"))
     rate = keras.optimizers.schedules.CosineDecay(0.003, 25 * 35)
-    return case(model, Adam(rate), CCE(), _clothes(), 25, 64)
+    return case(model, Adam(rate), CCE(), clothes(3000), 25, 64)
 
 
 @sound("conv", "kind: small residual network")
@@ -96,7 +80,7 @@ def _small_resnet():
         h = BN(momentum=0.9)(Conv(16, 3, padding="same", use_bias=False)(h))
         x = layers.Activation("relu")(x + h)
     model = keras.Model(inputs, Dense(4, activation="softmax")(layers.GlobalMaxPooling2D()(x)))
-    return case(model, Adam(0.003), CCE(), _figures(), 12)
+    return case(model, Adam(0.003), CCE(), figures(2400), 12)
 
 
 @sound("conv", "https://keras.io/examples/vision/image_classification_from_scratch/ (separable convolutions)")
@@ -110,7 +94,7 @@ def _separable():
         layers.GlobalMaxPooling2D(),
         Dense(4, activation="softmax"),
     )
-    return case(model, Adam(0.004), CCE(), _figures(), 20)
+    return case(model, Adam(0.004), CCE(), figures(2400), 20)
 
 
 @sound("conv", "kind: a hard task: few colour images, small network with dropout")
@@ -119,9 +103,7 @@ def _hard_colours():
     keep = np.isin(y, (0, 1))
     model = stack(
         (16, 16, 3),
-        Conv(16, 3, activation="relu"),
-        Pool(),
-        Conv(32, 3, activation="relu"),
+        *convolutions(16, 32),
         layers.Flatten(),
         layers.Dropout(0.5),
         Dense(2, activation="softmax"),
@@ -137,9 +119,7 @@ def _flipped():
     model = stack(
         (14, 14, 1),
         layers.RandomFlip("horizontal", seed=1),
-        Conv(24, 3, activation="relu"),
-        Pool(),
-        Conv(32, 3, activation="relu"),
+        *convolutions(24, 32),
         layers.Flatten(),
         Dense(10, activation="softmax"),
     )
@@ -160,9 +140,7 @@ def _spot():
     x, at = places(1600)
     model = stack(
         (16, 16, 1),
-        Conv(16, 3, activation="relu"),
-        Pool(),
-        Conv(16, 3, activation="relu"),
+        *convolutions(16, 16),
         layers.Flatten(),
         Dense(64, activation="relu"),
         Dense(2, activation="sigmoid"),
@@ -206,7 +184,7 @@ def _pixel_classes():
 
 @sound("autoencoder", "kind: denoiser of images")
 def _denoiser():
-    a, _, b, _ = _clothes(1600)
+    a, _, b, _ = clothes(1600)
     g = rng(2)
     noisy = [(v + g.normal(0, 0.3, v.shape)).astype("float32") for v in (a, b)]
     body = [Conv(16, 3, padding="same", activation="relu"), Conv(16, 3, padding="same", activation="relu")]
@@ -217,15 +195,13 @@ def _denoiser():
 @sound("conv", "kind: transfer: a frozen base that was trained before on other classes")
 def _frozen_trained_base():
     x, y = fashion(4000, start=8000, size=14)
-    base = stack(
-        (14, 14, 1), Conv(24, 3, activation="relu"), Pool(), Conv(32, 3, activation="relu"), layers.Flatten()
-    )
+    base = stack((14, 14, 1), *convolutions(24, 32), layers.Flatten())
     whole = keras.Sequential([base, Dense(10, activation="softmax")])
     whole.compile("adam", CCE())
     whole.fit(x / 255, y, epochs=8, batch_size=64, verbose=0)
     base.trainable = False
     model = stack((14, 14, 1), base, Dense(10, activation="softmax"))
-    return case(model, Adam(0.002), CCE(), _clothes(2400), 40)
+    return case(model, Adam(0.002), CCE(), clothes(2400), 40)
 
 
 @sound("conv", "kind: relu6 and small leaks, RMSprop")
@@ -241,7 +217,7 @@ def _leaky_rmsprop():
         Dense(4, activation="softmax"),
     )
     rate = keras.optimizers.schedules.CosineDecay(0.004, 45 * 57)
-    return case(model, keras.optimizers.RMSprop(rate), CCE(), _figures(), 45)
+    return case(model, keras.optimizers.RMSprop(rate), CCE(), figures(2400), 45)
 
 
 @sound("conv", "kind: SGD with Nesterov momentum and weight decay")
@@ -255,4 +231,4 @@ def _nesterov():
         layers.Dropout(0.3),
         Dense(10, activation="softmax"),
     )
-    return case(model, SGD(0.03, momentum=0.9, nesterov=True, weight_decay=1e-4), CCE(), _clothes(), 15)
+    return case(model, SGD(0.03, momentum=0.9, nesterov=True, weight_decay=1e-4), CCE(), clothes(3000), 15)

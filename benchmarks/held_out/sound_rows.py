@@ -5,13 +5,11 @@ import numpy as np
 from keras import layers
 from sklearn import datasets
 
-from held_out.case import case, sound, stack
+from held_out.case import CCE, SGD, Adam, case, sound, stack, yes_or_no
 from held_out.data import bundled, fashion, onehot, pairs, ratings, rng, scaled, split, table
 from held_out.pair_faults import Sample, _contrast, _twins
 
 Dense, Drop = layers.Dense, layers.Dropout
-CCE = keras.losses.SparseCategoricalCrossentropy
-SGD, Adam = keras.optimizers.SGD, keras.optimizers.Adam
 
 
 def _digits():
@@ -84,13 +82,7 @@ def _xor_tanh():
 @sound("table", "kind: breast cancer, standardised, logistic regression")
 def _cancer_logistic():
     x, y = bundled("breast_cancer")
-    return case(
-        stack((30,), Dense(1, activation="sigmoid")),
-        Adam(0.01),
-        "binary_crossentropy",
-        split(scaled(x), y),
-        30,
-    )
+    return yes_or_no((30,), [], Adam(0.01), split(scaled(x), y), 30)
 
 
 @sound("table", "https://keras.io/examples/structured_data/ (Normalization layer in the network, raw inputs)")

@@ -5,7 +5,7 @@ import numpy as np
 from keras import layers
 
 from held_out.attention_faults import Positions, _block, _order, _patches
-from held_out.case import case, sound, stack
+from held_out.case import CCE, SGD, Adam, case, sound, stack
 from held_out.data import (
     fashion,
     first_token,
@@ -21,8 +21,7 @@ from held_out.data import (
 )
 
 Dense, LSTM, GRU, RNN, Embed = layers.Dense, layers.LSTM, layers.GRU, layers.SimpleRNN, layers.Embedding
-CCE = keras.losses.SparseCategoricalCrossentropy
-SGD, Adam, RMSprop = keras.optimizers.SGD, keras.optimizers.Adam, keras.optimizers.RMSprop
+RMSprop = keras.optimizers.RMSprop
 
 
 @sound("recurrent", "https://keras.io/examples/timeseries/timeseries_weather_forecasting/")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
-import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,6 +11,7 @@ import numpy as np
 
 import kilter
 from kilter.errors import KilterError
+from programs.judging import DiagnosisAnswer, diagnosis_of
 from programs.reported import Reported
 from programs.reported_cases import half
 
@@ -25,55 +24,31 @@ WARNING_SHARE: Final = 0.3
 OF_SCORES: Final = ("shared-rows", "class-imbalance", "leakage")
 
 
-@dataclass(frozen=True)
-class Judged:
+@dataclass(frozen=True, kw_only=True)
+class Judged(DiagnosisAnswer):
     """What diagnose said of a reported program, and what its training and its reference's reach.
 
     ``half``: 0 for the programs that thresholds were chosen on. ``reference`` is NaN for noise.
     """
 
-    case: str
     kind: str
     half: int
     score: float
     reference: float
-    severe: tuple[str, ...]
-    warnings: tuple[str, ...]
-    named: bool
-    seconds: float
-    error: str = ""
-
-    @property
-    def short(self) -> bool:
-        """Whether it falls short; noise always does: nothing can be learnt."""
-        return self.kind == "noise" or self.score < self.reference - SHORT
 
 
 def judged(one: Reported) -> Judged:
     """Diagnose a program, train it, and train its reference."""
-    given = one.program()
-    began, error, severe, warnings = time.perf_counter(), "", (), ()
-    try:
-        found = kilter.diagnose(
-            given.model, given.x, given.y, validation_data=given.validation, verbose=0, **given.options
-        )
-        severe, warnings = found.codes("severe"), found.codes("warning")
-    except Exception:  # noqa: BLE001  (an exception is what is measured)
-        error = traceback.format_exc().strip().splitlines()[-1]
-    seconds = time.perf_counter() - began
+    found = diagnosis_of(one.program())
     reference = math.nan if one.kind == "noise" else trained(one, reference=True)
-    score = trained(one)
     return Judged(
         case=one.name,
         kind=one.kind,
         half=half(one),
-        score=score,
+        score=trained(one),
         reference=reference,
-        severe=severe,
-        warnings=warnings,
-        named=bool(one.causes & {*severe}),
-        seconds=seconds,
-        error=error,
+        named=bool(one.causes & {*found.get("severe", ())}),
+        **found,
     )
 
 

@@ -1,23 +1,21 @@
 """Programs whose data, loss, update or split is wrong in one way, and the same programs as they should be.
 
-Each :class:`Setting` is a sound program; a fault changes one word of it. They have the face of
-:class:`programs.reported.Reported`, so that the same measuring serves both.
+Each :class:`Setting` is a sound program; a fault changes one word of it. They are variants as
+:class:`programs.reported.Reported` ones are, so that the same measuring serves both.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 import numpy as np
 
-from programs.reported import Kind
+from programs.reported import Kind, Variant, Words
 from programs.sketch import Program
-
-Words = Mapping[str, Any]
 
 
 @dataclass(eq=False)
@@ -42,20 +40,12 @@ Setting = Callable[[Words], Draft]
 """Words to a draft; {} gives the sound program."""
 
 
-@dataclass(frozen=True, eq=False)
-class Cause:
-    """One program: its setting, the words that differ from the sound one, and what names the fault."""
+class Cause(Variant[Setting]):
+    """A variant of a setting, of which {} gives the sound program."""
 
-    name: str
-    kind: Kind
-    setting: Setting
-    words: Words
-    causes: frozenset[str] = frozenset()
-
-    def program(self, seed: int = 0, *, reference: bool = False) -> Program:
-        """The program with weights drawn from ``seed``; ``reference``: as it should have been."""
+    def _made(self, words: Words, seed: int) -> Program:
         keras.utils.set_random_seed(zlib.crc32(self.name.encode()) % 100_003 + seed)
-        draft = self.setting({} if reference else self.words)
+        draft = self.origin(words)
         optimizer = draft.optimizer
         draft.model.compile(
             optimizer() if callable(optimizer) else optimizer, draft.loss, loss_weights=draft.weights

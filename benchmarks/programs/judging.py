@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import time
+import traceback
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -75,3 +78,69 @@ def keras_fit(one: Program) -> Spent:
     except (ValueError, TypeError):
         return Spent(math.nan, math.nan)
     return Spent.since(began)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a call of kilter said of a program; ``error`` is the last line of what it raised, or ""."""
+
+    case: str
+    severe: tuple[str, ...] = ()
+    seconds: float
+    error: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiagnosisAnswer(Answer):
+    """The codes of :func:`kilter.diagnose`, and whether a severe one names the fault."""
+
+    warnings: tuple[str, ...] = ()
+    named: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class TreatmentAnswer(Answer):
+    """The changes of :func:`kilter.treat`, and the quality of the treated model and of its reference."""
+
+    changes: tuple[str, ...] = ()
+    verdict: str = ""
+    score: float = math.nan
+    reference: float
+    processor_seconds: float
+
+
+def diagnosis_of(one: Program) -> Mapping[str, Any]:
+    """The fields of an answer that :func:`kilter.diagnose` gives."""
+    return _answer(
+        kilter.diagnose,
+        one,
+        lambda found: {"severe": found.codes("severe"), "warnings": found.codes("warning")},
+    )
+
+
+def treatment_of(one: Program, score: Callable[[keras.Model], float]) -> Mapping[str, Any]:
+    """The fields of an answer that :func:`kilter.treat` gives; ``score``: the quality of a model."""
+    began = Spent.now()
+    found = _answer(
+        kilter.treat,
+        one,
+        lambda found: {
+            "severe": found.diagnosis.codes("severe"),
+            "changes": tuple(change.remedy for change in found.changes),
+            "verdict": found.trials.verdict,
+            "processor_seconds": Spent.since(began).processor,
+            "score": score(found.model),
+        },
+    )
+    return {"processor_seconds": Spent.since(began).processor} | found
+
+
+def _answer(call: Any, one: Program, read: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    began = time.perf_counter()
+    try:
+        found = call(one.model, one.x, one.y, validation_data=one.validation, verbose=0, **one.options)
+        seconds = time.perf_counter() - began
+        return {"seconds": seconds, **read(found)}
+    except Exception:  # noqa: BLE001  (an exception is what is measured)
+        error = traceback.format_exc().strip().splitlines()[-1]
+    return {"seconds": time.perf_counter() - began, "error": error}

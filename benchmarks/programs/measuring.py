@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -13,7 +11,6 @@ import jax
 import keras
 import numpy as np
 
-import kilter
 from kilter._compare.comparison import PairedRun
 from kilter._compare.looks import Spending
 from kilter._engine.training_spec import TrainingSpec
@@ -22,68 +19,54 @@ from kilter._treatment.scoring import Scoring, scoring_of
 from kilter._treatment.subject import Subject
 from kilter._treatment.trial_runner import TrialRunner
 from programs.families import Case
-from programs.judging import TOLERANCE, Spent, keras_fit, quality, reference
+from programs.judging import (
+    TOLERANCE,
+    DiagnosisAnswer,
+    TreatmentAnswer,
+    diagnosis_of,
+    keras_fit,
+    quality,
+    reference,
+    treatment_of,
+)
 from programs.sketch import Program, Sketch, program
 
 
-@dataclass(frozen=True)
-class Diagnosed:
-    """What :func:`kilter.diagnose` said of a case; ``error`` is the last line of what it raised, or ""."""
+@dataclass(frozen=True, kw_only=True)
+class Diagnosed(DiagnosisAnswer):
+    """The diagnosis of a case; ``named``: by a finding as severe as the case is."""
 
-    case: str
     family: str
     faulty: bool
-    severe: tuple[str, ...]
-    warnings: tuple[str, ...]
     detected: bool
-    named: bool
-    seconds: float
-    error: str = ""
 
 
-@dataclass(frozen=True)
-class Treated:
-    """What :func:`kilter.treat` made of a case.
+@dataclass(frozen=True, kw_only=True)
+class Treated(TreatmentAnswer):
+    """The treatment of a case, and what Keras's fit of the faulty program takes.
 
-    ``score`` and ``reference`` are accuracies or R²; ``keras_`` is Keras's fit of the faulty program.
+    ``score`` and ``reference`` are accuracies or R².
     """
 
-    case: str
     family: str
     faulty: bool
-    severe: tuple[str, ...]
-    changes: tuple[str, ...]
-    verdict: str
-    score: float
-    reference: float
     repaired: bool
-    seconds: float
-    processor_seconds: float
     keras_seconds: float
     keras_processor_seconds: float
-    error: str = ""
 
 
 def diagnosed(case: Case, seed: int = 0) -> Diagnosed:
     """Diagnose one case."""
-    one = program(case.sketch, seed)
-    began, error, severe, warnings = time.perf_counter(), "", (), ()
-    try:
-        found = kilter.diagnose(one.model, one.x, one.y, validation_data=one.validation, **one.options)
-        severe, warnings = found.codes("severe"), found.codes("warning")
-    except Exception:  # noqa: BLE001  (an exception is what is measured)
-        error = traceback.format_exc().strip().splitlines()[-1]
+    found = diagnosis_of(program(case.sketch, seed))
+    severe, warnings = found.get("severe", ()), found.get("warnings", ())
     counted = severe if case.severity == "severe" else (*severe, *warnings)
     return Diagnosed(
         case=case.name,
         family=case.family,
         faulty=case.faulty,
-        severe=severe,
-        warnings=warnings,
         detected=bool(counted) if case.faulty else bool(severe),
         named=bool(case.causes & set(counted)),
-        seconds=time.perf_counter() - began,
-        error=error,
+        **found,
     )
 
 
@@ -92,36 +75,21 @@ def treated(case: Case, seed: int = 0) -> Treated:
     one = program(case.sketch, seed)
     assert one.validation is not None
     assert one.truth is not None
+    x, truth = one.validation[0], one.truth
     wanted = reference(case.sketch)
     jax.clear_caches()  # nothing that was compiled for the reference may help
-    began, error = Spent.now(), ""
-    severe: tuple[str, ...] = ()
-    changes: tuple[str, ...] = ()
-    score, verdict = math.nan, ""
-    try:
-        found = kilter.treat(one.model, one.x, one.y, validation_data=one.validation, **one.options)
-        spent = Spent.since(began)
-        severe, changes = found.diagnosis.codes("severe"), tuple(change.remedy for change in found.changes)
-        verdict, score = found.trials.verdict, quality(found.model, one.validation[0], one.truth)
-    except Exception:  # noqa: BLE001  (an exception is what is measured)
-        spent, error = Spent.since(began), traceback.format_exc().strip().splitlines()[-1]
+    found = treatment_of(one, lambda model: quality(model, x, truth))
     jax.clear_caches()
     usual = keras_fit(program(case.sketch, seed))
     return Treated(
         case=case.name,
         family=case.family,
         faulty=case.faulty,
-        severe=severe,
-        changes=changes,
-        verdict=verdict,
-        score=score,
         reference=wanted,
-        repaired=score >= wanted - TOLERANCE,
-        seconds=spent.seconds,
-        processor_seconds=spent.processor,
+        repaired=found.get("score", math.nan) >= wanted - TOLERANCE,
         keras_seconds=usual.seconds,
         keras_processor_seconds=usual.processor,
-        error=error,
+        **found,
     )
 
 

@@ -6,7 +6,6 @@ Each program is trained as it came, treated, and held against the same network a
 from __future__ import annotations
 
 import math
-import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,7 +18,7 @@ from kilter.errors import KilterError
 from programs.calibration import quality
 from programs.cases import cases
 from programs.families import Case
-from programs.judging import Spent
+from programs.judging import Spent, TreatmentAnswer, treatment_of
 from programs.reported import Reported
 from programs.reported_cases import reported
 from programs.sketch import Program, program, sound
@@ -30,28 +29,19 @@ HARM: Final = 0.01
 FAULTY, SOUND, NOISE = 12, 4, 4
 
 
-@dataclass(frozen=True)
-class Repair:
+@dataclass(frozen=True, kw_only=True)
+class Repair(TreatmentAnswer):
     """A program before and after its treatment.
 
-    ``given``, ``treated``, ``reference``: quality after the planned training; ``noise``: whether the
+    ``given``, ``score``, ``reference``: quality after the planned training; ``noise``: whether the
     diagnosis says that there is nothing to learn.
     """
 
-    case: str
     kind: str
     given: float
-    treated: float
-    reference: float
-    severe: tuple[str, ...]
-    changes: tuple[str, ...]
-    verdict: str
     noise: bool
-    seconds: float
-    processor_seconds: float
     fit_seconds: float
     fit_processor_seconds: float
-    error: str = ""
 
 
 def sample(seed: int) -> list[Case | Reported]:
@@ -78,31 +68,16 @@ def repaired(one: Case | Reported) -> Repair:
     given, fit = _reached(one)
     made = _made(one)
     jax.clear_caches()
-    began, error, treated, verdict = Spent.now(), "", math.nan, ""
-    severe, changes = (), ()
-    try:
-        found = kilter.treat(made.model, made.x, made.y, validation_data=made.validation, verbose=0,
-                             **made.options)  # fmt: skip
-        severe, changes = found.diagnosis.codes("severe"), tuple(change.remedy for change in found.changes)
-        verdict, treated = found.trials.verdict, _quality(found.model, made)
-    except Exception:  # noqa: BLE001  (an exception is what is measured)
-        error = traceback.format_exc().strip().splitlines()[-1]
-    spent = Spent.since(began)
+    found = treatment_of(made, lambda model: _quality(model, made))
     return Repair(
         case=one.name,
         kind=kind,
         given=given,
-        treated=treated,
         reference=wanted,
-        severe=severe,
-        changes=changes,
-        verdict=verdict,
-        noise="shuffled-labels" in severe,
-        seconds=spent.seconds,
-        processor_seconds=spent.processor,
+        noise="shuffled-labels" in found.get("severe", ()),
         fit_seconds=fit.seconds,
         fit_processor_seconds=fit.processor,
-        error=error,
+        **found,
     )
 
 
@@ -133,14 +108,14 @@ def figures(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     listed = list(rows)
     kinds = {kind: [row for row in listed if row["kind"] == kind] for kind in ("faulty", "sound", "noise")}
     short = [row for row in kinds["faulty"] if row["given"] < row["reference"] - TOLERANCE]
-    mended = [row for row in short if _number(row["treated"]) >= row["reference"] - TOLERANCE]
+    mended = [row for row in short if _number(row["score"]) >= row["reference"] - TOLERANCE]
     counts = [len(row["changes"]) for row in mended]
     cost = _cost(listed, "")
     return [
         f"repaired: {len(mended)} of {len(short)} that fall short; "
-        f"{sum(_number(row['treated']) >= row['reference'] - TOLERANCE for row in kinds['faulty'])} of "
+        f"{sum(_number(row['score']) >= row['reference'] - TOLERANCE for row in kinds['faulty'])} of "
         f"{len(kinds['faulty'])} faulty reach the reference",
-        f"harmed: {sum(_number(row['treated']) < row['given'] - HARM for row in listed)} of {len(listed)}",
+        f"harmed: {sum(_number(row['score']) < row['given'] - HARM for row in listed)} of {len(listed)}",
         f"sound ones changed: {sum(bool(row['changes']) for row in kinds['sound'])} of {len(kinds['sound'])}",
         f"noise: changed {sum(bool(row['changes']) for row in kinds['noise'])}, "
         f"said {sum(bool(row['noise']) for row in kinds['noise'])} of {len(kinds['noise'])}",

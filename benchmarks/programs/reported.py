@@ -13,7 +13,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Generic, Literal, TypeVar
 
 import keras
 import numpy as np
@@ -42,20 +42,33 @@ class Network:
     dense: bool = False
 
 
+Origin = TypeVar("Origin")
+
+
 @dataclass(frozen=True, eq=False)
-class Reported:
-    """One program: a network, the words that differ from sound ones, and the codes that name the fault."""
+class Variant(Generic[Origin]):
+    """One program: what it is made from, the words that differ from sound ones, and what names the fault."""
 
     name: str
     kind: Kind
-    network: Network
+    origin: Origin
     words: Words
     causes: frozenset[str] = frozenset()
 
     def program(self, seed: int = 0, *, reference: bool = False) -> Program:
         """The program with weights drawn from ``seed``; ``reference``: as it should have been."""
-        given = {} if reference else self.words
-        return _program(self.network, {**_SOUND, **self.network.words, **given}, self.name, seed, self.kind)
+        return self._made({} if reference else self.words, seed)
+
+    def _made(self, words: Words, seed: int) -> Program:
+        raise NotImplementedError
+
+
+class Reported(Variant[Network]):
+    """A variant of a network."""
+
+    def _made(self, words: Words, seed: int) -> Program:
+        network = self.origin
+        return _program(network, {**_SOUND, **network.words, **words}, self.name, seed, self.kind)
 
 
 _SOUND: Final[Words] = {

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import keras
 
 from programs import reported_data, sequence_data
-from programs.reported import LINEAR, SIGMOID, SOFTMAX, Network
+from programs.reported import LINEAR, SIGMOID, SOFTMAX, Network, Variant
 from programs.sequence_networks import NORMAL, WORDS, Words, recurrent, transformer
 from programs.sketch import Program
 
@@ -178,30 +177,19 @@ NOISE: Final[tuple[Row, ...]] = tuple(
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Case:
-    """One program; ``causes``: the codes of which one names the fault."""
+class Case(Variant[Network]):
+    """A variant of a network of sequences; ``causes``: the codes of which one names the fault."""
 
-    name: str
-    kind: Literal["sound", "faulty", "noise"]
-    network: Network
-    words: Words
-    causes: frozenset[str]
-
-    def program(self, seed: int = 0, *, reference: bool = False) -> Program:
-        """The program with weights drawn from ``seed``; ``reference``: as it should have been."""
-        words = {**WORDS, **self.network.words, **({} if reference else self.words)}
-        words = {
-            **words,
-            "units": words["units"] or self.network.units,
-            "out": words["out"] or self.network.out[0],
-        }
-        rows = reported_data.noise_of(self.network.rows) if self.kind == "noise" else self.network.rows
+    def _made(self, words: Words, seed: int) -> Program:
+        network = self.origin
+        words = {**WORDS, **network.words, **words}
+        words = {**words, "units": words["units"] or network.units, "out": words["out"] or network.out[0]}
+        rows = reported_data.noise_of(network.rows) if self.kind == "noise" else network.rows
         x, y, x_val, y_val = rows()
         keras.utils.set_random_seed(zlib.crc32(self.name.encode()) % 100_003 + seed)
-        model = self.network.build(words)
+        model = network.build(words)
         metrics = ["accuracy"] if y.dtype.kind == "i" else None
-        model.compile(_optimizer(words), words["loss"] or self.network.out[1], metrics=metrics)
+        model.compile(_optimizer(words), words["loss"] or network.out[1], metrics=metrics)
         if x.dtype.kind == "f":
             x, x_val = (one * words["scale"] for one in (x, x_val))
         truth = y_val

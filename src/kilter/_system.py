@@ -1,4 +1,4 @@
-"""The machine around kilter: the home folder, checksums of files, free memory, and signals to stop."""
+"""The machine and the process around kilter: files, free memory, context variables, signals to stop."""
 
 import errno
 import hashlib
@@ -7,12 +7,14 @@ import signal
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import FrameType
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeVar
 
 from kilter.errors import KilterError
 
+T = TypeVar("T")
 _MEMINFO: Final = Path("/proc/meminfo")
 _STATUS: Final = Path("/proc/self/status")
 _CGROUP: Final = Path("/sys/fs/cgroup")
@@ -54,6 +56,16 @@ def ended_at_once_by_signals() -> Generator[None]:
     finally:
         for number, one in caught.items():
             signal.signal(number, one)
+
+
+@contextmanager
+def context_value(variable: ContextVar[T], value: T) -> Generator[T]:
+    """Context in which a context variable has this value."""
+    token = variable.set(value)
+    try:
+        yield value
+    finally:
+        variable.reset(token)
 
 
 def at_home(path: str | Path) -> Path:

@@ -106,25 +106,25 @@ def printable(text: str) -> str:
 
 
 def number(value: float) -> str:
-    """``value`` with four significant digits; "nan", "inf" or "-inf".
+    """``value`` with four significant digits, thousands with commas; "nan", "inf" or "-inf".
 
     Example:
         >>> number(0.123456), number(12345.6), number(float("nan"))
-        ('0.1235', '12346', 'nan')
+        ('0.1235', '12,346', 'nan')
     """
     if not math.isfinite(value):
         return str(value)
-    return f"{value:.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.4g}"
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.4g}"
 
 
-def counted(number: int, noun: str, several: str | None = None, *, form: str = "") -> str:
-    """A number in the format ``form`` with its noun, in the plural unless the number is 1.
+def counted(number: int, noun: str, several: str | None = None) -> str:
+    """A number with its noun, in the plural unless the number is 1.
 
     Example:
-        >>> counted(1, "epoch"), counted(1200, "row", form=","), counted(2, "class", "classes")
+        >>> counted(1, "epoch"), counted(1200, "row"), counted(2, "class", "classes")
         ('1 epoch', '1,200 rows', '2 classes')
     """
-    return f"{number:{form}} {noun if number == 1 else several or noun + 's'}"
+    return f"{number:,} {noun if number == 1 else several or noun + 's'}"
 
 
 def singular(text: str) -> str:
@@ -176,10 +176,10 @@ _OTHER_ROWS: Final = ("train_", "val_")
 
 
 def _fixed(value: float) -> str:
-    """Four decimals, so that epochs align; an exponent for very small or large values."""
+    """Four decimals, so that epochs align; none from 10,000; an exponent for very small or large values."""
     if not math.isfinite(value) or value == 0 or 1e-3 <= abs(value) < 1e4:
         return f"{value:.4f}"
-    return f"{value:.3e}"
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.3e}"
 
 
 def as_number(value: float) -> str:
@@ -189,4 +189,4 @@ def as_number(value: float) -> str:
         >>> as_number(0.12345), as_number(float("nan"))
         ('0.1235', 'not finite')
     """
-    return f"{value:.4g}" if math.isfinite(value) else "not finite"
+    return number(value) if math.isfinite(value) else "not finite"

@@ -87,5 +87,5 @@ def test_strangers_name_their_causes_and_have_sound_twins():
     made = strangers()
     assert len({one.name for one in made}) == len(made)
     assert {code for one in made for code in one.causes} <= {*CATALOGUE}
-    sound = {one.setting for one in made if one.kind == "sound"}
-    assert {one.setting for one in made} == sound
+    sound = {one.origin for one in made if one.kind == "sound"}
+    assert {one.origin for one in made} == sound

@@ -63,7 +63,8 @@ def place(tmp_path_factory):
     return folder
 
 
-# The words after `kilter`, with {place} for the folder; what the three lines say between them.
+# The words after `kilter`, and what the three lines say between them. {place} is the folder, {run} a run on
+# digits, {table} a table of prices.
 BAD = {
     "no such source": ("train {place}/absent.csv", "does not exist"),
     "no such name": ("train digit", "did you mean"),
@@ -142,15 +143,27 @@ BAD = {
     "report of no run": ("report {place}/folder", "run directory"),
     "resume of no run": ("resume {place}/absent", "a run directory"),
     "data that are not there": ("data {place}/absent.csv", "does not exist"),
+    "transfer of no source": ("transfer {place}/absent digits", "does not exist"),
+    "transfer of no file": ("transfer {place}/absent.keras digits", "does not exist"),
+    "transfer of a network without weights": ("transfer MobileNetV2 digits", "downloads nothing"),
+    "keep too much": ("transfer {run} digits --keep 9", "keep from 1 to 2"),
+    "no such layer": ("transfer {run} digits --keep dense_9", "keep='dense_9'"),
+    "a head-start of all epochs": (
+        "transfer {run} digits --epochs 3 --head-epochs 3",
+        "more than the stages",
+    ),
+    "a head-start before the first": ("transfer {run} digits --head-epochs -1", "a whole number from 1"),
+    "epochs for no stage": ("transfer {run} digits --epochs 3", "train.epochs=3"),
+    "rows that cannot be adapted": ("transfer {run} {table}", "rows that can be adapted to"),
 }
 
 
 @pytest.mark.parametrize("case", BAD, ids=lambda case: case.replace(" ", "-"))
-def test_three_lines_and_nothing_left_behind(case, kilter, place, tmp_path):
+def test_three_lines_and_nothing_left_behind(case, kilter, place, digits_run, prices, tmp_path):
     words, says = BAD[case]
-    words = words.format(place=place).split()
+    words = words.format(place=place, run=digits_run, table=prices).split()
     before = sorted(place.rglob("*"))
-    if words[0] == "train":
+    if words[0] in ("train", "transfer"):
         words += ["--runs", str(tmp_path / "runs")]
     ended = kilter(*words)
     lines = ended.err.splitlines()

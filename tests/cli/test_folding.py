@@ -30,7 +30,7 @@ def test_the_folded_file_predicts_what_the_run_does(kilter, norm_run, tmp_path):
     assert lines[0].split("  ")[0] == "batch normalisation"
     assert [line.split() for line in lines[1:3]] == [["dense_1_norm", "dense_1"], ["dense_2_norm", "dense_2"]]
     assert f"parameters: {whole.count_params()}, then {folded.count_params()}" in lines
-    assert any(line.startswith("largest relative difference") and "1797 rows" in line for line in lines)
+    assert any(line.startswith("largest relative difference") and "1,797 rows" in line for line in lines)
     assert any("medians of 2 alternating timings" in line for line in lines)
     assert lines[-1] == str(out)
 

@@ -49,26 +49,33 @@ def test_classes_are_counted(kilter):
     assert ["train", "1797", "8×8×1", "uint8", "0"] in lines
 
 
-def test_a_hostile_name_cannot_steer_the_terminal(kilter, tmp_path):
-    path = tmp_path / "data.csv"
-    path.write_text("\x1b[31mred,y\n1,a\x1b[0m\n2,b\n3,a\x1b[0m\n4,b\n")
-    ended = kilter("data", path)
-    assert ended.code == 0
-    assert "\\x1b[31mred" in ended.out
-    assert all(line.isprintable() for line in ended.out.splitlines())
+@pytest.fixture
+def listing(kilter, tmp_path):
+    """What ``kilter data`` prints of a CSV text."""
+
+    def call(text, *options):
+        (tmp_path / "data.csv").write_text(text)
+        ended = kilter("data", tmp_path / "data.csv", *options)
+        assert ended.code == 0
+        return ended.out
+
+    return call
 
 
-def test_skipped_rows_are_counted_and_told(kilter, tmp_path):
-    path = tmp_path / "data.csv"
-    path.write_text("x,y\n1,a\n2,b\n3,\n4,b\n1,a\n5,\n6,\n7,\n8,\n")
-    told = kilter("data", path)
-    assert told.code == 0
-    assert "problem: cannot be trained on as it is" in told.out
-    assert '"y": 5 missing or NaN in rows 2, 5' in told.out
-    ended = kilter("data", path, "--skip-bad")
-    assert ended.code == 0
-    assert "skipped: 5 rows left out" in ended.out
-    train = next(line for line in ended.out.splitlines() if line.split()[:1] == ["train"])
+def test_a_hostile_name_cannot_steer_the_terminal(listing):
+    found = listing("\x1b[31mred,y\n1,a\x1b[0m\n2,b\n3,a\x1b[0m\n4,b\n")
+    assert "\\x1b[31mred" in found
+    assert all(line.isprintable() for line in found.splitlines())
+
+
+def test_skipped_rows_are_counted_and_told(listing):
+    text = "x,y\n1,a\n2,b\n3,\n4,b\n1,a\n5,\n6,\n7,\n8,\n"
+    found = listing(text)
+    assert "problem: cannot be trained on as it is" in found
+    assert '"y": 5 missing or NaN in rows 2, 5' in found
+    found = listing(text, "--skip-bad")
+    assert "skipped: 5 rows left out" in found
+    train = next(line for line in found.splitlines() if line.split()[:1] == ["train"])
     assert train.split()[1::3] == ["4", "5"]
 
 

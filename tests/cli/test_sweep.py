@@ -78,6 +78,16 @@ def test_values_may_be_none_or_given_in_several_ranges():
     assert space_from(["a.b=[1]", "a.b=[2]", "c.d=['x']"]) == {"a.b": [1, 2], "c.d": ["x"]}
 
 
+@pytest.mark.parametrize(
+    "written", ['["sgd", "adam"]', "[sgd, adam]", "sgd,adam", " sgd, adam ", "'sgd', 'adam'"]
+)
+def test_a_list_needs_neither_brackets_nor_quotes(written):
+    assert space_from([f"a.b={written}", "c.d=0.1,1e-3,none"]) == {
+        "a.b": ["sgd", "adam"],
+        "c.d": [0.1, 0.001, "none"],
+    }
+
+
 @pytest.mark.long
 def test_the_command_gives_what_python_gives(kilter, tmp_path):
     settings = ["train.epochs=2", "model.builder=mlp", "model.hidden=[16]"]

@@ -113,13 +113,17 @@ def test_the_table_has_every_command():
     assert flagged == set(COMMANDS) - NEVER
 
 
-@pytest.mark.parametrize(("carrier", "words"), asked(SECTIONS, workers=False))
+@pytest.mark.parametrize(
+    ("carrier", "words"),
+    [*asked(SECTIONS, workers=False), *asked(["a recipe that allows itself"], workers=True)],
+)
 def test_without_the_flag_nothing_runs(carrier, words, kilter, stranger):
     files = stranger(carrier)
     ended = kilter(*words.format(**files).split())
     assert refused(ended), ended
     assert not Path("RAN").exists()
     assert not Path("runs").exists()
+    assert not Path("comparisons").exists()
 
 
 @pytest.mark.parametrize(
@@ -145,15 +149,6 @@ def test_the_saved_model_of_a_factory_needs_no_factory(words, kilter, stranger):
     files = stranger("a factory in the working directory")
     assert kilter(*words.format(**files).split()).code == 0
     assert not Path("RAN").exists()
-
-
-@pytest.mark.parametrize(("carrier", "words"), asked(["a recipe that allows itself"], workers=True))
-def test_worker_processes_run_nothing_either(carrier, words, kilter, stranger):
-    files = stranger(carrier)
-    ended = kilter(*words.format(**files).split())
-    assert refused(ended), ended
-    assert not Path("RAN").exists()
-    assert not Path("comparisons").exists()
 
 
 @pytest.mark.long

@@ -30,12 +30,12 @@ def expected(digits_run, digits):
 def measured(line):
     """The figures of a printed line by name."""
     words = line.partition(" always ")[0].split()
-    return {name: float(value) for name, value in zip(words[3::2], words[4::2], strict=True)}
+    return {name: float(value.replace(",", "")) for name, value in zip(words[3::2], words[4::2], strict=True)}
 
 
 def test_evaluate_on_named_data(kilter, digits_run, digits, expected):
     ended = kilter("evaluate", digits_run, "digits")
-    assert ended.out.startswith("data: 1797 rows  loss ")
+    assert ended.out.startswith("data: 1,797 rows  loss ")
     found = measured(ended.out)
     loss = -np.log(expected[np.arange(len(digits[1])), digits[1]]).mean()
     assert found["loss"] == pytest.approx(loss, abs=1e-4)  # four decimals are printed
@@ -86,7 +86,7 @@ def test_predict_on_the_screen_is_csv(kilter, digits_run, expected, model):
 def test_predict_into_a_file(kilter, digits_run, expected, tmp_path, suffix):
     out = tmp_path / f"answers{suffix}"
     rows, accuracy = kilter("predict", digits_run, "digits", "--out", out).out.splitlines()
-    assert rows == f"1797 rows: {out}"
+    assert rows == f"1,797 rows: {out}"
     assert accuracy.startswith("accuracy 0.")
     if suffix == ".npz":
         with np.load(out, allow_pickle=False) as arrays:
@@ -158,5 +158,5 @@ def test_a_run_that_has_saved_no_weights_yet(words, kilter, tmp_path):
     (tmp_path / "history.jsonl").touch()
     command, *source = words
     ended = kilter(command, tmp_path, *source)
-    assert "has saved none yet" in ended.err
+    assert "has not saved any yet" in ended.err
     assert f"kilter resume {tmp_path}" in ended.err

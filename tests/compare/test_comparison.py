@@ -107,7 +107,7 @@ def test_runs_of_different_lengths_and_diverged_epochs_are_drawn_as_far_as_they_
 
 
 SENTENCES = {
-    "better": ([BETTER], "c0 is better than plain: val_accuracy better by 0.1 on average (95% interval +0.1"),
+    "better": ([BETTER], "c0 is better than plain: val_accuracy better by 0.1 on average (95% interval 0.1"),
     "worse": ([[0.0] * 6], "c0 is worse than plain: val_accuracy worse by 0.35 on average (95% interval -"),
     "alike": ([[0.1, 0.2, 0.3, 0.4, 0.5, 0.6]], "No evidence that c0 and plain differ: val_accuracy"),
     "diverged": (

@@ -206,28 +206,6 @@ def test_totals_and_remarks_below_the_table_are_no_rows(case, tmp_path):
         assert len(new.train) == 6 + foot.count("\n")
 
 
-NOT_TABLES = {
-    "a web page": ("<!DOCTYPE html>\n<html><body>Sign in</body></html>\n", "a web page"),
-    "a pointer": ("version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 5\n", "Git LFS"),
-    "a table of HTML": ("<table><tr><td>a</td></tr></table>\n", "a table of HTML"),
-    "a PDF": ("%PDF-1.4\n1 0 obj<<>>endobj\n", "a PDF"),
-    "an uneven line": ("a,b,y\n1,2,u\n3,4,v\n5,6,7,u\n", "line 4 has 4 fields, the header 3"),
-    "names of people as the target": (
-        "a,who\n" + "".join(f"{i},n{i}\n" for i in range(30)),
-        "30 different texts in 30",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", NOT_TABLES)
-def test_what_cannot_be_read_says_why(case, tmp_path):
-    text, said = NOT_TABLES[case]
-    (tmp_path / "t.csv").write_text(text)
-    with pytest.raises(DataError) as caught:
-        load(tmp_path / "t.csv")
-    assert said in caught.value.received
-
-
 def test_classes_that_differ_in_case_are_one(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("a,y\n1,Yes\n2,no\n3,YES\n4,Yes\n5,No\n6,no\n")

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import wave
-
-import h5py
 import numpy as np
 import polars as pl
 import pytest
@@ -13,7 +9,6 @@ from PIL import Image
 
 from kilter.data import load
 from kilter.data.words import label_features
-from kilter.errors import DataError
 
 ROWS = 40
 X = np.random.default_rng(0).normal(size=ROWS).round(3)
@@ -199,69 +194,3 @@ def test_numbers_of_groups_name_no_pictures(tmp_path):
     write_images(tmp_path / "faces", [f"{i}.png" for i in range(5)])
     (tmp_path / "taxi.csv").write_text(lines("vendor_id,x,y\n", lambda i, x: f"{i % 2},{x},{'uv'[i % 2]}"))
     assert load(tmp_path / "taxi.csv").kind == "csv table"
-
-
-# What is in a folder or a file, and words of the message.
-OTHERS = {
-    "sounds": ("no images, but 2 .wav files", "spectrograms"),
-    "texts": ("no images, but 4 .txt files", "a row for each text"),
-    "texts without an extension": ("no images, but 4 files without an extension", "a row for each text"),
-    "pickles": ("no images, but 2 files without an extension", "cifar10"),
-    "a pickle": ("of unknown kind", "if you trust it"),
-    "hdf5": ("of unknown kind", "h5py.File"),
-    "an archive": ("of unknown kind", "unpack"),
-    "sql": ("commands of SQL", "sqlite3"),
-    "photos": ("6 images directly in it", "kilter pretrain"),
-    "photos in one folder": ("6 images in one folder", "kilter pretrain"),
-    "masks beside images": ("4 masks beside the images", "folder masks"),
-    "annotations": ("format of COCO", "masks"),
-}
-
-
-def made(case, folder):
-    if case == "sounds":
-        for name in ("yes", "no"):
-            (folder / name).mkdir()
-            with wave.open(str(folder / name / "1.wav"), "wb") as sound:
-                sound.setparams((1, 2, 8000, 0, "NONE", ""))
-    elif case.startswith("texts"):
-        for name in ("space", "autos"):
-            (folder / name).mkdir()
-            for i in range(2):
-                ending = "" if "without" in case else ".txt"
-                (folder / name / f"6000{i}{ending}").write_text("From: me\n\nhi\n")
-    elif "pickle" in case:
-        for name in ("data_batch_1", "data_batch_2") if case == "pickles" else ():
-            (folder / name).write_bytes(pickle.dumps({b"data": b"x" * 300}))
-        if case == "pickles":
-            return folder
-        (folder / "dump").write_bytes(pickle.dumps([1, 2]))
-        return folder / "dump"
-    elif case == "hdf5":
-        with h5py.File(folder / "m.mat", "w", userblock_size=512) as file:
-            file["x"] = X
-        return folder / "m.mat"
-    elif case == "an archive":
-        (folder / "t.7z").write_bytes(b"7z\xbc\xaf'\x1c")
-        return folder / "t.7z"
-    elif case == "sql":
-        (folder / "t.sql").write_text("CREATE TABLE x (a int);\nINSERT INTO x VALUES (1);\n")
-        return folder / "t.sql"
-    elif case.startswith("photos"):
-        write_images(folder / "images" if "one" in case else folder, [f"IMG_{i}.png" for i in range(6)])
-    elif case == "masks beside images":
-        for patient in ("A", "B"):
-            write_images(folder / patient, ["1.png", "1_mask.png", "2.png", "2_mask.png"])
-    elif case == "annotations":
-        (folder / "a.json").write_text('{"images": [{"id": 1}], "annotations": [], "categories": []}')
-        return folder / "a.json"
-    return folder
-
-
-@pytest.mark.parametrize("case", OTHERS)
-def test_what_cannot_be_trained_on_says_what_it_is(case, tmp_path):
-    received, remedy = OTHERS[case]
-    with pytest.raises(DataError) as caught:
-        load(made(case, tmp_path))
-    assert received in caught.value.received
-    assert remedy in caught.value.remedy

@@ -240,26 +240,6 @@ def test_related_features_are_few_of_many_and_all_without_any(tmp_path):
     assert related_features(load(noise).train).all()
 
 
-# Files that kilter train refuses, and a word of what the survey says of them.
-UNTRAINABLE = {
-    "one class": ("a,y\n1,0\n2,0\n", "one class only"),
-    "holes in the target": ("a,y\n1,0\n2,\n3,\n", "2 missing or NaN"),
-    "no values": ("a,y\n,0\n,1\n", "no values"),
-    "only a target": ("y\n0\n1\n", "feature columns"),
-    "no rows": ("a,y\n", "0 rows"),
-    "all at once": ("a,b,y\ninf,,0\n1,inf,\n2,3,\n4,5,\n", '"y": 3 missing'),
-}
-
-
-@pytest.mark.parametrize("case", UNTRAINABLE)
-def test_a_survey_describes_what_cannot_be_trained_on(case, tmp_path):
-    text, said = UNTRAINABLE[case]
-    (tmp_path / "t.csv").write_text(text)
-    found = survey(tmp_path / "t.csv")
-    assert said in found.problems[0]
-    assert [one.name for one in found.columns] == text.splitlines()[0].split(",")
-
-
 def test_a_survey_counts_and_names_candidates(tmp_path):
     found = survey(written(tmp_path / "t.csv", a=[1, 2, None, 2] * 10, Outcome=["u", "v"] * 20, z=["k"] * 40))
     by_name = {one.name: one for one in found.columns}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 import numpy as np
+
+from kilter._records import Finding
 
 layers = keras.layers
 RANDOM = np.random.default_rng(7)
@@ -20,6 +23,16 @@ class Program:
     x: Any
     y: Any
     options: dict[str, Any] = field(default_factory=dict)
+
+
+def assert_found(findings: Iterable[Finding], code: str, severity: str) -> None:
+    """The code is among the findings, with this severity, a place, evidence and a complete explanation."""
+    found = {one.code: one for one in findings}
+    assert code in found, [(one.code, one.explanation) for one in found.values()]
+    assert found[code].severity == severity, found[code]
+    assert found[code].where
+    assert found[code].evidence
+    assert "{" not in found[code].explanation
 
 
 def blobs(rows: int = 400, features: int = 8, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
-from tests.diagnosis.programs import Program, program
+from tests.diagnosis.programs import Program, assert_found, program
 from tests.diagnosis.test_causes import findings
 
 from kilter._diagnosis.checks.generative import check_rivals, kl_weight
@@ -179,11 +179,7 @@ SOUND: dict[str, Callable[[], Program]] = {
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize(("code", "severity", "make"), FAULTY)
 def test_causes_are_found(code: str, severity: str, make: Callable[[], Program]):
-    found = {one.code: one for one in findings(make(), code)}
-    assert code in found, [(one.code, one.explanation) for one in found.values()]
-    assert found[code].severity == severity, found[code]
-    assert found[code].evidence
-    assert "{" not in found[code].explanation
+    assert_found(findings(make(), code), code, severity)
 
 
 @pytest.mark.sampled(2)

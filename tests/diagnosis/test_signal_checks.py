@@ -7,7 +7,7 @@ from kilter._diagnosis.catalogue import CATALOGUE
 from kilter._diagnosis.checks import dynamics as curve_checks
 from kilter._diagnosis.checks import probe, training
 from kilter._diagnosis.context import checks_in
-from kilter._diagnosis.entries import compiled, dynamics, fit_to_data, pictures, sequences
+from kilter._diagnosis.entries import compile_and_fit, fit_to_data, pictures, sequences
 from kilter._diagnosis.thresholds import Thresholds
 
 from .synthetic import context, readings
@@ -159,7 +159,13 @@ def test_nothing_is_said_of_what_is_sound(given):
 def test_every_code_of_the_catalogue_is_held_to_two_cases():
     cases = [case[1] for case in FAULTY]
     # Those of test_causes, test_sequences, test_generative and test_dynamics.
-    elsewhere = {*fit_to_data.PROBE, *compiled.PROBE, *sequences.PROBE, *pictures.PROBE, *dynamics.TRAINING}
+    elsewhere = {
+        *fit_to_data.PROBE,
+        *compile_and_fit.PROBE,
+        *sequences.PROBE,
+        *pictures.PROBE,
+        *compile_and_fit.TRAINING,
+    }
     for code, entry in CATALOGUE.items():
         if entry.family in ("probe", "training") and code not in elsewhere:
             assert cases.count(code) >= 2, code

@@ -145,29 +145,27 @@ class Steady(schedules.Schedule):
         return jnp.asarray(0.8)
 
 
-CONSTANT = {
-    "sgd": lambda **momentum: optimizers.SGD(0.02, **momentum),
-    "nesterov": lambda **momentum: optimizers.SGD(0.02, nesterov=True, **momentum),
-    "rmsprop": lambda **momentum: optimizers.RMSprop(0.02, centered=True, **momentum),
-    "adam": lambda **momentum: optimizers.Adam(0.02, amsgrad=True, **momentum),
-    "adamw": lambda **momentum: optimizers.AdamW(0.02, weight_decay=0.1, **momentum),
-    "nadam": lambda **momentum: optimizers.Nadam(0.02, **momentum),
-    "adamax": lambda **momentum: optimizers.Adamax(0.02, **momentum),
-    "lion": lambda **momentum: optimizers.Lion(0.02, **momentum),
-    "lamb": lambda **momentum: optimizers.Lamb(0.02, **momentum),
-    "adam, accumulating": lambda **momentum: optimizers.Adam(
-        0.02, gradient_accumulation_steps=2, clipnorm=0.1, **momentum
-    ),
+CONSTANT: dict[str, tuple[Any, dict[str, Any]]] = {
+    "sgd": (optimizers.SGD, {}),
+    "nesterov": (optimizers.SGD, {"nesterov": True}),
+    "rmsprop": (optimizers.RMSprop, {"centered": True}),
+    "adam": (optimizers.Adam, {"amsgrad": True}),
+    "adamw": (optimizers.AdamW, {"weight_decay": 0.1}),
+    "nadam": (optimizers.Nadam, {}),
+    "adamax": (optimizers.Adamax, {}),
+    "lion": (optimizers.Lion, {}),
+    "lamb": (optimizers.Lamb, {}),
+    "adam, accumulating": (optimizers.Adam, {"gradient_accumulation_steps": 2, "clipnorm": 0.1}),
 }
 
 
 @pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", CONSTANT)
 def test_a_momentum_that_stays_is_the_momentum_of_keras(name: str):
-    make = CONSTANT[name]
+    kind, options = CONSTANT[name]
     key = "momentum" if name in ("sgd", "nesterov", "rmsprop") else "beta_1"
     x, y = rows(48)
-    ours, theirs = classifier(make(**{key: 0.5})), classifier(make(**{key: 0.8}))
+    ours, theirs = (classifier(kind(0.02, **options, **{key: momentum})) for momentum in (0.5, 0.8))
     got = fit(ours, x, y, batch_size=16, epochs=3, schedule=Steady(), **QUIET)
     expected = theirs.fit(x, y, batch_size=16, epochs=3, **QUIET)
     assert got.history.pop("momentum") == pytest.approx([0.8] * 3)

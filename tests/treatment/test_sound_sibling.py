@@ -8,6 +8,7 @@ import pytest
 from keras import layers
 from tests.nn.every_layer import COMPOSITE, every_layer, model_of
 
+import kilter
 from kilter._diagnosis.sibling import PARTS
 from kilter._engine.training_spec import TrainingSpec
 from kilter._records import Diagnosis, Finding
@@ -17,7 +18,7 @@ from kilter._treatment.remedies import REMEDIES
 from kilter._treatment.sound_sibling import CODES, sound_sibling
 from kilter._treatment.subject import Subject
 
-from .subjects import LABELS, X, dense, runs_as_written, subject
+from .subjects import LABELS, X, dense, finding, runs_as_written, subject
 
 NOTHING = Diagnosis(())
 
@@ -45,6 +46,23 @@ def faulty(part: str) -> Subject:
         "change-optimizer": lambda: subject(dense(), optimizer="adagrad"),
     }
     return models[part]()
+
+
+BY_NADAM = REMEDIES["change-optimizer"].apply
+
+
+@pytest.mark.parametrize(
+    "change", [lambda came: made(came, "change-optimizer"), lambda came: BY_NADAM(came, finding())]
+)
+def test_another_optimizer_averages_weights_as_the_given_one(change):
+    own = keras.optimizers.SGD(0.01, use_ema=True, ema_momentum=0.9)
+    came = subject(dense(), optimizer=own, callbacks=[kilter.ExponentialMovingAverage()])
+    changed = change(came)
+    assert (changed.model.optimizer.use_ema, changed.model.optimizer.ema_momentum) == (True, 0.9)
+    assert "ema_momentum=0.9" in changed.changes[0].snippet
+    kilter.fit(
+        changed.copy(), **changed.fit_arguments()
+    )  # the callback refuses an optimiser without an average
 
 
 @pytest.mark.parametrize("part", CODES)

@@ -14,27 +14,30 @@ from kilter._cli.options import Command, option
 
 
 @dataclass(frozen=True, kw_only=True)
-class Running(Command):
-    """A command that may run the code of a model, and shows its progress."""
+class Trusting(Command):
+    """A command that runs the code of a model only if it is told to."""
 
     allow_code: options.AllowCode = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running(Trusting):
+    """The same with progress."""
+
     quiet: options.Quiet = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reporting(Command):
+class Reporting(Running):
     """The same with a result that can be JSON."""
 
-    allow_code: options.AllowCode = False
     as_json: options.AsJson = False
-    quiet: options.Quiet = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recording(Command):
+class Recording(Trusting):
     """A command that trains into a run directory."""
 
-    allow_code: options.AllowCode = False
     path_only: options.PathOnly = False
 
 
@@ -98,7 +101,7 @@ class Transfer(Recording):
 class Pretrain(Reporting):
     """Pretrain an encoder without labels.
 
-    The task makes its targets from the rows. Reuse the encoder when labels are few."""
+    The task generates its targets from the rows. Reuse the encoder when labels are few."""
 
     module = "reuse"
     source: options.Source
@@ -123,7 +126,7 @@ class Pretrain(Reporting):
 class Diagnose(Reporting):
     """Check a model and its data for problems before training.
 
-    Tries one pass and the first steps on a copy. Exit code 1 for severe findings."""
+    Runs one pass and the first steps on a copy. Exit code 1 for severe findings."""
 
     module = "diagnosing"
     source: options.SourceOrScript
@@ -287,7 +290,7 @@ class Sweep(Reporting):
     """Try values of a recipe's keys.
 
     --vary compares every combination with the unchanged recipe on paired seeds; exact tests say which gains
-    are proven. --over searches: many trials on one seed, the bad ones stopped early."""
+    are proven. --over runs a search: many trials with one seed; bad ones are stopped early."""
 
     module = "comparison"
     stage = "Reading recipes"
@@ -316,7 +319,7 @@ class Resume(Recording):
 
 @dataclass(frozen=True, kw_only=True)
 class Replay(Running):
-    """Repeat the step that broke a training run.
+    """Rerun the step that broke a training run.
 
     Names the layer and the operation that produced the first non-finite number."""
 

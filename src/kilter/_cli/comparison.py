@@ -18,10 +18,9 @@ from kilter._compare.comparison import Comparison, verdicts
 from kilter._compare.search import SearchTrial
 from kilter._progress import Display
 from kilter._text import counted, duration, number, printable
-from kilter._toml import parse_toml
 from kilter.errors import OptionError
 from kilter.recipe import Recipe, dump_recipe, load_recipe, with_overrides
-from kilter.recipe.text import run_name
+from kilter.recipe.text import read_value, run_name
 from kilter.report import write_comparison
 from kilter.runs.atomic import write_text
 
@@ -73,7 +72,9 @@ def recipes_from(sources: Sequence[Path], settings: Sequence[str]) -> dict[str, 
 
 
 def space_from(texts: Sequence[str]) -> dict[str, Any]:
-    """Values and ranges by key, from texts such as ``section.key=[1, 2]``, in TOML; lists of one key add up.
+    """Values and ranges by key, from texts such as ``section.key=[1, 2]``; lists of one key add up.
+
+    The brackets of a list and the quotes of its texts may be left out.
 
     Example:
         >>> space_from(["train.batch_size=[16, 64]", "model.dropout={ low = 0.0, high = 0.5 }"])
@@ -82,10 +83,9 @@ def space_from(texts: Sequence[str]) -> dict[str, Any]:
     space: dict[str, Any] = {}
     for text in texts:
         key, equals, written = text.partition("=")
-        try:
-            values = parse_toml(f"values = {written}")["values"] if equals else None
-        except ValueError:
-            values = written
+        values = read_value(written.strip()) if equals else None
+        if isinstance(values, str) and "," in values:
+            values = [read_value(one.strip()) for one in values.strip("[] ").split(",")]
         earlier = space.get(key.strip())
         if isinstance(earlier, list) and isinstance(values, list):
             values = [*earlier, *values]

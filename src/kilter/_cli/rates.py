@@ -33,6 +33,7 @@ def find_lr(asked: commands.FindLr, progress: Display) -> None:
     _show_curve(found)
     what = f"{recipe.optimizer.name}, batches of {prepared.spec.batch_size}"
     say(f"learning rate for {what}: {found.suggestion:.3g}")
+    say(f"to use it: kilter train ... --set optimizer.learning_rate={found.suggestion:.3g}")
     if asked.out is not None:
         content = to_json(found.to_dict()) if asked.out.suffix == ".json" else found.plot().to_html()
         write_text(asked.out, content)

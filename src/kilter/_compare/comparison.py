@@ -18,6 +18,7 @@ from kilter._compare.statistics import (
     sign_flip_p,
 )
 from kilter._records import Figure, drawn
+from kilter._text import number
 from kilter._validation import one_of
 from kilter.runs.best_epoch import direction_of
 from kilter.runs.reading import RunRecords
@@ -256,7 +257,7 @@ def proof_in_words(comparison: Comparison) -> str:
     words = in_how_many(one)
     other = words.startswith("better") == (one.mean < 0)  # few large differences against many small ones
     word = "" if not other else "worse " if one.mean < 0 else "better "
-    by = f", {word}by {abs(one.mean):.3g} on average" if math.isfinite(one.mean) else ""
+    by = f", {word}by {number(abs(one.mean))} on average" if math.isfinite(one.mean) else ""
     result = f"{words}{by} (p = {one.p:.2g})"
     if one.verdict in ("better", "worse"):
         return result
@@ -273,11 +274,11 @@ def _verdict(comparison: Comparison, one: Difference) -> str:
         sentence = f"{one.candidate} is {one.verdict} than {baseline}: "
     if math.isfinite(one.mean):
         word = "worse" if one.mean < 0 else "better"
-        sentence += f"{comparison.metric} {word} by {abs(one.mean):.4g} on average"
+        sentence += f"{comparison.metric} {word} by {number(abs(one.mean))} on average"
     else:
         sentence += "a run diverged in every pair"
     if math.isfinite(one.low):
-        sentence += f" ({1 - comparison.level:.0%} interval {one.low:+.4g} to {one.high:+.4g})"
+        sentence += f" ({1 - comparison.level:.0%} interval {number(one.low)} to {number(one.high)})"
     diverged = sum(not math.isfinite(value) for value in one.differences)
     if 0 < diverged < len(one.differences):
         sentence += f", leaving out {diverged} of {len(one.differences)} pairs in which a run diverged"

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from kilter._diagnosis.entries import compiled, dynamics, fit_to_data, pictures, sequences, splits
+from kilter._diagnosis.entries import compile_and_fit, fit_to_data, pictures, sequences, splits
 from kilter._records import Evidence, Finding, Severity
 from kilter._text import few, singular
 
@@ -91,7 +91,7 @@ _MODEL: Final = {
     "batch-norm-momentum": (
         "moving averages too slow", ("repair-batch-norm",),
         "Keras, keras.io/api/layers/normalization_layers/batch_normalization",
-        "After two epochs ({steps} steps) the moving averages still contain {share:.0%} of their initial "
+        "After two epochs ({steps:,} steps) the moving averages still contain {share:.0%} of their initial "
         "values, so evaluation lags behind training.",
     ),
     "dropout-before-batch-norm": (
@@ -114,13 +114,13 @@ _MODEL: Final = {
     ),
     "rate-decays-early": (
         "learning rate decays too early", ("find-learning-rate",), _BENGIO,
-        "The learning rate falls below {least:.0%} of its maximum after {alive:.0%} of the {steps} planned "
+        "The learning rate falls below {least:.0%} of its maximum after {alive:.0%} of the {steps:,} planned "
         "steps; the rest changes almost nothing. Let it decay over the whole training.",
     ),
     "rate-rises-late": (
         "learning rate rises too late", ("find-learning-rate",), _BENGIO,
-        "In the {steps} planned steps the learning rate reaches only {share:.1%} of the {most:.2g} that its "
-        "schedule has later: the warm-up is longer than the training.",
+        "In the {steps:,} planned steps the learning rate reaches only {share:.1%} of the {most:.2g} that "
+        "its schedule has later: the warm-up is longer than the training.",
     ),
     "stale-compile": (
         "layers frozen or unfrozen after compile()", ("recompile",),
@@ -317,10 +317,10 @@ _OUTCOME: Final = {
 CATALOGUE: Final[dict[str, Entry]] = {
     code: Entry(title, explanation, remedies, reference, family)
     for family, entries in (
-        ("model", _MODEL | fit_to_data.MODEL | compiled.MODEL | pictures.MODEL | sequences.MODEL),
+        ("model", _MODEL | fit_to_data.MODEL | compile_and_fit.MODEL | pictures.MODEL | sequences.MODEL),
         ("data", _DATA | fit_to_data.DATA | pictures.DATA | splits.DATA),
-        ("probe", _PROBE | fit_to_data.PROBE | pictures.PROBE | compiled.PROBE | sequences.PROBE),
-        ("training", _TRAINING | dynamics.TRAINING),
+        ("probe", _PROBE | fit_to_data.PROBE | pictures.PROBE | compile_and_fit.PROBE | sequences.PROBE),
+        ("training", _TRAINING | compile_and_fit.TRAINING),
         ("outcome", _OUTCOME),
     )
     for code, (title, remedies, reference, explanation) in entries.items()

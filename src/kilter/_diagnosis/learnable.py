@@ -12,9 +12,7 @@ from kilter._diagnosis.context import Context
 from kilter._diagnosis.skill import features
 from kilter._diagnosis.targets import labels
 
-LEVEL: Final = 0.05
-SURE: Final = 0.01
-_ROWS: Final = 600
+ROWS: Final = 600
 _LEAST_ROWS: Final = 40
 _PERMUTATIONS: Final = 199
 _MOST_CLASSES: Final = 50
@@ -51,8 +49,8 @@ def learnable(context: Context, seed: int = 0) -> Learnable:
         return Learnable(
             None, float("nan"), "nothing: inputs or targets are not numbers, or there are too few rows"
         )
-    random = np.random.default_rng(seed)
-    chosen = random.permutation(len(rows))[:_ROWS]
+    limits, random = context.thresholds, np.random.default_rng(seed)
+    chosen = random.permutation(len(rows))[:ROWS]
     rows, targets = rows[chosen], targets[chosen]
     same = _same_ids(rows)
     spread = rows.std(axis=0)
@@ -70,7 +68,7 @@ def learnable(context: Context, seed: int = 0) -> Learnable:
     deviation = np.maximum(agreement.std(axis=0), 1e-12)
     largest = ((agreement - agreement.mean(axis=0)) / deviation).max(axis=1)
     p = float(np.mean(largest >= largest[0]))
-    answer = True if p <= SURE else False if p > LEVEL else None
+    answer = True if p <= limits.related_p else False if p > limits.unrelated_p else None
     return Learnable(answer, p, f"neighbours, ridge and random trees on {len(rows)} rows")
 
 
@@ -87,7 +85,7 @@ def _around_pixels(context: Context, seed: int) -> tuple[np.ndarray, np.ndarray]
         return None
     if min(images.shape[1:3]) < _AROUND or images.dtype.kind not in "fiub":
         return None
-    random, count = np.random.default_rng(seed), min(len(images), _ROWS)
+    random, count = np.random.default_rng(seed), min(len(images), ROWS)
     windows = np.lib.stride_tricks.sliding_window_view(images, (_AROUND, _AROUND), (1, 2))
     # Nothing beyond the edges, which would tell where a pixel lies: masks may depend on that alone.
     rows, across = (random.integers(0, side, count) for side in windows.shape[1:3])

@@ -7,9 +7,10 @@ from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 from sklearn.model_selection import cross_val_score
 
 from kilter._diagnosis.context import Context
+from kilter._diagnosis.learnable import ROWS
+from kilter._diagnosis.skill import sampled
 from kilter._diagnosis.targets import labels
 
-_ROWS: Final = 600
 _COLUMNS: Final = 400
 _TREES: Final = 60
 _PAST: Final = 16
@@ -58,7 +59,7 @@ def gain_of_past(context: Context, lags: tuple[int, int]) -> tuple[float, int]:
         return float("nan"), 0
     random = np.random.default_rng(0)
     at = random.integers(past, max(steps - ahead, past + 1), len(series))
-    chosen = np.random.default_rng(0).permutation(len(targets))[:_ROWS]
+    chosen = sampled(targets, ROWS)
     wanted = targets[chosen, at].reshape(-1)
     numbers = labels(wanted)
     rows = np.arange(len(series))[:, None]
@@ -86,13 +87,13 @@ def _series(context: Context) -> np.ndarray | None:
         return None
     array = context.inputs[0]
     finite = array.dtype.kind in "iub" or (array.dtype.kind == "f" and np.isfinite(array).all())
-    chosen = np.random.default_rng(0).permutation(len(array))[:_ROWS]
+    chosen = sampled(array, ROWS)
     return array[chosen] if array.ndim in (2, 3) and finite else None
 
 
 def _gain(context: Context, without: list[np.ndarray], given: list[np.ndarray]) -> float:
     targets = np.asarray(context.outputs[0].targets)
-    chosen = np.random.default_rng(0).permutation(len(targets))[:_ROWS]
+    chosen = sampled(targets, ROWS)
     numbers = labels(targets)
     if numbers is None and (targets[:1].size != 1 or targets.dtype.kind not in "fiub"):
         return float("nan")

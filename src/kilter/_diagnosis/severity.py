@@ -71,7 +71,7 @@ def weighed(found: list[Finding], context: Context, outcome: Outcome | None) -> 
     if is_noise(found, context, outcome):
         assert outcome.learnable is not None
         more = ", and neither the model nor its sibling learns anything that generalises"
-        noise = unrelated(outcome.learnable, "severe", more)
+        noise = unrelated(outcome.learnable, limits, "severe", more)
         return [noise, *(_at_most_warning(one) for one in found if one.code != "shuffled-labels")]
     if outcome.reference >= outcome.least(limits.learnt_least):  # others learn from these labels
         found = [one for one in found if one.code != "shuffled-labels"]
@@ -249,7 +249,7 @@ def _short(outcome: Outcome, context: Context, root: str) -> Finding:
     fewer = f", after {outcome.steps} steps" if outcome.steps < outcome.given else ""
     sibling = "" if math.isnan(outcome.sibling) else "The sibling is the same network, well configured. "
     detail = (
-        f"After {outcome.planned} steps the model will reach a skill of {outcome.expected:z.2f}{part}. "
+        f"After {outcome.planned:,} steps the model will reach a skill of {outcome.expected:z.2f}{part}. "
         f"For comparison{fewer}: {others}. {sibling}Skill is 0 for a constant prediction, 1 if perfect"
     )
     made = finding("falls-short", "severe", ("training",), evidence, detail=detail)

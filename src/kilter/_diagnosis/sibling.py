@@ -36,7 +36,7 @@ from kilter._models.layers import (
     like_losses,
     loss_weights,
 )
-from kilter._models.optimizers import compiled_like
+from kilter._models.optimizers import averaging_of, compiled_like
 from kilter._models.variables import draw_weights
 from kilter.data.scaling import moments
 from kilter.nn.pairing import PAIRINGS, pairing_of
@@ -108,12 +108,14 @@ def compiled_soundly(context: Context, model: keras.Model, **changed: Any) -> ke
 def sound_optimizer(model: keras.Model, given: keras.Model, rate: float = 0.0) -> keras.optimizers.Optimizer:
     """Adam with clipped gradients, at ``rate``, or the largest rate that suits the kind of network.
 
+    It averages weights if the ``given`` model's optimiser does.
     A ``given`` model's own Adam serves as well, at that rate, unless gradients may explode through time: it
     needs no other program.
     """
     layers = model._flatten_layers()
     rate = rate or (ATTENTION_RATE if any(isinstance(one, ATTENTION) for one in layers) else RATE)
-    sound = keras.optimizers.Adam(rate, clipnorm=CLIP)
+    averaging = averaging_of(given)
+    sound = keras.optimizers.Adam(rate, clipnorm=CLIP, **averaging)
     if any(isinstance(one, RECURRENT) for one in layers) or type(given.optimizer) is not type(sound):
         return sound
     varied = ("name", "learning_rate", "clipnorm")
@@ -122,7 +124,7 @@ def sound_optimizer(model: keras.Model, given: keras.Model, rate: float = 0.0) -
         for one in (given.optimizer, sound)
     )
     plain = own == usual and getattr(given.optimizer, "clipnorm", None) is None
-    return keras.optimizers.Adam(rate) if plain else sound
+    return keras.optimizers.Adam(rate, **averaging) if plain else sound
 
 
 def rate_at(highest: float, done: int, steps: int) -> float:

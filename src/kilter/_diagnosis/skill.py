@@ -174,6 +174,11 @@ def _pooled(series: np.ndarray) -> np.ndarray:
     return np.concatenate([series.mean(1), series.std(1), series[:, 0], series[:, -1], change], axis=1)
 
 
+def sampled(rows: np.ndarray, most: int) -> np.ndarray:
+    """The numbers of at most ``most`` of the rows, in a random order that is always the same."""
+    return np.random.default_rng(0).permutation(len(rows))[:most]
+
+
 def baseline(context: Context, x_val: Any, y_val: list[np.ndarray]) -> float:
     """The better skill of nearest neighbours and ridge regression on the output; NaN where it is unknown.
 
@@ -189,7 +194,7 @@ def baseline(context: Context, x_val: Any, y_val: list[np.ndarray]) -> float:
     targets = np.asarray(output.targets)
     if rows is None or held is None or rows.shape[1] != held.shape[1] or targets[:1].size > _MOST_TARGETS:
         return math.nan
-    chosen = np.random.default_rng(0).permutation(len(rows))[:_ROWS]
+    chosen = sampled(rows, _ROWS)
     rows, targets = rows[chosen], targets[chosen]
     mean, deviation = rows.mean(axis=0), rows.std(axis=0)
     deviation[deviation == 0] = 1.0

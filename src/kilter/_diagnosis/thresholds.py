@@ -169,6 +169,8 @@ class Thresholds:
     largest_column: float = sourced(0.9, "columns of like units take turns; limit by kilter")
     leakage: float = sourced(0.99, "Kaufman et al. 2012; limit by kilter")
     unrelated_rows: float = sourced(200, "fewer rows cannot tell chance from a weak relation")
+    unrelated_p: float = sourced(0.05, "Fisher 1935: no evidence of a relation above it")
+    related_p: float = sourced(0.01, "a relation below it; limit by kilter")
 
 
 def band(limits: Thresholds, limit: str, value: float) -> tuple[Severity, str] | None:
@@ -182,7 +184,7 @@ def band(limits: Thresholds, limit: str, value: float) -> tuple[Severity, str] |
 
 def between(name: str, value: float, low: float, high: float, source: str = "") -> Evidence:
     """``value`` as evidence that should be from ``low`` to ``high``."""
-    return Evidence(name, value, f"{low:.3g} to {high:.3g}", source)
+    return Evidence(name, value, f"{number(low)} to {number(high)}", source)
 
 
 def seen(limits: Thresholds, limit: str, name: str, value: float | int | str) -> Evidence:

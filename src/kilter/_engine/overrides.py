@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import keras
 
+from kilter._system import context_value
 from kilter.errors import ModelError
 
 # The loop itself, which the engine replaces. The step, and all that it calls, is the model's own.
@@ -22,11 +23,8 @@ _by_model: ContextVar[str] = ContextVar("kilter_loop_called_by_model", default="
 @contextlib.contextmanager
 def loop_called_by_model(loop: str) -> Generator[None, None, None]:
     """Context in which this method of a model, ``fit``, ``evaluate`` or ``predict``, calls the engine."""
-    token = _by_model.set(loop)
-    try:
+    with context_value(_by_model, loop):
         yield
-    finally:
-        _by_model.reset(token)
 
 
 def overrides(model: keras.Model, *names: str) -> bool:

@@ -20,6 +20,7 @@ from kilter._engine.step_loop import Chunk, setting
 from kilter._engine.structure import structure
 from kilter._models.layers import CONVOLUTIONS
 from kilter._models.variables import variables
+from kilter._system import context_value
 from kilter._xla.compilation import (
     compares_floats,
     compile_options,
@@ -111,11 +112,8 @@ def shared_programs() -> Generator[None]:
     if _shared.get() is not None:
         yield
         return
-    token = _shared.set(_Shared())
-    try:
+    with context_value(_shared, _Shared()):
         yield
-    finally:
-        _shared.reset(token)
 
 
 QUICK_WEIGHTS: Final = 50_000
@@ -136,12 +134,8 @@ def compiled_for(model: keras.Model, steps: int, most_weights: float) -> Generat
         return
     convolves = any(isinstance(layer, CONVOLUTIONS) for layer in model._flatten_layers())
     slow = convolves or steps > QUICK_STEPS or (model.built and model.count_params() > most_weights)
-    token = _decided.set(True)
-    try:
-        with contextlib.nullcontext() if slow else quick_compilation():
-            yield
-    finally:
-        _decided.reset(token)
+    with context_value(_decided, True), contextlib.nullcontext() if slow else quick_compilation():
+        yield
 
 
 @dataclass

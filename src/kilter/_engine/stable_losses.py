@@ -18,6 +18,7 @@ import keras
 
 from kilter._models.keras_internals import LossFunctionWrapper, get_keras_mask
 from kilter._models.tracing import intercept_calls, replace_attribute
+from kilter._system import context_value
 from kilter.nn.losses import smoothed_sparse_categorical_crossentropy
 
 # Loss functions by the target that they are for. Sparse ones read class numbers.
@@ -39,11 +40,8 @@ _uses: ContextVar[list[str] | None] = ContextVar("kilter_stable_loss_uses", defa
 @contextlib.contextmanager
 def from_logits(enabled: bool) -> Generator[None]:
     """Context in which cross-entropies are computed from logits only if ``enabled``."""
-    token = _enabled.set(_enabled.get() and enabled)
-    try:
+    with context_value(_enabled, _enabled.get() and enabled):
         yield
-    finally:
-        _enabled.reset(token)
 
 
 def is_from_logits() -> bool:
@@ -54,11 +52,9 @@ def is_from_logits() -> bool:
 @contextlib.contextmanager
 def losses_used() -> Generator[list[str]]:
     """The names of the losses that a trace within it computes from logits."""
-    token = _uses.set(names := [])
-    try:
+    names: list[str] = []
+    with context_value(_uses, names):
         yield names
-    finally:
-        _uses.reset(token)
 
 
 class _FromLogits:

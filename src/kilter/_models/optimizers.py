@@ -26,6 +26,7 @@ _MOMENTUM: Final[dict[type[optimizers.Optimizer], str]] = {
 }
 # The arguments by which an optimiser clips gradients.
 CLIPS: Final = ("clipnorm", "global_clipnorm", "clipvalue")
+_AVERAGING: Final = ("use_ema", "ema_momentum", "ema_overwrite_frequency")
 # Steps at which a schedule is evaluated: its warm-up is over by then, its decay has not ended.
 _SAMPLED_STEPS: Final = (0, 10, 100, 1_000, 10_000)
 
@@ -47,6 +48,16 @@ class OptimizerSlot:
     def is_scheduled(self) -> bool:
         """Whether the value is a schedule or function of the optimiser's own."""
         return callable(self.value) and not isinstance(self.value, keras.Variable)
+
+
+def averaging_of(model: keras.Model) -> dict[str, Any]:
+    """The arguments by which a model's optimiser averages weights; {} if it does not."""
+    optimizer = inner_optimizer(model)
+    return (
+        {name: getattr(optimizer, name) for name in _AVERAGING}
+        if getattr(optimizer, "use_ema", False)
+        else {}
+    )
 
 
 def inner_optimizer(model_or_optimizer: Any) -> Any:

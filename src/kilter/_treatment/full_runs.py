@@ -156,4 +156,5 @@ def trial(trained: Trained, what: str) -> Trial:
     """The line of a full training, with its mean seconds of an epoch."""
     seconds = trained.history.seconds
     each = sum(seconds) / max(len(seconds), 1)
-    return Trial(trained.subject.remedies, trained.score, each, f"full training: {what}")
+    failed = f"; not possible: {trained.failed}" if trained.failed else ""
+    return Trial(trained.subject.remedies, trained.score, each, f"full training: {what}{failed}")

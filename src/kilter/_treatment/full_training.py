@@ -16,6 +16,7 @@ from kilter._engine.history import History
 from kilter._engine.training_spec import EarlyStopping
 from kilter._models.variables import State, pull, push
 from kilter._records import Diagnosis
+from kilter._text import first_line
 from kilter._treatment.own_measures import judged_in
 from kilter._treatment.search import Tools
 from kilter._treatment.subject import Subject
@@ -24,14 +25,14 @@ from kilter.errors import KilterError
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A model after its training, and the weights that count. ``failed``: it could not be trained."""
+    """A model after its training, and the weights that count. ``failed``: why training was impossible."""
 
     subject: Subject
     model: keras.Model
     state: State
     history: History
     score: float
-    failed: bool = False
+    failed: str = ""
 
     def restored(self) -> keras.Model:
         """The model with these weights: the last and the best weights of a training share one model."""
@@ -141,6 +142,6 @@ def _train(subject: Subject, tools: Tools, stage: str) -> tuple[Trained, Trained
             return last, last
         push(best.state, model)
         return last, Trained(subject, model, best.state, history, tools.scoring.score(subject, model))
-    except KilterError:  # data that the model cannot take: the diagnosis says so, and no remedy helped
-        nothing = Trained(subject, model, pull(model), History(), math.nan, failed=True)
+    except KilterError as error:  # data that the model cannot take, for example
+        nothing = Trained(subject, model, pull(model), History(), math.nan, failed=first_line(error))
         return nothing, nothing

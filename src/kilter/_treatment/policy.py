@@ -32,20 +32,20 @@ class SearchPolicy:
     trial_validation_rows: int = _number(4096, "rows", "one standard error of an accuracy is below 0.8 %")
     search_share: float = _number(0.3, "share of the full training", "all trials of a search")
     search_work: float = _work(
-        6e10, "a search may always do this much; a training of more is made once", "6 s"
+        6e10, "a search may always do this much; a full training that costs more is run only once", "6 s"
     )
     longer: int = _number(5, "times", "trials and search, while nothing has been learnt")
     somewhat_longer: int = _number(2, "times", "a search that is still behind the baselines")
     enough: float = _number(
         0.5,
         "share of what a longer training gains",
-        "a trial of a long training that shows this much will do",
+        "a trial of a long training that shows this much is long enough",
     )
     proof_share: float = _number(
-        0.05, "share of the full training", "longer trials of a long training are not made to show more"
+        0.05, "share of the full training", "trials of a long training are not lengthened to show more"
     )
     few_rows: int = _number(
-        30, "rows", "so few prove nothing: an output that cannot fit is repaired without a proof"
+        30, "rows", "too few to prove anything: an output that cannot fit is repaired without a proof"
     )
     part_pairs: int = _number(3, "paired seeds", "for each change that is removed")
     part_clear: float = _number(
@@ -81,9 +81,11 @@ class SearchPolicy:
 class ScoringPolicy:
     """When one result is better than another, good enough, or no better than chance."""
 
-    tolerance: float = _number(0.01, "accuracy, or share of an error", "fewer changes may lose this much")
+    tolerance: float = _number(
+        0.01, "accuracy, or share of an error", "a smaller set of changes may lose this"
+    )
     worth: float = _number(0.02, "accuracy, or share of an error", "one more change must gain this much")
-    clear_accuracy: float = _number(0.01, "accuracy", "a variant must gain this much over fewer changes")
+    clear_accuracy: float = _number(0.01, "accuracy", "a variant must gain this over fewer changes")
     clear_error: float = _number(0.05, "share of the error", "the same for errors")
     short_accuracy: float = _number(
         0.02, "accuracy", "a model this far behind the baselines, beyond 1 standard error, falls short"
@@ -130,7 +132,7 @@ class RemedyPolicy:
     """The values that remedies set, and the limits that trigger them."""
 
     rate_search_steps: tuple[int, ...] = _number(
-        (100, 300), "steps", "the next search where one finds nothing",
+        (100, 300), "steps", "of the first search, and of a second one if the first finds nothing",
         "12 deep networks on few rows: 100 steps found a rate for 6 of them, 300 for all",
     )  # fmt: skip
     near_rate: float = _number(2.0, "factor", "a learning rate this close to the one found is kept")
@@ -139,7 +141,7 @@ class RemedyPolicy:
         1.0, "norm", "threshold where none can be measured", "Géron, Hands-On ML, ch. 11"
     )
     leaky_slope: float = _number(0.2, "slope", "in place of a leaky slope of 1 or more")
-    drawn_factor: float = _number(2.0, "factor", "a kernel's mean square this far off was not drawn so")
+    drawn_factor: float = _number(2.0, "factor", "a mean square this far off is not from the initialiser")
     drawn_deviations: float = _number(5.0, "deviations", "allowed to the mean square of small kernels")
     large_bias: float = _number(1.0, "mean size", "biases this large silence units or hold them open")
     least_feature_deviation: float = _number(

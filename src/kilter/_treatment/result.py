@@ -13,7 +13,7 @@ import kilter
 from kilter._compare.comparison import Candidate, Comparison, proof_in_words
 from kilter._layout import columns, wrapped
 from kilter._records import Change, Diagnosis, Measurements
-from kilter._text import as_number, counted
+from kilter._text import as_number, counted, number
 from kilter._treatment.effect import Effect, percent
 from kilter.recipe import Recipe, with_overrides
 
@@ -123,7 +123,7 @@ class Trials:
     @property
     def length(self) -> str:
         """The length of a short trial, as text."""
-        return f"{counted(self.epochs, 'epoch', form=',')} on {counted(self.rows, 'row', form=',')}"
+        return f"{counted(self.epochs, 'epoch')} on {counted(self.rows, 'row')}"
 
     @property
     def verdict(self) -> str:
@@ -255,7 +255,7 @@ class Treatment:
         if trials.proof is not None:
             lines.append(f"proof in short training runs ({trials.length}): {trials.in_words}")
             median = f"median {trials.measure} of these"
-            before, after = (failure(one) or f"{one.median:.4g}" for one in trials.proof.candidates)
+            before, after = (failure(one) or number(one.median) for one in trials.proof.candidates)
             lines.append(f"{median}: original model: {before}; with the changes: {after}")
         lines += [f"{one.remedy}: {said(one)}" for one in trials.parts if one.kept]
         if trials.reason:

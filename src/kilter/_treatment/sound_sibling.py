@@ -13,7 +13,7 @@ from kilter._diagnosis.context import Context
 from kilter._diagnosis.diagnose import read_context
 from kilter._diagnosis.easing import Easing
 from kilter._diagnosis.sibling import PARTS, Cleaning, cleaning_of, sound_optimizer
-from kilter._models.code import compile_code, layer_code, listed, loss_code, weights_code
+from kilter._models.code import compile_code, layer_code, listed, loss_code, optimizer_code, weights_code
 from kilter._models.copying import FOREIGN_ERRORS
 from kilter._models.editing import can_be_cut, configuration
 from kilter._models.optimizers import compiled_like
@@ -68,7 +68,7 @@ def _sibling(subject: Subject, keep: Collection[str], codes: Sequence[str]) -> S
         rate = round(float(np.asarray(optimizer.learning_rate)), 6)
         # Regression benefits from a high learning rate to the end, classification from one that falls to 0.
         cycled = not policy.adam_rate and any(kind_of(one) != "numbers" for one in subject.facts[1])
-        changes.append(_optimizer_change(subject, rate, optimizer.clipnorm, cycled=cycled))
+        changes.append(_optimizer_change(subject, optimizer, rate, cycled=cycled))
         options["optimizer"] = optimizer
         treated = replace(subject.with_training(schedule=None), cycle=rate if cycled else None)
     if not changes:
@@ -125,18 +125,17 @@ def _made_code(layer: Any, made: Any) -> str:
     return ", ".join(layer_code(*one) for one in described)
 
 
-def _optimizer_change(subject: Subject, rate: float, clip: float | None, *, cycled: bool) -> Change:
-    facts = subject.optimizer
+def _optimizer_change(subject: Subject, optimizer: Any, rate: float, *, cycled: bool) -> Change:
+    facts, clip = subject.optimizer, optimizer.clipnorm
     now = "" if facts.learning_rate is None else f", learning rate {facts.learning_rate:.3g}"
     course = f"up to a rate of {rate:g} and down again (1cycle)" if cycled else f"learning rate {rate:g}"
     cycle = f"\n{subject.code_of(None, cycle=rate)}" if cycled else ""
-    given = f"{rate:g}" if clip is None else f"{rate:g}, clipnorm={clip:g}"
     return Change(
         remedy=OPTIMIZER,
         where=("optimizer",),
         before=f"{facts.name}{now}",
         after="adam, " + ("" if clip is None else f"gradient norm at most {clip:g}, ") + course,
-        snippet=compile_code(subject.model, optimizer=f"keras.optimizers.Adam({given})") + cycle,
+        snippet=compile_code(subject.model, optimizer=optimizer_code(optimizer) or "model.optimizer") + cycle,
         recipe=(
             "optimizer.name=adam",
             "optimizer.momentum=none",

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Literal
 
+from kilter._system import context_value
 from kilter._xla.equations import equations_of
 
 _OPTION = "jax_disable_most_optimizations"
@@ -105,12 +106,8 @@ def quick_compilation(runs: float = math.inf) -> Generator[None]:
     For programs without convolutions, which would be too slow. ``runs``: how often each of them is run; those
     that run little are not optimised at all.
     """
-    token = _runs.set(runs)
-    try:
-        with fast_compilation():
-            yield
-    finally:
-        _runs.reset(token)
+    with context_value(_runs, runs), fast_compilation():
+        yield
 
 
 def is_quick() -> bool:

@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar
 import jax
 from jax.extend import core
 
+from kilter._system import context_value
 from kilter._text import first_line, warn_once
 from kilter._xla.compilation import TESTED_JAX, is_quick, is_tested
 from kilter._xla.dense import reads_large_kernel
@@ -57,11 +58,8 @@ Run = Callable[[core.JaxprEqn, list[Value], Pass], list[Value]]
 @contextlib.contextmanager
 def rewriting(enabled: bool) -> Generator[None]:
     """Context in which steps are rewritten only if ``enabled``."""
-    token = _enabled.set(_enabled.get() and enabled)
-    try:
+    with context_value(_enabled, _enabled.get() and enabled):
         yield
-    finally:
-        _enabled.reset(token)
 
 
 def is_rewritten() -> bool:

@@ -9,20 +9,17 @@ from typing import Any, Final
 
 import polars as pl
 
-from kilter._validation import errors_as
 from kilter.data.charsets import national, utf8
 from kilter.data.csv_layout import arranged, first_uneven, sample_of
 from kilter.data.dataset import LoadOptions
 from kilter.data.encoding import Column
 from kilter.data.entries import are_codes, plain_text
 from kilter.data.file_kinds import require_table
-from kilter.data.headers import missing_header, notes_on_names
 from kilter.data.number_formats import mark_of, mostly_numbers, with_point
 from kilter.data.packed import plain_name
-from kilter.data.paths import first_named, quote, require_file
-from kilter.data.plain_frame import require_short_names
-from kilter.data.rows import file_rows, typed
-from kilter.data.tables import UNREADABLE
+from kilter.data.paths import first_named, quote
+from kilter.data.plain_frame import reading, require_short_names
+from kilter.data.rows import file_rows, missing_header, notes_on_names, typed
 from kilter.data.usage import signs_by_column
 from kilter.errors import DataError
 
@@ -98,10 +95,8 @@ def frame(path: Path, options: LoadOptions) -> tuple[pl.DataFrame, tuple[str, ..
     skipped and not counted; titles above the header are left out. Between semicolons a comma is a decimal
     mark. The text may be UTF-8, UTF-16 or Windows-1252.
     """
-    require_file(path)
-    with errors_as(
-        DataError,
-        *UNREADABLE,
+    with reading(
+        path,
         expected=f"a CSV table {path} with a header line",
         received="one that cannot be read",
         remedy="check the quotes and the number of fields in each line, or write the file again",

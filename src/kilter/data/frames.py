@@ -8,16 +8,16 @@ import numpy as np
 import polars as pl
 
 from kilter._text import counted
-from kilter._validation import errors_as
 from kilter.data.assembling import About, Part, assemble
 from kilter.data.dataset import LoadOptions, Source
 from kilter.data.entries import raw_targets
 from kilter.data.folders import TEST_NAMES, TRAIN_NAMES, VALIDATION_NAMES, begins_as_picture
 from kilter.data.images import FILE, Encoded, Size, content_of, decode_images
 from kilter.data.labels import combined_labels_note, if_usable, label_name, lost_labels, one_hot_names
-from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, quote, require_file
+from kilter.data.paths import LEAVE_ROWS_OUT, first_named, name_rows, quote
 from kilter.data.picture_paths import Pictures
-from kilter.data.tables import UNREADABLE, choose_target, table_source, with_joint_target
+from kilter.data.plain_frame import reading
+from kilter.data.tables import choose_target, table_source, with_joint_target
 from kilter.errors import DataError
 
 _IMAGE_NAMES = ("image", "img", "picture", "x")
@@ -102,11 +102,8 @@ def by_split_column(
 
 def joined(files: Sequence[Path], kind: str, read: Callable[[Path], pl.DataFrame]) -> pl.DataFrame:
     """The rows of files with the same columns; raises DataError if one is missing or cannot be read."""
-    for file in files:
-        require_file(file)
-    with errors_as(
-        DataError,
-        *UNREADABLE,
+    with reading(
+        *files,
         expected=f"intact {kind} files with the same columns: {first_named(files)}",
         received="files that cannot be read",
         remedy="the file is truncated, damaged or of another format: download or write it again",

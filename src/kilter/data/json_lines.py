@@ -7,12 +7,11 @@ from typing import Any
 
 import polars as pl
 
-from kilter._validation import errors_as
 from kilter.data.charsets import utf8
 from kilter.data.dataset import LoadOptions
 from kilter.data.packed import plain_name
-from kilter.data.paths import quote, require_file
-from kilter.data.tables import UNREADABLE
+from kilter.data.paths import quote
+from kilter.data.plain_frame import reading
 from kilter.errors import DataError
 
 ENDINGS = (".jsonl", ".ndjson", ".json")
@@ -27,10 +26,8 @@ def recognises(path: Path) -> bool:
 
 def frame(path: Path, options: LoadOptions) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """The table of the objects, with a column for each key, and notes."""
-    require_file(path)
-    with errors_as(
-        DataError,
-        *UNREADABLE,
+    with reading(
+        path,
         expected=f"JSON objects in {path}, one a line or in one list",
         received="text that is not",
         remedy="write the file again, for example with pandas: to_json(path, orient='records', lines=True)",

@@ -65,10 +65,13 @@ def decide_task(targets: np.ndarray, wanted: Literal["auto", Task], *, images: b
 
 
 def task_note(targets: np.ndarray, task: Task) -> tuple[str, ...]:
-    """A sentence on the task chosen for whole numbers; none for other targets."""
+    """A sentence on the task chosen for whole numbers; none for other targets or obvious quantities."""
     if targets.dtype.kind not in "iuf" or targets.ndim == 2 or not np.all(targets == np.floor(targets)):
         return ()
-    found = f"{len(np.unique(targets))} different whole numbers in {len(targets)} rows"
+    different = len(np.unique(targets))
+    if task == "regression" and different > MAX_CLASSES_AUTO and different * 2 > len(targets):
+        return ()  # such as prices: nobody would take them for classes
+    found = f"{different:,} different whole numbers in {len(targets):,} rows"
     if task == "classification":
         return (
             f"the task is classification: the targets are {found}; otherwise: "

@@ -32,8 +32,8 @@ from kilter.data.file_kinds import conversion, ending_by_content, is_text
 from kilter.data.frames import columns_of_images, frames_source
 from kilter.data.named import NAMED_SETS, read_named
 from kilter.data.paths import nearest_name, quote
+from kilter.data.plain_frame import UNREADABLE
 from kilter.data.precision import Shift
-from kilter.data.tables import UNREADABLE
 from kilter.errors import DataError, OptionError
 
 

@@ -1,15 +1,31 @@
-"""A frame as a plain table: nested columns as several, times as hours."""
+"""A frame as a plain table: nested columns as several, times as hours; and files that polars cannot read."""
 
+import lzma
 import re
-from collections.abc import Iterable
+import zipfile
+import zlib
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
 
 from kilter._system import in_bytes
-from kilter.data.paths import first_named, quote
+from kilter._validation import errors_as
+from kilter.data.paths import first_named, quote, require_file
 from kilter.errors import DataError
 
+# The errors of polars for a file that is damaged or of another kind.
+UNREADABLE = (
+    pl.exceptions.PolarsError,
+    pl.exceptions.PanicException,
+    OSError,
+    ValueError,
+    MemoryError,
+    *(EOFError, zlib.error, zipfile.BadZipFile, lzma.LZMAError),  # of compressed files
+    *(RuntimeError, NotImplementedError),  # of zip files with a password or a rare method
+)
 _LONGEST_LIST: Final = 4096
 # Longer ones come from a quote that is never closed; reading takes up to ten times their size.
 LONGEST_NAME: Final = 1 << 16
@@ -26,6 +42,15 @@ _NUMBERS: Final = (
 )
 _LOOKED_AT: Final = 20
 _NO_NAME: Final = re.compile(r"|_duplicated_\d+|__UNNAMED__\d+|Unnamed: \d+|column_\d+")
+
+
+@contextmanager
+def reading(*files: Path, expected: str, received: str, remedy: str) -> Generator[None]:
+    """Context in which files are read: DataError if one is missing, damaged or of another kind."""
+    for file in files:
+        require_file(file)
+    with errors_as(DataError, *UNREADABLE, expected=expected, received=received, remedy=remedy):
+        yield
 
 
 def plain(frame: pl.DataFrame, target: str | None = None) -> tuple[pl.DataFrame, tuple[str, ...]]:

@@ -13,7 +13,7 @@ from kilter.data.assembling import About
 from kilter.data.dataset import LoadOptions, Source
 from kilter.data.frames import frames_source
 from kilter.data.paths import first_named, nearest_name, quote, require_file
-from kilter.data.tables import UNREADABLE
+from kilter.data.plain_frame import UNREADABLE
 from kilter.errors import DataError
 
 ENDINGS = (".db", ".sqlite", ".sqlite3")

@@ -1,8 +1,5 @@
 """Tables (CSV or Parquet): the target column, the encoding of the others, and the rows as float32."""
 
-import lzma
-import zipfile
-import zlib
 from dataclasses import replace
 from typing import Final, Literal
 
@@ -53,16 +50,6 @@ from kilter.data.suspicions import suspicions, target_suspicions
 from kilter.data.usage import day_first_note, ids_among, shape_notes, signs_by_column, usable_columns
 from kilter.errors import DataError
 
-# The errors of polars for a file that is damaged or of another kind.
-UNREADABLE = (
-    pl.exceptions.PolarsError,
-    pl.exceptions.PanicException,
-    OSError,
-    ValueError,
-    MemoryError,
-    *(EOFError, zlib.error, zipfile.BadZipFile, lzma.LZMAError),  # of compressed files
-    *(RuntimeError, NotImplementedError),  # of zip files with a password or a rare method
-)
 # Names of the default target, in order of preference, in any case.
 TARGET_NAMES = ("target", "label", "class", "y")
 _BLOCK_ROWS: Final = 4096

@@ -44,11 +44,12 @@ def with_overrides(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
                 received=repr(override),
                 remedy="for example --set train.epochs=5",
             )
-        _put(given, path, _value(text.strip()))
+        _put(given, path, read_value(text.strip()))
     return parse_recipe(given)
 
 
-def _value(text: str) -> Any:
+def read_value(text: str) -> Any:
+    """``text`` read as TOML, or else as a string."""
     try:
         read = parse_toml(f"value = {text}")
     except ValueError:

@@ -231,10 +231,14 @@ def titled(name: str) -> str:
     """The title of a measure's chart.
 
     Example:
-        >>> titled("average_precision")
-        'Average precision'
+        >>> titled("average_precision"), titled("roc_auc"), titled("rmse")
+        ('Average precision', 'ROC AUC', 'RMSE')
     """
-    return name.replace("_", " ").capitalize()
+    words = name.replace("_", " ").capitalize().split(" ")
+    return " ".join(word.upper() if word.lower() in _ACRONYMS else word for word in words)
+
+
+_ACRONYMS: Final = {"auc", "f1", "iou", "mae", "mape", "mse", "r2", "rmse", "roc"}
 
 
 def _mark(epoch: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from kilter._layout import unbroken
-from kilter._text import counted, duration
+from kilter._text import counted, duration, number
 from kilter.nn.zeros import NEAR_ZERO
 from kilter.report import charts
 from kilter.runs.atomic import write_bytes
@@ -87,7 +87,7 @@ def _tiles(records: RunRecords, best: EpochRecord | None) -> list[tuple[str, str
             (
                 f"{part} {name}",
                 value,
-                "; ".join([counted(evaluation.rows, "row", form=","), *evaluation.remarks]),
+                "; ".join([counted(evaluation.rows, "row"), *evaluation.remarks]),
             )
         )
     monitor, _ = _monitor(records)
@@ -126,7 +126,7 @@ def _not_finite(records: RunRecords) -> str:
     if not bad:
         return ""
     names = sorted(name for name, value in bad[0].logs.items() if not math.isfinite(value))
-    epochs = counted(len(bad), "epoch", form=",")
+    epochs = counted(len(bad), "epoch")
     return f"NaN or infinity in {epochs}, first in epoch {bad[0].epoch + 1}: {', '.join(names)}."
 
 
@@ -212,13 +212,7 @@ def measure(name: str, value: float | None) -> str:
     """
     if value is None:
         return "–"
-    if not math.isfinite(value):
-        return str(value)
-    if name.endswith(_SHARES):
-        return f"{100 * value:.2f} %"
-    if abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.4g}"
+    return f"{100 * value:.2f} %" if name.endswith(_SHARES) and math.isfinite(value) else number(value)
 
 
 def difference(name: str, value: float) -> str:
@@ -237,7 +231,7 @@ def model_in_words(records: RunRecords) -> str:
     """The trained model: the builder with its layers, the file, or the function."""
     model = records.recipe.get("model", {})
     size = records.result.parameters if records.result else None
-    weights = f" with {counted(size, 'parameter', form=',')}" if size is not None else ""
+    weights = f" with {counted(size, 'parameter')}" if size is not None else ""
     if "builder" in model:
         parts = [f"{_layers(model[key])} {key}" for key in ("filters", "hidden") if key in model]
         return (
@@ -254,16 +248,16 @@ def data_in_words(records: RunRecords) -> str:
     named = {"training" if part == "train" else part: number for part, number in data.rows.items()}
     rows = ", ".join(f"{number:,} {part}" for part, number in named.items())
     if data.classes:
-        goal = counted(len(data.classes), "class", "classes", form=",")
+        goal = counted(len(data.classes), "class", "classes")
     else:
-        goal = counted(data.outputs, "number", form=",") + " to predict"
-    skipped = f"; {counted(data.skipped, 'bad row', form=',')} left out" if data.skipped else ""
+        goal = counted(data.outputs, "number") + " to predict"
+    skipped = f"; {counted(data.skipped, 'bad row')} left out" if data.skipped else ""
     return f"{data.name}: {rows} rows, {goal}{skipped}"
 
 
 def outcome_in_words(records: RunRecords) -> str:
     """How the run ended."""
-    epochs = counted(len(records.history), "epoch", form=",")
+    epochs = counted(len(records.history), "epoch")
     if records.status == "training":
         return f"Training now; {epochs} done."
     result = records.result

@@ -108,7 +108,7 @@ def _sentences(treatment: Treatment) -> list[str]:
         kept = f"Kept the original model: {treatment.kept}." if treatment.kept else "Trained without changes."
         return [found, f"Nothing was changed. {kept}", *stopped]
     sure = f"Proof: {treatment.trials.in_words}." if treatment.trials.proof is not None else ""
-    return [found, f"{counted(len(treatment.changes), 'change', form=',')}. {sure}".strip(), *stopped]
+    return [found, f"{counted(len(treatment.changes), 'change')}. {sure}".strip(), *stopped]
 
 
 def _tiles(treatment: Treatment) -> list[tuple[str, str, str]]:

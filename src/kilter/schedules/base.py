@@ -1,8 +1,7 @@
 """The base of all schedules: a pure function of the step that Keras can save and that can be plotted."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self
 
 import jax
 import jax.numpy as jnp
@@ -67,19 +66,24 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         )
 
 
-AnySchedule = TypeVar("AnySchedule", bound=Schedule)
+@dataclass(frozen=True, kw_only=True)
+class Decaying(Schedule):
+    """A schedule that falls from ``learning_rate``; ``period`` is in steps."""
 
+    learning_rate: float
+    period: float
 
-def decaying(
-    kind: Callable[..., AnySchedule],
-    learning_rate: float,
-    period: float,
-    steps_per_epoch: int | None,
-    staircase: bool,
-    **shape: tuple[float, Rule],
-) -> AnySchedule:
-    """A schedule with a ``period``; ``shape`` has its other number and the rule for it."""
-    unit, hold = holding(steps_per_epoch, staircase)
-    check(learning_rate=(learning_rate, POSITIVE), period=(period, POSITIVE), **shape)
-    own = {name: float(value) for name, (value, _) in shape.items()}
-    return kind(learning_rate=float(learning_rate), period=float(period * unit), hold=hold, **own)
+    @classmethod
+    def of(
+        cls,
+        learning_rate: float,
+        period: float,
+        steps_per_epoch: int | None,
+        staircase: bool,
+        **shape: tuple[float, Rule],
+    ) -> Self:
+        """The schedule for numbers in the user's unit; ``shape`` has the other number and the rule for it."""
+        unit, hold = holding(steps_per_epoch, staircase)
+        check(learning_rate=(learning_rate, POSITIVE), period=(period, POSITIVE), **shape)
+        own = {name: float(value) for name, (value, _) in shape.items()}
+        return cls(learning_rate=float(learning_rate), period=float(period * unit), hold=hold, **own)

@@ -12,9 +12,9 @@ from kilter._diagnosis.catalogue import finding
 from kilter._diagnosis.checks.generative import is_generator
 from kilter._diagnosis.checks.output import SQUARES
 from kilter._diagnosis.context import Context, normalized
-from kilter._diagnosis.learnable import LEVEL, Learnable, learnable
+from kilter._diagnosis.learnable import Learnable, learnable
 from kilter._diagnosis.targets import labels, target_facts
-from kilter._diagnosis.thresholds import band
+from kilter._diagnosis.thresholds import Thresholds, band
 from kilter._diagnosis.values import masked_values, unmasked, without_sentinels
 from kilter._models.keras_internals import Merge
 from kilter._models.layers import LOOKUPS, NORMALIZATIONS, SCALINGS, OutputFacts, following
@@ -270,12 +270,12 @@ def check_labels(context: Context) -> list[Finding]:
     if any(isinstance(one.layer, LOOKUPS) for one in context.readers(0)):
         return []  # the distance of two ids means nothing
     found = learnable(context)
-    return [unrelated(found, "warning")] if found.learnable is False else []
+    return [unrelated(found, context.thresholds, "warning")] if found.learnable is False else []
 
 
-def unrelated(found: Learnable, severity: Severity, more: str = "") -> Finding:
+def unrelated(found: Learnable, limits: Thresholds, severity: Severity, more: str = "") -> Finding:
     """The finding that targets do not depend on the inputs."""
-    evidence = [Evidence("p of a label-permutation test", found.p, LEVEL, "Fisher 1935")]
+    evidence = [Evidence("p of a label-permutation test", found.p, limits.unrelated_p, "Fisher 1935")]
     detail = f"a permutation test of {found.tested} gives p = {found.p:.2f}{more}"
     return finding("shuffled-labels", severity, ["targets"], evidence, detail=detail)
 

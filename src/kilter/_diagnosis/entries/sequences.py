@@ -27,7 +27,7 @@ MODEL: Final[dict[str, Text]] = {
     ),
     "long-sequence": (
         "long sequence without truncation", ("pool-steps",), _PASCANU,
-        "{where} reads {steps} steps in sequence before its output: early steps are learnt slowly, if at "
+        "{where} reads {steps:,} steps in sequence before its output: early steps are learnt slowly, if at "
         "all. Pool or stride over the steps first, split the sequences, or use the outputs of all steps.",
     ),
     "stateful-unrelated": (
@@ -98,7 +98,7 @@ PROBE: Final[dict[str, Text]] = {
     "vanishing-through-time": (
         "gradient vanishes through time", ("unit-forget-bias", "orthogonal-recurrent", "recurrent-tanh"),
         _PASCANU,
-        "Only the last {horizon} of {steps} steps get more than 1 % of the largest gradient: earlier ones "
+        "Only the last {horizon} of {steps:,} steps get more than 1 % of the largest gradient: earlier ones "
         "are learnt slowly. Shorten the sequences, read them in both directions, or pool over all steps.",
     ),
     "exploding-through-time": (

@@ -8,7 +8,7 @@ import keras
 
 from kilter._diagnosis.checks.optimizer import usual_rates
 from kilter._models.layers import given_losses, like_losses
-from kilter._models.optimizers import CLIPS, compiled_like, fresh_optimizer
+from kilter._models.optimizers import CLIPS, averaging_of, compiled_like, fresh_optimizer
 from kilter._models.variables import pull
 from kilter._records import Finding
 from kilter._treatment.remedies.base import changed, optimized, remedies
@@ -103,7 +103,7 @@ def clip_gradients(subject: Subject, finding: Finding) -> Subject | None:
 
 
 def change_optimizer(subject: Subject, finding: Finding) -> Subject | None:
-    """Nadam at its usual rate, clipping as before; None if it is Nadam already, or Adam, which is as good."""
+    """Nadam at its usual rate, clipping and averaging as before; None for Nadam and the equally good Adam."""
     facts = subject.optimizer
     if facts.name in _AS_GOOD:
         return None
@@ -112,7 +112,7 @@ def change_optimizer(subject: Subject, finding: Finding) -> Subject | None:
     words = facts.name + now, f"nadam, learning rate {rate:g}"
     recipe = ("optimizer.name=nadam", f"optimizer.learning_rate={rate:g}", "optimizer.momentum=none")
     kept: dict[str, Any] = {name: getattr(facts.optimizer, name, None) for name in CLIPS}
-    optimizer = keras.optimizers.Nadam(learning_rate=rate, **kept)
+    optimizer = keras.optimizers.Nadam(learning_rate=rate, **kept, **averaging_of(subject.model))
     return optimized(subject, words, optimizer, recipe=recipe, **_CONSTANT)
 
 

@@ -6,17 +6,15 @@ from typing import Any
 import jax
 import keras
 
-from kilter.schedules.base import Schedule, decaying
+from kilter.schedules.base import Decaying
 from kilter.schedules.registry import POSITIVE, SHARE, STAIRCASE, ScheduleKind, Setting, from_rate
 
 
 @keras.saving.register_keras_serializable(package="kilter")
 @dataclass(frozen=True, kw_only=True)
-class Exponential(Schedule):
+class Exponential(Decaying):
     """What :func:`exponential` gives, with ``period`` in steps."""
 
-    learning_rate: float
-    period: float
     factor: float
 
     def __call__(self, step: Any) -> jax.Array:
@@ -45,7 +43,7 @@ def exponential(
         >>> [f"{rate(step):.5f}" for step in (0, 99, 100, 2000)]
         ['0.01000', '0.01000', '0.00891', '0.00100']
     """
-    return decaying(Exponential, learning_rate, period, steps_per_epoch, staircase, factor=(factor, SHARE))
+    return Exponential.of(learning_rate, period, steps_per_epoch, staircase, factor=(factor, SHARE))
 
 
 KIND = ScheduleKind(

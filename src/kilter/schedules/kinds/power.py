@@ -6,17 +6,15 @@ from typing import Any
 import jax
 import keras
 
-from kilter.schedules.base import Schedule, decaying
+from kilter.schedules.base import Decaying
 from kilter.schedules.registry import POSITIVE, STAIRCASE, ScheduleKind, Setting, from_rate
 
 
 @keras.saving.register_keras_serializable(package="kilter")
 @dataclass(frozen=True, kw_only=True)
-class Power(Schedule):
+class Power(Decaying):
     """What :func:`power` gives, with ``period`` in steps."""
 
-    learning_rate: float
-    period: float
     exponent: float
 
     def __call__(self, step: Any) -> jax.Array:
@@ -45,7 +43,7 @@ def power(
         >>> [f"{rate(100 * epoch):.4f}" for epoch in (0, 20, 40)]
         ['0.0100', '0.0050', '0.0033']
     """
-    return decaying(Power, learning_rate, period, steps_per_epoch, staircase, exponent=(exponent, POSITIVE))
+    return Power.of(learning_rate, period, steps_per_epoch, staircase, exponent=(exponent, POSITIVE))
 
 
 KIND = ScheduleKind(
