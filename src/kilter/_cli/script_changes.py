@@ -79,7 +79,7 @@ def _said_layers(
     edits: dict[Position, list[tuple[str, LayerEdit]]] = {}
     count: dict[Position, int] = {}
     every = before._flatten_layers(include_self=False)
-    # The cell of an LSTM, or the two layers of a Bidirectional: the outer call makes them and says their change.
+    # The outer call makes the cell of an LSTM and the two layers of a Bidirectional, and says their change.
     inner = {
         id(part)
         for one in every
