@@ -270,3 +270,13 @@ def test_inputs_and_targets_of_any_scale_are_scaled_in_one_diff(name, tmp_path, 
     assert not left
     subprocess.run(["git", "apply", "-"], input=diff, text=True, cwd=tmp_path, check=True)
     assert losses(path, monkeypatch)[-1] < 1
+
+
+def test_the_call_of_a_recurrent_layer_says_the_change_of_its_cell(tmp_path):
+    path = tmp_path / "train.py"
+    layers = '[keras.layers.LSTM(8, activation="relu"), keras.layers.Dense(1)]'
+    model = f"\nx = x[:, :, None]\nmodel = keras.Sequential({layers})\n"
+    path.write_text(DATA + model + 'model.compile("adam", "mse")\nmodel.fit(x, y, epochs=1)\n')
+    diff, left = changed(path, ["recurrent-tanh"])
+    assert not left
+    assert f"+model = keras.Sequential({layers.replace('relu', 'tanh')})" in diff

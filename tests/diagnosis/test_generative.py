@@ -87,18 +87,22 @@ def pairs(margin: float = 1.0, *last: Any, pair: Any = PAIR, matching: float = 1
     return program(model, contrastive, data=(tuple(pair), SAME.astype("float32")))
 
 
-def triplets(*, swapped: bool) -> Program:
+def triplets(*, swapped: bool, named: bool = False) -> Program:
     """Anchors, rows near them and rows far from them, and a loss on their three embeddings."""
+    names = ("anchor", "positive", "negative")
 
     def triplet(truth: Any, both: Any) -> Any:
         first, second = (ops.sum(ops.square(both[:, :3] - both[:, at : at + 3]), -1) for at in (3, 6))
         return ops.maximum((second - first if swapped else first - second) + 1, 0)
 
     encoder = keras.Sequential([Input((5,)), Dense(6, "relu"), Dense(3)])
-    inputs = [Input((5,)) for _ in range(3)]
-    model = keras.Model(inputs, layers.Concatenate()([encoder(one) for one in inputs]))
+    inputs = [Input((5,), name=name) for name in names]
+    joined = layers.Concatenate()([encoder(one) for one in inputs])
+    model = keras.Model(dict(zip(names, inputs, strict=True)) if named else inputs, joined)
     near = (PAIR[0] + 0.3 * PAIR[1][::-1]).astype("float32")
-    return program(model, triplet, data=([PAIR[0], near, PAIR[1]], np.zeros((len(near), 1), "float32")))
+    rows = [PAIR[0], near, PAIR[1]]
+    x = dict(zip(names, rows, strict=True)) if named else rows
+    return program(model, triplet, data=(x, np.zeros((len(near), 1), "float32")))
 
 
 def _easy() -> Program:
@@ -140,6 +144,7 @@ FAULTY: list[tuple[str, str, Callable[[], Program]]] = [
     ("margin-out-of-reach", "warning", lambda: pairs(900.0)),
     ("pairs-reversed", "severe", lambda: pairs(matching=0.0)),
     ("pairs-reversed", "severe", lambda: triplets(swapped=True)),
+    ("pairs-reversed", "severe", lambda: triplets(swapped=True, named=True)),
     ("easy-pairs", "severe",
      lambda: pairs(pair=[PAIR[0], np.where(SAME[:, None], PAIR[0], PAIR[1] + 20).astype("float32")])),
     ("masks-misplaced", "severe", lambda: masks(MASKS.swapaxes(1, 2))),
@@ -157,6 +162,7 @@ SOUND: dict[str, Callable[[], Program]] = {
     "a critic that doubts": lambda: generator(saturating, 0.0),
     "pairs": pairs,
     "triplets": lambda: triplets(swapped=False),
+    "triplets by name": lambda: triplets(swapped=False, named=True),
     "pairs of unit length": lambda: pairs(1.0, layers.UnitNormalization()),
     "masks": lambda: masks(MASKS),
     "masks of dark spots": lambda: masks(MASKS, x=-SPOTS),

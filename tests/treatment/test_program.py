@@ -95,6 +95,9 @@ def test_the_code_of_a_treatment_is_the_model_that_was_proven(name: str):
     code = program(original, treated)
     assert code.count("model.compile(") == 1
     assert "training=" not in code
+    assert code.startswith("# Needs import keras")
+    assert "your own " in code.splitlines()[0]
+    assert ("model" in code.splitlines()[0]) == ("given = model" in code)
     names = {"keras": keras, "kilter": kilter, "np": np, "model": model, "x_train": x, "y_train": y}
     exec(code, names)
     made = names["model"]

@@ -78,14 +78,22 @@ def _said_layers(
     """The names of the layers whose change is said. ``gone``: of those that may be left out."""
     edits: dict[Position, list[tuple[str, LayerEdit]]] = {}
     count: dict[Position, int] = {}
+    every = before._flatten_layers(include_self=False)
+    # The outer call makes the cell of an LSTM and the two layers of a Bidirectional, and says their change.
+    inner = {
+        id(part)
+        for one in every
+        for part in one._flatten_layers(include_self=False)
+        if sites.of(part) == sites.of(one)
+    }
+    places = {
+        id(one): place for one in every if id(one) not in inner and (place := sites.of(one)) is not None
+    }
     for layer, edit in _changed(before, after, prefix, gone):
-        place = sites.of(layer)
-        if place is not None:
-            edits.setdefault(place, []).append((layer.name, edit))
-    for layer in before._flatten_layers():
-        place = sites.of(layer)
-        if place is not None:
-            count[place] = count.get(place, 0) + 1
+        if id(layer) in places:
+            edits.setdefault(places[id(layer)], []).append((layer.name, edit))
+    for place in places.values():
+        count[place] = count.get(place, 0) + 1
     said: set[str] = set()
     for place, found in edits.items():
         call = script.at(place)

@@ -1,6 +1,7 @@
 """A treatment as one program: rows, the whole model as Keras code, one compile() and one fit()."""
 
 import ast
+import builtins
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,9 +13,11 @@ import numpy as np
 from kilter._layout import wrapped
 from kilter._models.code import code_of, compile_code, difference_code, layer_code, value_code
 from kilter._models.keras_internals import Functional
+from kilter._text import listed
 from kilter._treatment.subject import Subject
 
 _GIVEN: Final = "given.get_layer"
+_MODULES: Final = {"keras": "keras", "kilter": "kilter", "np": "numpy as np"}
 
 
 def model_code(
@@ -187,7 +190,33 @@ def program(original: Subject, treated: Subject) -> str:
     given = ", ".join(f"{key}={code}" for key, code in options.items())
     called = "kilter.fit(model, " if cycle or "augment" in options else "model.fit("
     fit = f"{called}x_train, y_train, {given})" if given else ""
-    return "\n".join(filter(None, [*heads, *rows, built, *after, compiled, fit]))
+    code = "\n".join(filter(None, [*rows, built, *after, compiled, fit]))
+    return "\n".join([*_needed(code), *heads, *filter(None, [code])])
+
+
+def _needed(code: str) -> list[str]:
+    """A comment with the modules and the objects of the user's own that code reads and does not make."""
+    made, read = set(dir(builtins)), dict[str, None]()
+    for statement in ast.parse(code).body:
+        names = [one for one in ast.walk(statement) if isinstance(one, ast.Name)]
+        local = {one.arg for one in ast.walk(statement) if isinstance(one, ast.arg)}
+        turns = [one.target for one in ast.walk(statement) if isinstance(one, ast.comprehension | ast.For)]
+        local |= {one.id for each in turns for one in ast.walk(each) if isinstance(one, ast.Name)}
+        read |= dict.fromkeys(
+            sorted({one.id for one in names if isinstance(one.ctx, ast.Load)} - local - made)
+        )
+        made |= {one.id for one in names if isinstance(one.ctx, ast.Store)} | _defined(statement)
+    modules = [f"import {_MODULES[name]}" for name in read if name in _MODULES]
+    own = [name for name in read if name not in _MODULES]
+    parts = [listed(modules)] * bool(modules) + [f"your own {listed(own)}"] * bool(own)
+    return wrapped(f"# Needs {'; '.join(parts)}.", 100, indent="#     ") if parts else []
+
+
+def _defined(statement: ast.stmt) -> set[str]:
+    """The names that an import, a function or a class defines."""
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        return {(one.asname or one.name).partition(".")[0] for one in statement.names}
+    return {statement.name} if isinstance(statement, ast.FunctionDef | ast.ClassDef) else set()
 
 
 def _statements(snippet: str) -> list[tuple[str, ast.stmt]]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+import jax
 import keras
 import numpy as np
 
@@ -14,6 +15,8 @@ from kilter._diagnosis.loss_probe import as_loss, slopes
 from kilter._models.copying import FOREIGN_ERRORS
 from kilter._models.layers import LayerFacts, OutputFacts, given_losses
 from kilter._models.reading import paired_targets
+from kilter._models.tracing import forward
+from kilter._models.variables import values
 from kilter._records import Evidence, Finding
 
 _SAMPLE: Final = 1_000
@@ -90,9 +93,11 @@ def check_triplets(context: Context) -> list[Finding]:
     if output.loss is None or output.loss.name is not None or len(output.shape) != 2 or width % 3:
         return []
     pulled = _pulled(given_losses(context.model, 1)[0], output, width // 3)
-    if pulled is None:
+    order = None if pulled is None else _input_order(context, width // 3)
+    if pulled is None or order is None:
         return []
-    anchor, *others = (one[:_SAMPLE].reshape(len(one[:_SAMPLE]), -1).astype(float) for one in context.inputs)
+    rows = (context.inputs[place][:_SAMPLE] for place in order)
+    anchor, *others = (one.reshape(len(one), -1).astype(float) for one in rows)
     first, second = (np.abs(anchor - one).mean(axis=1) for one in others)
     closer = float(np.mean(first < second) + np.mean(first == second) / 2)
     area = 1 - closer if pulled == 1 else closer
@@ -100,9 +105,33 @@ def check_triplets(context: Context) -> list[Finding]:
         return []
     name = "share of rows whose pushed input is the closer one"
     evidence = [context.seen("nearer_pairs", name, area)]
-    label = f"the first input and the {'second' if pulled == 2 else 'third'}"
+    label = f"the first embedding and the {'second' if pulled == 2 else 'third'}"
     detail = f"in {area:.0%} of the rows"
     return [finding("pairs-reversed", "severe", ["loss"], evidence, label=label, detail=detail)]
+
+
+def _input_order(context: Context, width: int) -> list[int] | None:
+    """The place of the input that each embedding of the output depends on; None unless it is one each.
+
+    Inputs by name are in the order of their names: "negative" comes before "positive".
+    """
+    leaves, structure = jax.tree.flatten(jax.tree.map(lambda one: one[:_LEAST], context.x))
+
+    def embeddings(given: list[Any]) -> np.ndarray:
+        answer = forward(context.model, values(context.model), structure.unflatten(given), training=False)
+        return np.asarray(jax.tree.leaves(answer)[0]).reshape(-1, 3, width)
+
+    try:
+        usual = embeddings(leaves)
+        moved = [
+            np.abs(embeddings([*leaves[:at], np.roll(one, 1, axis=0), *leaves[at + 1 :]]) - usual).max((0, 2))
+            for at, one in enumerate(leaves)
+        ]
+    except FOREIGN_ERRORS:
+        return None
+    order = [int(np.argmax(each)) for each in np.transpose(moved)]
+    alone = np.count_nonzero(moved) == len(order) == len(set(order))
+    return order if alone else None
 
 
 def _pulled(loss: Any, output: OutputFacts, width: int) -> int | None:
