@@ -158,5 +158,5 @@ def test_a_run_that_has_saved_no_weights_yet(words, kilter, tmp_path):
     (tmp_path / "history.jsonl").touch()
     command, *source = words
     ended = kilter(command, tmp_path, *source)
-    assert "has saved none yet" in ended.err
+    assert "has not saved any yet" in ended.err
     assert f"kilter resume {tmp_path}" in ended.err

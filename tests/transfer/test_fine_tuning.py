@@ -287,7 +287,7 @@ def test_a_stage_that_makes_no_sense(case):
 
 
 BAD = {
-    "everything frozen": (frozen, [Stage(1, "head")], "everything is frozen"),
+    "everything frozen": (frozen, [Stage(1, "head")], "every layer is frozen"),
     "no stages": (student, [], "a list of kilter.Stage"),
     "words for stages": (student, ["head"], "a list of kilter.Stage"),
     "a stage alone": (student, Stage(1), "a list of kilter.Stage"),

@@ -16,7 +16,8 @@ from kilter._models.variables import pull
 from kilter._records import Change, Diagnosis, Finding
 from kilter._treatment.course import Round, Steps, _Course, course
 from kilter._treatment.deadline import Deadline
-from kilter._treatment.full_training import AsGiven, FullRuns, Trained
+from kilter._treatment.full_runs import FullRuns
+from kilter._treatment.full_training import AsGiven, Trained
 from kilter._treatment.minimal import Minimal
 from kilter._treatment.plan import LATE, STRUCTURAL, RemedySet
 from kilter._treatment.remedies import REMEDIES, Remedy

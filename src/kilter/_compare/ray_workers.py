@@ -1,4 +1,4 @@
-"""Workers on a Ray cluster, with the face of :class:`~kilter._compare.workers.Workers`.
+"""Workers on a Ray cluster, with the interface of :class:`~kilter._compare.workers.Workers`.
 
 A node need not share a disk with this machine: a task trains in a folder of its own and returns its run,
 which is unpacked here. Ray starts the tasks of a lost node again elsewhere.
@@ -78,9 +78,9 @@ class RayWorkers:
 
     def _failure(self, error: BaseException) -> RunError:
         return RunError(
-            expected="a node that trains to the end",
+            expected="a node that finishes training",
             received=f"one that failed {_RETRIES + 1} times or raised: {str(error).strip().splitlines()[-1]}",
-            remedy="correct what the message names; finished trials are kept",
+            remedy="fix what the message says; finished trials are kept",
         )
 
 

@@ -168,7 +168,7 @@ def _train_packed(recipe: Recipe, allow_code: bool, callbacks: Sequence[MakeCall
 def _train_recipe(
     recipe: Recipe, parent: Path, allow_code: bool, callbacks: Sequence[MakeCallback] = ()
 ) -> None:
-    """Train the recipe, or resume its interrupted run: the same bits.
+    """Train the recipe, or resume its interrupted run, bit for bit.
 
     Without the divergence guard: a comparison is of the recipes as they are.
     """
@@ -194,8 +194,8 @@ def _run_of(trial: Trial) -> RunRecords:
     if records is None:
         raise RunError(
             expected=f"a finished run in {trial.parent}",
-            received="none, although its training ended",
-            remedy="leave the folder alone while kilter compares",
+            received="no finished run, although training ended",
+            remedy="do not change the folder while kilter is comparing",
         )
     return records
 

@@ -27,7 +27,7 @@ class Choice:
     values: tuple[Any, ...]
 
     def draw(self, generator: np.random.Generator) -> Any:
-        """One of them, each as likely."""
+        """One of the values, all equally likely."""
         return self.values[int(generator.integers(len(self.values)))]
 
 
@@ -41,7 +41,7 @@ class Range:
     whole: bool = False
 
     def draw(self, generator: np.random.Generator) -> float:
-        """A number of the range."""
+        """A number from the range."""
         if self.whole and not self.log:
             return int(generator.integers(int(self.low), int(self.high) + 1))
         share = float(generator.random())
@@ -120,7 +120,7 @@ class Sampler(Protocol):
         ...
 
     def tell(self, scores: Sequence[float]) -> None:
-        """The scores of the trials asked for last, in order, more being better; NaN: it diverged."""
+        """The scores of the trials asked for last, in order, higher is better; NaN: it diverged."""
         ...
 
 
@@ -169,7 +169,7 @@ class _Tpe:
             raise OptionError(
                 expected="Optuna for --sampler tpe",
                 received="Optuna is not installed",
-                remedy="pip install 'kilter[sweep]', or take --sampler random",
+                remedy="pip install 'kilter[sweep]', or use --sampler random",
             ) from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         # constant_liar: the trials of a round differ, though none has a score yet.

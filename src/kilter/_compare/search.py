@@ -1,7 +1,7 @@
 """``kilter.search``: the best values of a recipe's keys, by trials on one seed.
 
-Trials run in rounds of :data:`ROUND`. Within a round they do not know of each other: so the trials, and where
-they are stopped early, do not depend on how many workers there are, nor on which of them is done first.
+Trials run in rounds of :data:`ROUND`. Trials within a round are independent, so the
+trials, and where they are stopped early, depend neither on the number of workers nor on which finishes first.
 """
 
 import json

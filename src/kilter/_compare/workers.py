@@ -146,10 +146,9 @@ class Workers:
         said = str(error.__cause__ or "") or self._log.read_text(encoding="utf-8", errors="replace")
         lines = said.strip('\n"').splitlines()
         return RunError(
-            expected="a worker process that trains to the end",
+            expected="a worker process that finishes training",
             received=f"one that failed: {'; '.join(lines[-_SHOWN_LINES:]) or error}",
-            remedy="correct what the message names, or take workers=1 if memory is short; "
-            "finished runs are kept",
+            remedy="fix what the message says, or use workers=1 if memory is short; finished runs are kept",
         )
 
 

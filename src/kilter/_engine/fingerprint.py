@@ -64,7 +64,7 @@ class Fingerprints:
                 if not (one.regularizer is None and one.constraint is None)
             ],
         }
-        given, walk = _variables(model), self._walks.get(len(owners))
+        given, walk = _identities(model, variables), self._walks.get(len(owners))
         if walk is None or not walk.holds(given, roots):
             walk = self._walks[len(owners)] = _Walk(self._number, given, roots)
         return walk.entries
@@ -100,9 +100,9 @@ def reference_to(thing: Any) -> Callable[[], Any]:
         return lambda: thing
 
 
-def _variables(model: keras.Model) -> set[int]:
+def _identities(model: keras.Model, variables: list[keras.Variable]) -> set[int]:
     optimizer = getattr(model, "optimizer", None)  # no attribute before compile()
-    groups = (model.variables, model.metrics_variables, getattr(optimizer, "variables", ()))
+    groups = (variables, model.metrics_variables, getattr(optimizer, "variables", ()))
     return {id(variable) for group in groups for variable in group}
 
 

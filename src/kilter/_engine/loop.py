@@ -302,7 +302,7 @@ def evaluate_feed(
     model.stop_evaluating = False
     model.reset_metrics()
     hooks = hooks or BatchHooks.of(model, keras.callbacks.CallbackList(), "test")
-    kept = [(variable, variable.value) for variable in model.non_trainable_variables]
+    kept = [(one, one.value) for one in (model.non_trainable_variables if restores else ())]
 
     def after(chunk: Chunk) -> State | None:
         between(chunk)
@@ -312,8 +312,7 @@ def evaluate_feed(
     chunk = one_pass(runner, feed, 0, after, hooks)
     if chunk is None:
         return {}
-    if restores:
-        assign(pair for place, pair in enumerate(kept) if place not in hooks.changed)
+    assign(pair for place, pair in enumerate(kept) if place not in hooks.changed)
     return metric_logs(model, chunk.logs)
 
 

@@ -6,7 +6,7 @@ Nothing else in kilter assigns to a Keras variable.
 import contextlib
 import sys
 from collections.abc import Generator, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,11 +36,24 @@ def variables(model: keras.Model) -> State:
     """The model's Keras variables, in the layout of a :class:`State`."""
     optimizer = getattr(model, "optimizer", None)  # a Sequential has none before compile()
     return State(
-        list(model.trainable_variables),
-        list(model.non_trainable_variables),
+        *_by_trainable(model),
         [] if optimizer is None else list(optimizer.variables),
         list(model.metrics_variables),
     )
+
+
+_SPLIT: Final = ("trainable_variables", "non_trainable_variables")
+
+
+def _by_trainable(model: keras.Model) -> tuple[list[Any], list[Any]]:
+    """The model's trainable and other variables; Keras's own properties each walk through all layers."""
+    if any(getattr(type(model), name) is not getattr(keras.Layer, name) for name in _SPLIT):
+        return list(model.trainable_variables), list(model.non_trainable_variables)
+    groups: tuple[list[Any], list[Any]] = ([], [])
+    trains = model.trainable
+    for variable in model.variables:
+        groups[not (trains and variable.trainable)].append(variable)
+    return groups
 
 
 def values(model: keras.Model) -> tuple[list[Any], list[Any]]:
@@ -103,20 +116,19 @@ def view(model: keras.Model) -> State:
 def push(state: State, model: keras.Model) -> None:
     """Write a state into the model's variables. The arrays are shared: do not donate the state afterwards."""
     for group, new in zip(variables(model), state, strict=True):
-        for variable, value in zip(group, new, strict=True):
-            held = variable._value
-            if held is value:
-                continue
-            if held.dtype == value.dtype and held.shape == value.shape:
-                variable._direct_assign(value)  # what assign() ends with; its checks take longer than a step
-            else:
-                variable.assign(value)
+        assign(zip(group, new, strict=True))
 
 
 def assign(pairs: Iterable[tuple[Any, Any]]) -> None:
     """Write each value of ``pairs`` = (variable, value) into its variable; an array on a device is shared."""
     for variable, value in pairs:
-        if variable._value is not value:  # assigning takes longer than a step of a small network
+        held = variable._value
+        if held is value:
+            continue
+        alike = isinstance(held, jax.Array) and isinstance(value, jax.Array)
+        if alike and held.dtype == value.dtype and held.shape == value.shape:
+            variable._direct_assign(value)  # what assign() ends with; its checks take longer than a step
+        else:
             variable.assign(value)
 
 

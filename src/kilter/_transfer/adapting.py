@@ -74,7 +74,7 @@ def _adapted(tensor: Any, given: Shape, wanted: Shape, model: keras.Model) -> An
     if target is None or image is None or not _can_become(image, target):
         raise ModelError(
             expected=f"rows that can be adapted to the shape {wanted} of model {model.name!r}: images of "
-            "another size, of 1 channel or to be averaged into 1, or flat ones",
+            "another size, images with 1 channel or averaged into 1, or flat rows",
             received=f"input_shape={given}",
             remedy="convert the data to that shape, or reuse a model for such data",
         )

@@ -86,7 +86,7 @@ def find_cut(model: keras.Model, keep: int | str) -> Cut:
     if found is None:
         raise OptionError(
             expected=f"keep where model {model.name!r} can be cut through one array: {_listed(places)}",
-            received=f"keep={keep!r}, where it has branches, or a layer that it applies at two places",
+            received=f"keep={keep!r}, which lies within branches, or between two calls of the same layer",
             remedy=_nearest(places, wanted),
         )
     return found

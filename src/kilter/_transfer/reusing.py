@@ -92,7 +92,7 @@ def _connected(inputs: Any, answer: Any, model: keras.Model) -> keras.Model:
         ModelError,
         ValueError,
         expected="a head with the reused layers as its only input, and with unique layer names",
-        received="a head that Keras refuses",
+        received="a head that Keras rejects",
         remedy="give its layers other names, and no other inputs",
     ):
         return keras.Model(inputs, answer, name=f"{model.name}_reused")
@@ -126,7 +126,7 @@ def with_head(head: Head, tensor: Any, model: keras.Model) -> Any:
         ModelError,
         *(TypeError, ValueError, KeyError, AttributeError),
         expected=f"a head for rows of shape {tuple(tensor.shape[1:])}, which the reused layers give",
-        received=f"head={_shown(head)}, which Keras refuses",
+        received=f"head={_shown(head)}, which Keras rejects",
         remedy="pool or flatten first, or pass head=the number of outputs",
     ):
         answer = tensor
@@ -189,7 +189,7 @@ def _logits(outputs: int, tensor: Any, model: keras.Model) -> list[Callable[[Any
         raise ModelError(
             expected="reused layers that give features: rows, or rows of a sequence, an image or a volume",
             received=f"an array of shape {tuple(tensor.shape)}",
-            remedy="pass a head of layers that takes it",
+            remedy="pass a head of layers that accepts it",
         )
     layers.append(keras.layers.Dense(outputs, dtype="float32", name=fresh_name(model, "head")))
     return layers

@@ -80,8 +80,8 @@ def _application(name: str, weights: str | Path | None, sha256: str | None) -> S
         raise ModelError(
             expected=f"a file with the weights of {name}: kilter downloads nothing",
             received="none" if path is None else f"weights={str(path)!r}, which is not a file",
-            remedy=f"let python -c 'import keras; keras.applications.{name}()' put one into ~/.keras/models"
-            f"{_address(make)}; then pass its path as weights",
+            remedy=f"let python -c 'import keras; keras.applications.{name}()' download one into "
+            f"~/.keras/models{_address(make)}; then pass its path as weights",
         )
     found = checksum(path, sha256)
     with errors_as(

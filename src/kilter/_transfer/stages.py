@@ -159,7 +159,7 @@ def phases_of(
         if not any(map(can_train, layers)):
             raise OptionError(
                 expected=f"something to train in stage {index + 1} of {len(stages)}",
-                received=f"train={stage.train!r}, where everything is frozen or without weights",
+                received=f"train={stage.train!r}, where every layer is frozen or has no weights",
                 remedy='give the model a head with weights, or let the stage train="all"',
             )
         if stage.patience is not None and not validated:

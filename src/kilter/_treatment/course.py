@@ -14,16 +14,8 @@ from kilter._diagnosis.diagnose import Examined
 from kilter._diagnosis.outcome import Outcome, skill_of
 from kilter._diagnosis.thresholds import Thresholds
 from kilter._records import Diagnosis
-from kilter._treatment.full_training import (
-    ALTERNATIVES,
-    AsGiven,
-    FullRuns,
-    Round,
-    Trained,
-    moved,
-    train_in_full,
-    trial,
-)
+from kilter._treatment.full_runs import ALTERNATIVES, FullRuns, Round, moved, trial
+from kilter._treatment.full_training import AsGiven, Trained, train_in_full
 from kilter._treatment.minimal import UNSEEN, Minimal, in_full, minimal
 from kilter._treatment.plan import shortfall, sibling_of, wanted
 from kilter._treatment.proof import proven

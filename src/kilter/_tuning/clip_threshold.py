@@ -67,7 +67,7 @@ def read_norms(losses: np.ndarray, norms: np.ndarray, percentile: float) -> Foun
     if len(wild) or end is not None:
         step = int(wild[0]) if len(wild) else end
         raise ModelError(
-            expected="a healthy training to measure gradient norms in",
+            expected="stable training, to measure gradient norms",
             received=f"a loss or gradient that diverges at step {step}",
             remedy="use a smaller learning rate (kilter.find_lr finds one) first",
         )
@@ -76,7 +76,7 @@ def read_norms(losses: np.ndarray, norms: np.ndarray, percentile: float) -> Foun
         raise ModelError(
             expected="gradients other than zero",
             received=f"norms that are 0 up to their {percentile:g}th percentile",
-            remedy="look for saturated or dead units, frozen layers, weights that are all 0",
+            remedy="check for saturated or dead units, frozen layers, and weights that are all 0",
         )
     return FoundClip(norms, threshold, percentile)
 
@@ -129,7 +129,7 @@ def clip_threshold(
     require_model(model)
     whole_number("steps", steps, LEAST_STEPS)
     whole_number("batch_size", batch_size, 1)
-    percentile = number("percentile", percentile, above=0, high=100, remedy="take a number such as 90.0")
+    percentile = number("percentile", percentile, above=0, high=100, remedy="use a number such as 90.0")
     augmentation = as_augmentation(augment)
     batches = getattr(getattr(model, "optimizer", None), "gradient_accumulation_steps", None) or 1
     if batches > 1:

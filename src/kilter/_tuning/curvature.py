@@ -102,7 +102,7 @@ def largest_curvature(
     require_model(model)
     whole_number("rows", rows, 1)
     whole_number("products", products, 2)
-    number("tolerance", tolerance, above=0, below=1, remedy="take 0.01")
+    number("tolerance", tolerance, above=0, below=1, remedy="use 0.01")
     feed = trial_feed(model, x, y, sample_weight, class_weight, batch_size=rows, steps=1, seed=seed)
     batch = next(trial_batches(feed, 1))
     state = pull(model)
@@ -147,7 +147,7 @@ def _iterate(
             raise ModelError(
                 expected="a loss with finite second derivatives",
                 received=f"a Hessian-vector product of norm {length}",
-                remedy="look at the weights and the loss first: kilter.diagnose(model, x, y)",
+                remedy="check the weights and the loss first: kilter.diagnose(model, x, y)",
             )
         small = residual <= tolerance * abs(value)
         if small or image_length == 0 or made == most:

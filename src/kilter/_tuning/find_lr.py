@@ -209,8 +209,8 @@ def _never_falls(
         expected=f"a loss that falls somewhere between the rates {lrs[0]:.2g} and {lrs[-1]:.2g}",
         received=f"{first:.4g} at the beginning and {lowest:.4g} at its lowest, with an error of {error:.2g} "
         f"by chance{shot_up}",
-        remedy="take a lower low or a higher high, more steps or several seeds; if it still does not fall, "
-        "the model does not learn: look at the scale of the inputs, the loss and the initialisation",
+        remedy="use a lower low or a higher high, more steps or several seeds; if it still does not fall, "
+        "the model does not learn: check the scale of the inputs, the loss and the initialisation",
     )
 
 

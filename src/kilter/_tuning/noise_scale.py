@@ -101,7 +101,7 @@ def gradient_noise_scale(
         raise DataError(
             expected=f"rows for at least {LEAST_BATCHES} batches of {batch_size}",
             received=f"rows that make {len(given)} of {size}",
-            remedy="give more rows, or a smaller batch_size",
+            remedy="pass more rows, or a smaller batch_size",
         )
     with shown(verbose, after=QUICK) as progress, fitting(model, given[0]):
         progress.stage(f"Gradient noise scale: {len(given)} batches of {size} rows")
@@ -120,7 +120,7 @@ def read_noise(squares: np.ndarray, products: np.ndarray, *, batch_size: int) ->
         raise ModelError(
             expected="finite gradients that are not all zero",
             received=f"norms from {math.sqrt(squares.min()):g} to {math.sqrt(squares.max()):g}",
-            remedy="look at the weights and the loss first: kilter.diagnose(model, x, y)",
+            remedy="check the weights and the loss first: kilter.diagnose(model, x, y)",
         )
     variance, gradient_square = _estimates(squares.mean(), square, count, batch_size)
     left_out = (count**2 * square - 2 * count * products + squares) / (count - 1) ** 2

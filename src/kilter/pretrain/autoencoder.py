@@ -222,7 +222,7 @@ def _line(
     if decoder is not None and (greedy or "tied" in kinds):
         raise OptionError(
             expected="no decoder with kind='tied' or greedy=True, which mirror the encoder",
-            received="decoder= as well",
+            received="decoder= too",
             remedy="leave decoder out",
         )
     convolutions = [one for one in encoder._flatten_layers() if isinstance(one, keras.layers.Conv2D)]

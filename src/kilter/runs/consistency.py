@@ -28,7 +28,7 @@ def newest_cut(path: Path) -> Checkpoint | None:
     if not folder.exists():
         raise RunError(
             expected=f"the folder {folder}, which every run has",
-            received="no such folder: the checkpoints were removed, or not copied with the run",
+            received="no such folder: the checkpoints were removed, or were not copied with the run",
             remedy="copy it from where the run was. To train from the first epoch again instead, make an "
             f"empty folder {checkpoints.FOLDER} there",
         )

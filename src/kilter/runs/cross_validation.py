@@ -91,7 +91,7 @@ def cross_validate(
     """
     if recipe.data.fold is not None:
         raise RecipeError(
-            expected="a recipe of all folds",
+            expected="a recipe without data.fold",
             received=f"data.fold={recipe.data.fold}",
             remedy="leave data.fold out, or train this fold alone with kilter train",
         )

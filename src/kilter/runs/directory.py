@@ -143,12 +143,12 @@ class Run:
 
 
 def _check_utf8(parent: Path) -> None:
-    """Raise :class:`RunError` for a path that is not UTF-8, below which orbax has no checkpoints."""
+    """Raise :class:`RunError` for a path that is not UTF-8, below which orbax cannot write checkpoints."""
     try:
         str(parent.absolute()).encode("utf-8")
     except UnicodeEncodeError:
         raise RunError(
-            expected="a folder for runs with a UTF-8 path: checkpoints cannot have another",
+            expected="a folder for runs with a UTF-8 path: checkpoints need one",
             received=ascii(str(parent)),
             remedy="rename the folder, or choose another folder for runs",
         ) from None

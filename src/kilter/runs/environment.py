@@ -36,7 +36,7 @@ def describe_environment(*, device: str, seed: int) -> dict[str, Any]:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What decides about the bits of a training and has changed, such as ``"jax 0.10.0, was 0.9.1"``.
+    """What affects the bits of a training run and has changed, such as ``"jax 0.10.0, was 0.9.1"``.
 
     Example:
         >>> differences({"device": "cpu", "versions": {"jax": "0.9"}}, {"device": "cpu", "versions": {}})

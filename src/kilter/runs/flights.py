@@ -70,7 +70,7 @@ def read_flight(path: Path, step: int | None) -> Flight:
         raise RunError(
             expected=f"a step that broke the training of {path}",
             received="no recorded step",
-            remedy="nothing to replay: steps are recorded when the loss or a weight is not finite, or jumps",
+            remedy="nothing to replay: a step is recorded when the loss or a weight is not finite, or jumps",
         )
     if step is not None and step not in known:
         raise RunError(

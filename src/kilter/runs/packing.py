@@ -47,7 +47,7 @@ def unpack(packed: bytes, parent: Path) -> Path:
             raise RunError(
                 expected=f"no run in {target}",
                 received="one",
-                remedy="leave the folder alone while it is used",
+                remedy="do not change the folder while it is in use",
             )
         os.replace(run, target)
         room.rmdir()

@@ -122,7 +122,7 @@ def read_call(path: Path) -> dict[str, Any]:
     if found is None:
         raise RunError(
             expected=f"a run of kilter.fit(run=...) in {path}",
-            received=f"one without {CALL}",
+            received=f"a run without {CALL}",
             remedy="use kilter resume for a run of kilter train",
         )
     return found

@@ -1,6 +1,6 @@
 """``kilter replay``: the step that broke a training run, run again alone, operation by operation.
 
-It finds where the first number that is not finite was born.
+It finds the operation that made the first non-finite number.
 """
 
 import itertools
@@ -157,7 +157,7 @@ class Replay:
 
     @property
     def sentences(self) -> list[str]:
-        """The result for people."""
+        """The result as text for the user."""
         event = self.event
         found = [
             f"Step {event.iteration}: step {event.step + 1} of epoch {event.epoch + 1}, "
@@ -203,7 +203,7 @@ def replay(path: Path | str, step: int | None = None, *, allow_code: bool = Fals
     if not (path / RECIPE).is_file():
         raise RunError(
             expected=f"a run of a recipe in {path}",
-            received="one of kilter.fit, whose model is not in it",
+            received="a run of kilter.fit, which does not store the model",
             remedy="use kilter.runs.replay_with(run, model), with the compiled model",
         )
     prepared = prepare(recipe_of_run(path), allow_code=allow_code)
@@ -265,7 +265,7 @@ def _fitting(flight: Flight, model: keras.Model, batch: Any) -> State:
     if wanted != found:
         raise RunError(
             expected="the model that was trained, compiled as it was",
-            received="one whose variables have other shapes",
+            received="a model whose variables have other shapes",
             remedy="pass the same model",
         )
     state = State(*([jnp.asarray(one) for one in group] for group in flight.before))

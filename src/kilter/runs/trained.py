@@ -148,8 +148,9 @@ def open_trained(path: Path, *, allow_code: bool) -> Trained:
     if not (run / MODEL).exists():
         raise RunError(
             expected=f"a run that has saved its best weights, in {run / MODEL}",
-            received="one that has saved none yet",
-            remedy=f"wait, if it is training, for the first checkpoint; or run kilter resume {run}",
+            received="a run that has not saved any yet",
+            remedy="if it is still training, wait for the first checkpoint; otherwise run "
+            f"kilter resume {run}",
         )
     record = read_data(run)
     model = load_model(run / MODEL, allow_code=allow_code)

@@ -79,9 +79,9 @@ def train(
 ) -> TrainResult:
     """Train `recipe` in a new run directory below `parent`, and return its path, model and history.
 
-    The same recipe on the same machine gives the same bits. Recipe, data and model are checked first; an
-    error then leaves no directory behind. Ctrl-C, SIGTERM and SIGHUP raise :class:`Interrupted` once the last
-    finished epoch and the best weights are saved.
+    The same recipe on the same machine gives bit-identical results. Recipe, data and model are checked first;
+    an error then leaves no directory behind. Ctrl-C, SIGTERM and SIGHUP raise :class:`Interrupted` once the
+    last finished epoch and the best weights are saved.
 
     `callbacks`: Keras callbacks beside those of the recipe. `verbose`: as in :func:`kilter.fit`.
     `allow_code=True` runs code that comes with the recipe, such as a factory or a Lambda layer: only if you
@@ -118,7 +118,7 @@ def resume(
     devices: Devices = None,
     guard: bool = True,
 ) -> TrainResult:
-    """Continue an interrupted run from its newest checkpoint: the same bits as without the interruption.
+    """Continue an interrupted run from its newest checkpoint, bit for bit as without the interruption.
 
     Everything after the checkpoint of the run at `path` is trained again. With `epochs`, the run is trained
     up to that many epochs, even if it had finished. If a checkpoint is damaged, the previous one is used, and
@@ -145,7 +145,7 @@ def resume(
         if lengthened and recorder.watch.has_waited_enough:
             raise RunError(
                 expected=f"in {path} a run that ended with its last epoch",
-                received="one that early stopping ended, and would end again",
+                received="a run that early stopping ended, and would end again",
                 remedy="set a higher patience for train.early_stopping in its recipe.toml first",
             )
         if lengthened or epochs is not None:
@@ -164,14 +164,14 @@ def require_unfinished(path: Path, epochs: int = 0) -> bool:
     if epochs <= result.epochs:
         raise RunError(
             expected=f"an interrupted run in {path}, or more epochs than it has",
-            received=f"one that is finished, with {result.epochs} epochs",
+            received=f"a finished run with {result.epochs} epochs",
             remedy=f"add --epochs {2 * result.epochs} (in Python: epochs=) to train it for longer",
         )
     return True
 
 
 def tell_differences(run: Run, seed: int) -> None:
-    """Warn of another version, device or processor than the run was started with, and note it."""
+    """Warn if version, device or processor differ from those at the start of the run, and note it."""
     before = read_environment(run.path)
     found = differences(before, describe_environment(device=device_name(), seed=seed)) if before else []
     if found:
