@@ -1,12 +1,13 @@
 """Ctrl-C that waits for the end of the running chunk, so that no state is lost."""
 
+import _thread
 import math
 import signal
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any, TypeVar
 
 from kilter._engine.processes import agreed, count
@@ -14,18 +15,25 @@ from kilter._engine.processes import agreed, count
 Made = TypeVar("Made")
 
 _PAUSE_SECONDS = 0.1
+_LATE_SECONDS = 3.0
 
 
 class Interrupt:
     """While active, the first Ctrl-C only sets ``.pending``, the second acts; for the main thread only.
 
+    If nobody has asked after three seconds, as while a callback sleeps, the first one acts too, as soon as no
+    function in ``whole`` runs. Not in one process of several: the others would wait for it.
+
     ``pending``: the number of the signal, 0 for none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, whole: frozenset[CodeType] = frozenset()) -> None:
         self.pending = 0
+        self._whole = whole
         self._previous: Any = None
         self._active = False
+        self._is_late = False
+        self._sending = threading.Lock()
 
     def __enter__(self) -> "Interrupt":
         if threading.current_thread() is threading.main_thread():
@@ -37,13 +45,38 @@ class Interrupt:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._active:
-            signal.signal(signal.SIGINT, self._previous)
             self._active = False
+            with self._sending:  # no late signal reaches the handler before
+                signal.signal(signal.SIGINT, self._previous)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        if self.pending:
+        if self._is_late:
+            self._is_late = False
+            if self._active and not self._is_within_whole(frame):
+                raise KeyboardInterrupt(*{self.pending} - {signal.SIGINT})
+        elif self.pending:
             raise KeyboardInterrupt
-        self.pending = number
+        else:
+            self.pending = number
+            if count() == 1 and hasattr(signal, "pthread_kill"):
+                _thread.start_new_thread(self._act_late, ())  # takes no lock that the main thread may hold
+
+    def _act_late(self) -> None:
+        time.sleep(_LATE_SECONDS)
+        main = threading.main_thread().ident or 0
+        while self._active:
+            with self._sending:
+                if self._active:
+                    self._is_late = True
+                    signal.pthread_kill(main, signal.SIGINT)  # ends a sleep, too
+            time.sleep(_PAUSE_SECONDS)
+
+    def _is_within_whole(self, frame: FrameType | None) -> bool:
+        while frame is not None:
+            if frame.f_code in self._whole:
+                return True
+            frame = frame.f_back
+        return False
 
     def asked(self) -> bool:
         """Whether Ctrl-C was pressed, in any of the processes that train together; all must call it."""

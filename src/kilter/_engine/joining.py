@@ -18,7 +18,7 @@ from kilter._text import cause, first_line
 from kilter.errors import KilterError, OptionError
 
 AUTO: Final = "auto"
-_LOST_SECONDS: Final = 10  # without a sign of life from a process
+_LOST_SECONDS: Final = 20  # without a sign of life: a busy process is late, but the limit is 30
 _TRIES: Final = 300  # one a second: to reach process 0, which may start later
 _WAIT_SECONDS: Final = 300  # for the other processes
 _GRACE_SECONDS: Final = 60  # JAX aborts the process when its own time is over

@@ -26,12 +26,14 @@ from kilter._engine.loop import (
 from kilter._engine.program_cache import shelf
 from kilter._engine.scheduling import RateGuard
 from kilter._engine.stable_losses import losses_used
-from kilter._models.variables import State, view
+from kilter._models.variables import State, push, view
 from kilter._system import resident_memory
 from kilter.data.augmentation import Augmentation
 from kilter.errors import about
 
 Pass = tuple[Runner, BatchHooks]
+# A late Ctrl-C waits for their end, or part of the state would be lost.
+WHOLE = frozenset(one.__code__ for one in (Runner.call, push))
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Session:
         logs: dict[str, Any] = {}
         callbacks.on_train_begin()
         first = model._initial_epoch or self.initial_epoch  # keras.callbacks.BackupAndRestore sets it
-        with Interrupt() as interrupt, losses_used() as losses:
+        with Interrupt(WHOLE) as interrupt, losses_used() as losses:
             for epoch in range(first, self.epochs):
                 self.guard.seen()
                 logs = self._epoch(epoch, (trainer, hooks), (tester, told), interrupt)
