@@ -88,6 +88,25 @@ def test_a_list_needs_neither_brackets_nor_quotes(written):
     }
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("[50, 50],[100]", [[50, 50], [100]]),
+        ("[50, 50],none", [[50, 50], "none"]),
+        ("[[50, 50], [100], none]", [[50, 50], [100], "none"]),
+        ("a b,c.csv", ["a b", "c.csv"]),
+        ('"a,b.csv","c.csv"', ["a,b.csv", "c.csv"]),
+        ('"a,b.csv", c.csv', ["a,b.csv", "c.csv"]),
+        ('"a,b.csv"', "a,b.csv"),
+        ("16, 64,", [16, 64]),
+        ("-1,-2.5e-3", [-1, -0.0025]),
+        ("{ low = 1e-4, high = wrong }", "{ low = 1e-4, high = wrong }"),
+    ],
+)
+def test_commas_in_quotes_lists_and_tables_belong_to_the_value(written, read):
+    assert space_from([f"a.b={written}"]) == {"a.b": read}
+
+
 @pytest.mark.long
 def test_the_command_gives_what_python_gives(kilter, tmp_path):
     settings = ["train.epochs=2", "model.builder=mlp", "model.hidden=[16]"]

@@ -71,8 +71,8 @@ READ = [
     (";", ["1 234,56 zł", "99,00 zł", "5,50 zł"], [1234.56, 99, 5.5]),
     (",", ["10%", "0", "5%"], [10, 0, 5]),
     (",", ["00:58:30", "100:00:00", "01:00:00"], [0.975, 100, 1]),
-    (",", ["1:30.600", "2:15.0", "75:36.00"], [90.6 / 3600, 135 / 3600, 1.26]),
-    (",", ["1:30.600", "1:02:15.0", "12:30"], [90.6 / 3600, 3735 / 3600, 750 / 3600]),
+    (",", ["1:30.600", "2:15.0", "75:36.00"], [1.51, 2.25, 75.6]),
+    (",", ["1:30.600", "1:02:15.0", "12:30"], [1.51, 62.25, 12.5]),
     (",", ["12", "7.5", "N5"], [12, 7.5, np.nan]),
     (",", ["1 days 12:00:00", "0 days 00:30:00", "2 days 00:00:00"], [36, 0.5, 48]),
 ]
@@ -132,6 +132,34 @@ def test_new_numbers_are_written_as_in_training(write):
     encoding = load(write('a;b;y\n"1,234.5";1;u\n"2,000.5";2;v\n')).encoding
     new = load(write("a;b\n1,500;1\n", "new.csv"), encoding=encoding)
     assert new.train.x.tolist() == [[1500, 1]]
+
+
+@pytest.mark.parametrize(
+    ("trained", "new", "number"),
+    [
+        (["1:39.0", "1:38.2", "2:01.0"], "1:39", 1.65),
+        (["6'0\"\"", "6'1\"\"", "5'2\"\""], "6'", 6),
+        (["2 weeks", "2 years", "5 months"], "2 weeks", 336),
+        (["30m", "2h 5m", "1h 45m"], "30m", 0.5),
+    ],
+)
+def test_a_single_new_entry_is_read_with_the_unit_of_training(trained, new, number, write):
+    rows = "".join(f'"{one}",{i},{"uv"[i % 2]}\n' for i, one in enumerate(trained))
+    source = load(write("a,b,y\n" + rows))
+    found = load(write(f"a,b\n{new},1\n", "new.csv"), encoding=source.encoding)
+    assert [one[0] for one in (source.train.x[0], found.train.x[0])] == pytest.approx([number] * 2)
+
+
+def test_one_entry_with_a_fraction_makes_no_lap_times_of_times_of_the_day(write):
+    rows = "".join(f"{one},u\n{one},v\n" for one in ("08:15", "12:30", "23:45"))
+    data = load(write(f"a,y\n{rows}12:30.5,u\n")).train
+    assert data.x[:2, 0].tolist() == [8.25, 8.25]
+
+
+def test_a_few_lettered_entries_among_measured_numbers_are_missing(write):
+    values = [f"{10 + i / 7:.3f}" for i in range(300)] + ["J12", "U05"]
+    data = load(write("a,y\n" + "".join(f"{one},{'uv'[i % 2]}\n" for i, one in enumerate(values)))).train
+    assert data.features == ("a", "a missing")
 
 
 def test_a_code_of_training_may_have_lost_its_zeros(write):

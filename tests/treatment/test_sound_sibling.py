@@ -54,8 +54,11 @@ BY_NADAM = REMEDIES["change-optimizer"].apply
 @pytest.mark.parametrize(
     "change", [lambda came: made(came, "change-optimizer"), lambda came: BY_NADAM(came, finding())]
 )
-def test_another_optimizer_averages_weights_as_the_given_one(change):
+@pytest.mark.parametrize("several", [False, True])
+def test_another_optimizer_averages_weights_as_the_given_one(change, several: bool):
     own = keras.optimizers.SGD(0.01, use_ema=True, ema_momentum=0.9)
+    if several:
+        own = keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(own))
     came = subject(dense(), optimizer=own, callbacks=[kilter.ExponentialMovingAverage()])
     changed = change(came)
     assert (changed.model.optimizer.use_ema, changed.model.optimizer.ema_momentum) == (True, 0.9)

@@ -1,5 +1,6 @@
 """``kilter compare`` and ``kilter sweep``: recipes on paired seeds, or a search, and what is printed."""
 
+import re
 import shlex
 import warnings
 from collections import Counter
@@ -25,6 +26,8 @@ from kilter.report import write_comparison
 from kilter.runs.atomic import write_text
 
 BEST: Final = "best.toml"
+# What stands between commas: texts in quotes, lists of lists, tables, and anything else.
+_PARTS: Final = re.compile(r"""(?:"[^"]*"|'[^']*'|\[(?:[^][]|\[[^][]*])*]|\{[^}]*}|[^,])+""")
 
 
 def compare(asked: Compare, progress: Display) -> None:
@@ -83,14 +86,23 @@ def space_from(texts: Sequence[str]) -> dict[str, Any]:
     space: dict[str, Any] = {}
     for text in texts:
         key, equals, written = text.partition("=")
-        values = read_value(written.strip()) if equals else None
-        if isinstance(values, str) and "," in values:
-            values = [read_value(one.strip()) for one in values.strip("[] ").split(",")]
+        values = _listed(written.strip()) if equals else None
         earlier = space.get(key.strip())
         if isinstance(earlier, list) and isinstance(values, list):
             values = [*earlier, *values]
         space[key.strip()] = values
     return space
+
+
+def _listed(text: str) -> Any:
+    """A value in TOML, or the list of those between commas outside quotes, lists and tables."""
+    value = read_value(text)
+    if value != text or "," not in text:
+        return value
+    parts = [one.strip() for one in _PARTS.findall(text)]
+    if parts == [text]:
+        return _listed(text[1:-1]) if text[0] == "[" else text
+    return [read_value(one) for one in parts if one]
 
 
 def say_comparison(comparison: Comparison) -> None:

@@ -141,7 +141,7 @@ def _is_too_short(outcome: Outcome, limits: Thresholds) -> bool:
 def _too_short(outcome: Outcome) -> Finding:
     evidence = [Evidence("skill of the sibling", outcome.sibling, outcome.baseline, "simple learners")]
     detail = (
-        f"{outcome.planned} steps are too few: even the sibling reaches only a skill of "
+        f"{outcome.planned:,} steps are too few: even the sibling reaches only a skill of "
         f"{outcome.sibling:.2f}, nearest neighbours or ridge regression {outcome.baseline:.2f}"
     )
     return finding("underfitting", "severe", ("training",), evidence, detail=detail)
@@ -244,7 +244,7 @@ def _lag(outcome: Outcome) -> Finding:
     name = "skill with averages of the weights at the end"
     evidence = [Evidence(name, outcome.settled, outcome.reached, "with the moving averages")]
     detail = (
-        f"After {outcome.planned} steps the moving averages of batch normalisation lag behind the weights: "
+        f"After {outcome.planned:,} steps the moving averages of batch normalisation lag behind the weights: "
         f"with means and variances of the training rows the skill is {outcome.settled:.2f} instead of "
         f"{outcome.reached:.2f}. A lower momentum, or more steps, lets them follow"
     )

@@ -16,7 +16,7 @@ import numpy as np
 
 from kilter._array_types import Arrays, Host
 from kilter._engine.batch_statistics import refresh_batch_norm
-from kilter._models.optimizers import inner_optimizer
+from kilter._models.optimizers import averaging_optimizers
 from kilter._models.variables import assign, variables
 from kilter._validation import whole_number
 from kilter.errors import OptionError
@@ -121,7 +121,7 @@ class ExponentialMovingAverage(WeightAverage):
     def on_train_begin(self, logs: Any = None) -> None:
         """Check the optimiser."""
         super().on_train_begin(logs)
-        if not self._averaging():
+        if not averaging_optimizers(self._trained()):
             raise OptionError(
                 expected="an optimiser that keeps a moving average of the weights",
                 received=f"{type(self._trained().optimizer).__name__} with use_ema=False",
@@ -132,17 +132,12 @@ class ExponentialMovingAverage(WeightAverage):
         """The optimiser's averages."""
         return [
             (variable, jnp.array(average.value))
-            for optimizer in self._averaging()
+            for optimizer in averaging_optimizers(self._trained())
             for variable, average in zip(
                 optimizer._trainable_variables, optimizer._model_variables_moving_average, strict=True
             )
             if average is not None
         ]
-
-    def _averaging(self) -> list[Any]:
-        """The optimisers with an average, those inside a MultiOptimizer or a LossScaleOptimizer too."""
-        inner = inner_optimizer(self._trained())
-        return [optimizer for optimizer in getattr(inner, "optimizers", [inner]) if optimizer.use_ema]
 
 
 class StochasticWeightAverage(WeightAverage):

@@ -51,13 +51,16 @@ class OptimizerSlot:
 
 
 def averaging_of(model: keras.Model) -> dict[str, Any]:
-    """The arguments by which a model's optimiser averages weights; {} if it does not."""
-    optimizer = inner_optimizer(model)
-    return (
-        {name: getattr(optimizer, name) for name in _AVERAGING}
-        if getattr(optimizer, "use_ema", False)
-        else {}
-    )
+    """The arguments by which a model's optimiser, or the first part of one, averages weights; {} for none."""
+    for optimizer in averaging_optimizers(model):
+        return {name: getattr(optimizer, name) for name in _AVERAGING}
+    return {}
+
+
+def averaging_optimizers(model: keras.Model) -> list[Any]:
+    """The optimisers with an average, those inside a ``MultiOptimizer`` or a ``LossScaleOptimizer`` too."""
+    inner = inner_optimizer(model)
+    return [one for one in getattr(inner, "optimizers", [inner]) if getattr(one, "use_ema", False)]
 
 
 def inner_optimizer(model_or_optimizer: Any) -> Any:

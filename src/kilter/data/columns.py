@@ -38,6 +38,7 @@ _FEWEST_NAMED_ROWS = 20
 _LOOKED_AT = 100  # rows, before all of them
 _NAMING_SHARE = 0.9
 _LETTERED_CODE = r"^[A-Z]\d{2,}(?:\.\d+)?$"
+_LETTERED_SHARE = 0.02  # fewer are slips among numbers
 _NAMES_ROWS = re.compile(
     r"(?i:|#|id|.*[_ ]id|(?:user|row|customer|client|order|item|patient|sample|product|source|obj|gu|uu)id"
     r"|index|row|no|nr|number|unnamed.*)"
@@ -310,9 +311,11 @@ def _are_nearly_numbers(text: pl.Series) -> bool:
     """Whether most of the different texts are numbers; DataError if that is unclear.
 
     Other entries are missing then, but not those that are numbers by another rule, such as "1,5".
-    All are codes if the others are several of a letter and digits, such as "V57" and "E909" beside "428".
+    All are codes if the others are all a letter and digits, such as "V57" and "E909" beside "428", and
+    more than a few.
     """
     known = without_markers(text).drop_nulls()
     others = known.filter(~like_numbers(known))
-    lettered = len(others) > 1 and bool(others.str.contains(_LETTERED_CODE).all())
+    several = len(others) > max(1, _LETTERED_SHARE * len(known))
+    lettered = several and bool(others.str.contains(_LETTERED_CODE).all())
     return not lettered and mostly_numbers(known) and not are_codes(known)

@@ -82,7 +82,8 @@ class Writing:
     """How the numbers of a column are written.
 
     ``mark``: what "1,000" is: one, with the decimal mark ",", or a thousand, with "."; "": not known.
-    ``unit``: the word after its numbers, such as "kg"; "hours" of times and durations; "degrees"; "": none.
+    ``unit``: the word after its numbers, such as "kg"; "hours" of times and durations; "minutes" of
+    lap times; "degrees"; "": none.
     """
 
     mark: str = ""

@@ -4,7 +4,7 @@ from typing import Final
 
 import polars as pl
 
-UNITS: Final = ("hours", "degrees", "feet")
+UNITS: Final = ("minutes", "hours", "degrees", "feet")
 _AGES = {
     "year": 8766.0,
     "yr": 8766.0,
@@ -22,7 +22,7 @@ _CLOCKS = (
     r"^([-+]?)P(?:(\d+)D)?T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?()$",
     r"^([-+]?)(?:(\d+)\s?d(?:ays?)?\s*)?(\d+)\s?h(?:ours?|rs?|)\s*(?:(\d+)\s?m(?:in(?:utes?|s)?)?)?\s*(?:(\d+)\s?s)?()$",
 )
-_LAP = r"^([-+]?)()()(\d+):([0-5]\d(?:\.\d+)?)()$"  # beside entries such as "1:23.456"
+_LAP = r"^([-+]?)()()(\d+):([0-5]\d(?:\.\d+)?)()$"  # where most are such as "1:23.456"
 _IS_LAP = r"^[-+]?\d+:[0-5]\d\.\d+$"
 _MINUTES = r"^([-+]?)()()(\d+)\s?m(?:in(?:utes?|s)?)?()()$"  # beside entries such as "1h 30m"
 # Sign, degrees, minutes, seconds, side of the equator or of Greenwich; with a sign of degrees or a side.
@@ -44,22 +44,35 @@ def unit_of(text: pl.Series) -> str:
         ('hours', 'degrees')
     """
     known = text.drop_nulls()
-    return next((unit for unit in UNITS if 2 * numbers_in(known, unit).count() > len(known)), "")
+    found = (unit for unit in UNITS if 2 * numbers_in(known, unit, known=False).count() > len(known))
+    return next(found, "")
 
 
-def numbers_in(text: pl.Series, unit: str) -> pl.Series:
-    """The hours, degrees or feet of the texts; null for others."""
+def numbers_in(text: pl.Series, unit: str, *, known: bool = True) -> pl.Series:
+    """The minutes, hours, degrees or feet of the texts; null for others.
+
+    Where the unit is not ``known`` from training, all are null unless some show that it is this one: inches
+    beside "6 ft", fractions of a second beside "1:40".
+    """
     text = text.str.replace("\u2212", "-", literal=True)
-    return _hours(text) if unit == "hours" else _degrees(text) if unit == "degrees" else _feet(text)
+    if unit == "degrees":
+        return _degrees(text)
+    if unit == "feet":
+        return _feet(text, known)
+    if unit == "hours":
+        return _hours(text, known)
+    laps = known or 2 * text.str.contains(_IS_LAP).sum() >= max(1, text.str.contains(_LAP).sum())
+    return 60 * _hours(text, known, _LAP) if laps else text.clear(len(text)).cast(pl.Float64)
 
 
-def _feet(text: pl.Series) -> pl.Series:
+def _feet(text: pl.Series, known: bool) -> pl.Series:
     """Feet of texts such as 5'11" and "6 ft 2 in", some with inches: 12 are a foot."""
     feet, inches = (
         part.cast(pl.Float64, strict=False)
         for part in text.str.extract_groups(_FEET).struct.unnest().get_columns()
     )
-    whole = feet if inches.count() else feet.clear(len(feet))  # "12 ft" in every row is a number with a unit
+    # "12 ft" in every row is a number with a unit.
+    whole = feet if known or inches.count() else feet.clear(len(feet))
     return whole + inches.fill_null(0.0) / 12
 
 
@@ -74,19 +87,17 @@ def _degrees(text: pl.Series) -> pl.Series:
     return found.zip_with(~turned.fill_null(False), -found)
 
 
-def _hours(text: pl.Series) -> pl.Series:
-    """Hours of texts such as "12:30", "2 days 01:30:00", "6:15 PM", "1h 30m", "1:23.456"; null for others."""
+def _hours(text: pl.Series, known: bool, *first: str) -> pl.Series:
+    """Hours of texts such as "12:30", "2 days 01:30:00", "6:15 PM", "1h 30m"; null for others."""
     found = pl.Series(text.name, [None] * len(text), pl.Float64)
-    clocks = [clock for clock in _CLOCKS if text.str.contains(clock).any()]
-    if text.str.contains(_IS_LAP).any():
-        clocks.insert(0, _LAP)
+    clocks = [clock for clock in (*first, *_CLOCKS) if text.str.contains(clock).any()]
     ages = text.str.extract_groups(_AGE).struct.unnest()
     units = ages["2"].str.to_lowercase()
-    if units.drop_nulls().n_unique() > 1:  # else a number with a unit
+    if known or units.drop_nulls().n_unique() > 1:  # else a number with a unit
         found = found.fill_null(
             ages["1"].cast(pl.Float64) * units.replace_strict(_AGES, default=None, return_dtype=pl.Float64)
         )
-    for clock in [*clocks, _MINUTES] if _CLOCKS[-1] in clocks else clocks:
+    for clock in [*clocks, _MINUTES] if known or _CLOCKS[-1] in clocks else clocks:
         found = found.fill_null(_hours_by(text, clock))
     return found
 
