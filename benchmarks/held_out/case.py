@@ -70,7 +70,8 @@ def _add(sort: str, kind: str, source: str, repairable: bool) -> Callable[..., A
         name = make.__name__.strip("_").replace("_", "-")
         if name in PROGRAMS:
             raise ValueError(f"two programs are called {name}")
-        PROGRAMS[name] = Program(name, sort, kind, source, make.__doc__ or "", repairable, make)
+        cause = " ".join((make.__doc__ or "").split())
+        PROGRAMS[name] = Program(name, sort, kind, source, cause, repairable, make)
         return make
 
     return note

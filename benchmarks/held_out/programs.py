@@ -16,6 +16,7 @@ from held_out import (
     table_faults,
 )
 from held_out.case import PROGRAMS
+from held_out.second import attention, dense, images, noisy, pixels, recurrent, several, soundly, text
 
 MODULES = (
     dense_faults,
@@ -31,6 +32,15 @@ MODULES = (
     sound_images,
     sound_sequences,
     noise_programs,
+    dense,
+    images,
+    pixels,
+    recurrent,
+    attention,
+    text,
+    several,
+    soundly,
+    noisy,
 )
 
 __all__ = ["PROGRAMS"]

@@ -101,7 +101,7 @@ def test_what_is_printed(kilter, asked, folder, tmp_path):
         "b-wide            1.062       1    1.125  2.0 s          1  0.500  too few pairs",
         "",
         "Too few pairs to tell whether b-wide and a-narrow differ: val_accuracy better by 1 on average "
-        "(95% interval +1 to +1); p = 0.5.",
+        "(95% interval 1 to 1); p = 0.5.",
         "2 pairs cannot prove any difference at level 0.05: at least 6 are needed.",
         f"runs: {tmp_path}",
         f"report: {tmp_path / 'report.html'}",

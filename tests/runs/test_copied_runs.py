@@ -122,7 +122,7 @@ def test_runs_of_one_name_that_begin_in_the_same_second(tmp_path):
 
 
 def test_more_epochs_in_the_recipe_lengthen_a_finished_run(run):
-    with pytest.raises(RunError, match=r"finished, with 4 epochs.*--epochs 8"):
+    with pytest.raises(RunError, match=r"a finished run with 4 epochs.*--epochs 8"):
         resume(run, verbose=0)
     recipe = run / "recipe.toml"
     recipe.write_text(recipe.read_text().replace("epochs = 4", "epochs = 5"))

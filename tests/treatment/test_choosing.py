@@ -260,7 +260,7 @@ def test_a_change_that_harms_an_output_or_gains_next_to_nothing_is_refused(case)
 def test_a_proof_of_harm_says_the_direction():
     harmed = prove(Fixed(UP), Fixed(DOWN), 1, 0, Spending(6).take())  # type: ignore[arg-type]
     assert harmed.differences[0].verdict == "worse"
-    assert proof_in_words(harmed) == "worse in 6 of 6 pairs, by 0.258 on average (p = 0.031)"
+    assert proof_in_words(harmed) == "worse in 6 of 6 pairs, by 0.2583 on average (p = 0.031)"
     tied = prove(Fixed(FLAT), Fixed([0.4] * 5 + [0.6]), 1, 0, Spending(6).take())  # type: ignore[arg-type]
     assert "no evidence that the changes help: worse in 5 of 6 pairs" in proof_in_words(tied)
 

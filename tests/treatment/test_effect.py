@@ -121,8 +121,12 @@ class Known(Search):
 def fewest(codes: str, allowed: float = 1.0, steps: tuple[Step, ...] = ()):
     chosen = Made(steps or tuple(map(Step, codes)))
     search = Known(SCORING, 1, 80, 0, 1.0, full=allowed)
-    runs = tuple(PairedRun(seed, chosen.score, 0, 0.0, (), "") for seed in range(6))
-    proof: Any = SimpleNamespace(candidates=(None, SimpleNamespace(runs=runs)))
+    proof: Any = SimpleNamespace(
+        candidates=[
+            SimpleNamespace(runs=[PairedRun(seed, one.score, 0, 0.0, (), "") for seed in range(6)])
+            for one in (Made(()), chosen)
+        ]
+    )
     again: Any = SimpleNamespace(again=lambda _, steps: Made(tuple(steps)))
     found = minimal(Made(()), chosen, search, Trials("val_accuracy", 1, 80, (), proof), again)  # type: ignore[arg-type]
     return "".join(one.code for one in found.subject.steps), {one.remedy: one for one in found.parts}

@@ -1,0 +1,1 @@
+"""Programs by a second author, who saw neither kilter nor the other programs."""
