@@ -48,10 +48,7 @@ def _block(h, width, heads, post=False, causal=False):
     return h + layers.Dense(width)(layers.Dense(2 * width, "gelu")(layers.LayerNormalization()(h)))
 
 
-@faulty(
-    "attention",
-    "http://www.dtcms.com/a/376670.html",
-)
+@faulty("attention", "http://www.dtcms.com/a/376670.html")
 def _x_mask_inverted(fixed):
     """The padding mask is inverted: only the padding can be looked at."""
     x, y = reviews(1600, steps=24, seed=5)
@@ -62,10 +59,7 @@ def _x_mask_inverted(fixed):
     return case(model, keras.optimizers.Adam(0.003), "binary_crossentropy", split(x, y), 12, 40)
 
 
-@faulty(
-    "attention",
-    "https://openillumi.com/en/en-pytorch-transformer-non-ar-seq2seq-mask-guide",
-)
+@faulty("attention", "https://openillumi.com/en/en-pytorch-transformer-non-ar-seq2seq-mask-guide")
 def _x_causal_left_in(fixed):
     """A causal mask was left in, although each answer depends on later tokens."""
     g = rng(6)
@@ -77,10 +71,7 @@ def _x_causal_left_in(fixed):
     return case(model, keras.optimizers.AdamW(0.004), "sparse_categorical_crossentropy", split(x, y), 10, 32)
 
 
-@faulty(
-    "attention",
-    "https://github.com/LiyuanLucasLiu/Transformer-Clinic/issues/16",
-)
+@faulty("attention", "https://github.com/LiyuanLucasLiu/Transformer-Clinic/issues/16")
 def _x_post_norm_fast(fixed):
     """Three blocks with the norm after the sum, no warm-up and a rate of 0.03."""
     x, y = first_token(1400, 12, classes=5, seed=7)

@@ -24,10 +24,7 @@ def _x_fourth_power(fixed):
     return case(model, keras.optimizers.Adam(0.01), "mse", split(x, y.astype("float32")), 25, 32, "rmse")
 
 
-@faulty(
-    "table",
-    "https://community.deeplearning.ai/t/loss-values-do-not-change/324182",
-)
+@faulty("table", "https://community.deeplearning.ai/t/loss-values-do-not-change/324182")
 def _x_relu_answer(fixed):
     """The last layer is a relu although half of the targets are negative."""
     x, y = table(2000, seed=11)
@@ -38,10 +35,7 @@ def _x_relu_answer(fixed):
     return case(model, keras.optimizers.Adam(0.004), "mse", split(x, y), 25, 40, "rmse")
 
 
-@faulty(
-    "table",
-    "https://github.com/jaehyunnn/ViTPose_pytorch/issues/20",
-)
+@faulty("table", "https://github.com/jaehyunnn/ViTPose_pytorch/issues/20")
 def _x_decay_each_step(fixed):
     """The decay meant for each epoch is applied at each step, so that the rate is nearly zero after one
     epoch."""
@@ -54,10 +48,7 @@ def _x_decay_each_step(fixed):
     return case(model, keras.optimizers.SGD(rate, momentum=0.8), loss, data, 14, 50)
 
 
-@faulty(
-    "table",
-    "https://stackoom.com/en/question/4HpqD",
-)
+@faulty("table", "https://stackoom.com/en/question/4HpqD")
 def _x_heavy_penalty(fixed):
     """The L2 penalty of the sigmoid layer is so strong that its weights go to zero."""
     x, y = bundled("digits")

@@ -24,10 +24,7 @@ def _x_reshaped_not_transposed(fixed):
     return case(model, keras.optimizers.Adam(0.003), "sparse_categorical_crossentropy", split(x, y), 6, 64)
 
 
-@faulty(
-    "image",
-    "https://github.com/keras-team/keras/issues/5777",
-)
+@faulty("image", "https://github.com/keras-team/keras/issues/5777")
 def _x_frozen_base(fixed):
     """The convolutional base is frozen as for fine-tuning, but its weights are random, not pre-trained."""
     x, y, _ = shapes(1800, seed=3)
@@ -43,10 +40,7 @@ def _x_frozen_base(fixed):
     return case(model, keras.optimizers.Adam(0.005), "sparse_categorical_crossentropy", split(x, y), 10, 50)
 
 
-@faulty(
-    "image",
-    "https://thinbug.com/q/66470994",
-)
+@faulty("image", "https://thinbug.com/q/66470994")
 def _x_slow_statistics(fixed):
     """Batch norm averages its statistics with momentum 0.9995, far too slowly for so few steps, so that
     predictions use wrong ones."""
@@ -68,10 +62,7 @@ def _x_slow_statistics(fixed):
     return case(model, keras.optimizers.Adam(0.002), "sparse_categorical_crossentropy", data, 6, 100)
 
 
-@faulty(
-    "image",
-    "https://chenzhang.org/notes/developer/loss-and-accuracy-get-stuck-in-keras/",
-)
+@faulty("image", "https://chenzhang.org/notes/developer/loss-and-accuracy-get-stuck-in-keras/")
 def _x_raw_pixels_momentum(fixed):
     """Pixels of 0 to 255 and SGD with momentum: the first steps are so large that the relus die."""
     x, y = fashion(2000, start=9000, size=14)
@@ -89,10 +80,7 @@ def _x_raw_pixels_momentum(fixed):
     )
 
 
-@faulty(
-    "image",
-    "https://songjingrui.github.io/2019/11/09/Keras-ImageDataGenerator-Data-Augmentation",
-)
+@faulty("image", "https://songjingrui.github.io/2019/11/09/Keras-ImageDataGenerator-Data-Augmentation")
 def _x_flip_without_target(fixed):
     """Images are flipped at random, but the target is the position of the spot in the image before that."""
     x, y = places(1600, seed=4)
@@ -101,10 +89,7 @@ def _x_flip_without_target(fixed):
     return case(model, keras.optimizers.Adam(0.003), "mse", split(x, y / 16), 12, 32, "rmse")
 
 
-@faulty(
-    "image",
-    "https://taourl.com/read-3822972.html",
-)
+@faulty("image", "https://taourl.com/read-3822972.html")
 def _x_dropout_everywhere(fixed):
     """Dropout of 0.9 after every layer of a narrow net."""
     x, y = dots(1600, seed=2)

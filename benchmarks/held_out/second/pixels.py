@@ -34,10 +34,7 @@ def _x_dice_of_rounded(fixed):
     return case(_net(), keras.optimizers.Adam(0.004), dice, split(x, m), 8, 20, "iou")
 
 
-@faulty(
-    "segmentation",
-    "https://datascience.stackexchange.com/q/129632",
-)
+@faulty("segmentation", "https://datascience.stackexchange.com/q/129632")
 def _x_focal_for_background(fixed):
     """The own focal loss gives the few foreground pixels a weight of 0.02, so that everything becomes
     background."""

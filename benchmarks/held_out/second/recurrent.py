@@ -9,10 +9,7 @@ from held_out.data import reviews, series, split, waves
 from held_out.second.nets import words
 
 
-@faulty(
-    "recurrent",
-    "https://github.com/keras-team/keras/issues/321",
-)
+@faulty("recurrent", "https://github.com/keras-team/keras/issues/321")
 def _x_softmax_for_numbers(fixed):
     """Two real numbers are predicted by a softmax."""
     x, y = series(1400, seed=2)
@@ -21,10 +18,7 @@ def _x_softmax_for_numbers(fixed):
     return case(model, keras.optimizers.RMSprop(0.005), "mse", split(x[:-2], y), 12, 50, "rmse")
 
 
-@faulty(
-    "recurrent",
-    "https://github.com/keras-team/keras/issues/2711",
-)
+@faulty("recurrent", "https://github.com/keras-team/keras/issues/2711")
 def _x_padding_unmasked(fixed):
     """Texts are padded with zeros at the end without a mask, so that the last state has seen mostly
     padding."""

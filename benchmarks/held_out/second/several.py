@@ -26,8 +26,7 @@ def _x_sigmoid_of_raw(fixed):
 
 
 @faulty(
-    "several outputs",
-    "https://theneuralbase.com/keras/learn/intermediate/loss-weighting-for-multi-output/",
+    "several outputs", "https://theneuralbase.com/keras/learn/intermediate/loss-weighting-for-multi-output/"
 )
 def _x_price_drowns_class(fixed):
     """One output is in thousands, so that its squared error drowns the cross-entropy of the other."""
@@ -57,10 +56,7 @@ class Apart(layers.Layer):
         return ops.sqrt(ops.sum((p[0] - p[1]) ** 2, -1, keepdims=True) + self.eps)
 
 
-@faulty(
-    "siamese",
-    "https://github.com/keras-team/keras/issues/9097",
-)
+@faulty("siamese", "https://github.com/keras-team/keras/issues/9097")
 def _x_root_of_zero(fixed):
     """The distance is the square root of a sum that can be zero, where its gradient is not a number."""
     (a, b), same = pairs(2400, seed=5)

@@ -8,10 +8,7 @@ from held_out.data import ratings, reviews, rng, split
 from held_out.second.nets import words
 
 
-@faulty(
-    "text",
-    "https://example-a.com/answer/79425201",
-)
+@faulty("text", "https://example-a.com/answer/79425201")
 def _x_frozen_vectors(fixed):
     """The embedding is frozen, but its matrix has zeros for the nine in ten words that the pre-trained
     vectors lack."""
@@ -25,10 +22,7 @@ def _x_frozen_vectors(fixed):
     return case(model, keras.optimizers.Adam(0.01), "binary_crossentropy", split(x, y), 12, 32)
 
 
-@faulty(
-    "text",
-    "https://chenzhang.org/notes/developer/loss-and-accuracy-get-stuck-in-keras/",
-)
+@faulty("text", "https://chenzhang.org/notes/developer/loss-and-accuracy-get-stuck-in-keras/")
 def _x_tastes_tiny_rate(fixed):
     """SGD with a rate of 0.0002 hardly moves embeddings, whose rows rarely get a gradient."""
     x, y = ratings(4000, seed=3)
